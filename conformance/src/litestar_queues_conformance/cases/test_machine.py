@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from litestar_queues_conformance.harness import Check, Store, guarantee
+from litestar_queues_conformance.machine import run_machine
+
+
+@guarantee("LIF-13", deadline=600)
+def test_every_history_is_answered_and_stored_as_the_model_has_it(store: Store, check: Check, seed: str) -> None:
+    run_machine(store, check, seed)

@@ -1,0 +1,153 @@
+"""SCM: stores, their schema and their clients."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from litestar_queues.lifecycle import Complete, step
+from litestar_queues.records import Enqueued, admit
+from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
+from litestar_queues_conformance.scripts import (
+    RESULT,
+    claim_all,
+    claim_one,
+    commit,
+    everything,
+    ids,
+    kinds,
+    pictures,
+    running,
+    stored,
+)
+from litestar_queues_conformance.target import load_target
+
+_TTL = timedelta(seconds=30)
+
+
+@guarantee("SCM-01")
+async def test_creating_the_schema_again_keeps_everything(store: Store, check: Check) -> None:
+    a, b = await store.actors(2)
+    await kinds(store, a, metadata='{"m": 1}')
+    held = await store.enqueue(a, key="k")
+    await a.lock("reaper", "a", _TTL, now=T0)
+    before = await pictures(a)
+    for actor in (b, a, b):
+        await actor.create_schema()
+        check.equal("SCM-01", await pictures(b), before, "what is stored")
+        [answer] = await b.enqueue_many([store.new_task(key="k")], now=at(1))
+        check.equal("SCM-01", answer, Enqueued(held, False), "the answer to a held key")
+        check.equal("SCM-01", await b.lock("reaper", "b", _TTL, now=at(1)), False, "whether the lock was lost")
+    owned = await claim_one(a, held, now=at(2))
+    await commit(a, owned, Complete(RESULT), at(3))
+
+
+@guarantee("SCM-01")
+async def test_the_schema_is_created_at_any_moment(store: Store, check: Check) -> None:
+    a, b, c = await store.actors(3)
+    owned = await running(store, a)
+    batch = store.new_tasks(50)
+    after = step(owned, Complete(RESULT), at(1))
+    answers, moved, *_ = await asyncio.gather(
+        a.enqueue_many(batch, now=T0), b.commit([after]), c.create_schema(), b.create_schema(), c.create_schema()
+    )
+    check.equal("SCM-01", answers, [Enqueued(admit(new, T0), True) for new in batch], "the answers to the batch")
+    check.equal("SCM-01", moved, {owned.id}, "the answer to the commit")
+    check.equal("SCM-01", sorted(ids(await everything(c))), sorted(ids([owned, *batch])), "what is stored")
+
+
+@guarantee("SCM-02")
+async def test_clients_that_open_a_new_store_at_once_see_one_store(store: Store, check: Check) -> None:
+    for _ in range(3):
+        fresh = store.another()
+        actors = await asyncio.gather(*(fresh.actor() for _ in range(6)))
+        new = [store.new_task(key="k"), *(store.new_task() for _ in range(5))]
+        answers = await asyncio.gather(
+            *(actor.enqueue_many([one], now=T0) for actor, one in zip(actors, new, strict=True))
+        )
+        expected = [[Enqueued(admit(one, T0), True)] for one in new]
+        check.equal("SCM-02", answers, expected, "what each was answered")
+        for actor in actors:
+            check.equal("SCM-02", sorted(ids(await everything(actor))), sorted(ids(new)), "what each of them sees")
+            [answer] = await actor.enqueue_many([store.new_task(key="k")], now=at(1))
+            check.equal("SCM-02", answer, Enqueued(admit(new[0], T0), False), "the answer to a held key")
+
+
+@guarantee("SCM-03")
+async def test_two_stores_do_not_see_each_other(store: Store, check: Check) -> None:
+    here, there = await store.actor(), await store.another().actor()
+    new = store.new_task(key="k", run_at=at(10))
+    for actor, now in ((here, T0), (there, at(1))):
+        check.equal("SCM-03", await actor.get([new.id]), {}, "a task before it is enqueued here")
+        check.equal("SCM-03", await actor.enqueue_many([new], now=now), [Enqueued(admit(new, now), True)], "the answer")
+    await kinds(store, here, queue="other")
+    check.equal("SCM-03", ids(await everything(there)), [new.id], "what is stored there")
+    check.equal("SCM-03", sum(one.tasks for one in await there.count()), 1, "how many are counted there")
+    check.equal("SCM-03", ids(await claim_all(here, now=at(20), queues=("default",))), [new.id], "a claim here")
+    check.equal("SCM-03", await stored(there, new.id), admit(new, at(1)), "the task there after a claim here")
+    check.equal("SCM-03", await there.next_due(), at(10), "when something comes due there")
+    owned = await stored(here, new.id)
+    check.equal("SCM-03", await there.touch_heartbeats([owned.held], now=at(21)), set[str](), "its heartbeat there")
+    done = await commit(here, owned, Complete(RESULT), at(22))
+    check.equal("SCM-03", await there.delete([done.held]), set[str](), "its deletion there")
+    check.equal("SCM-03", await here.get([new.id]), {new.id: done}, "the task here")
+    check("SCM-03", await here.lock("reaper", "a", _TTL, now=T0), "a free lock was refused here")
+    check("SCM-03", await there.lock("reaper", "b", _TTL, now=T0), "a lock that is held here was refused there")
+
+
+@guarantee("SCM-04")
+async def test_what_a_client_wrote_outlives_it(store: Store, check: Check) -> None:
+    a, b = await store.actors(2)
+    owned = await running(store, a, key="k")
+    await a.close()
+    await a.close()
+    check.equal("SCM-04", await b.get([owned.id]), {owned.id: owned}, "what another client reads")
+    c = await store.actor()
+    check.equal("SCM-04", await c.get([owned.id]), {owned.id: owned}, "what a later client reads")
+    done = await commit(c, owned, Complete(RESULT), at(1))
+    check.equal("SCM-04", await b.get([owned.id]), {owned.id: done}, "what another client reads of a later one")
+
+
+@guarantee("SCM-04")
+async def test_what_a_durable_store_was_told_outlives_all_its_clients(store: Store, check: Check) -> None:
+    a = await store.actor()
+    await kinds(store, a, metadata='{"m": 1}')
+    await a.lock("reaper", "a", _TTL, now=T0)
+    before = await pictures(a)
+    await a.close()
+    if not store.target.capabilities.durable:
+        # Harmless: such a store lives no longer than its process, which the target declares.
+        check("SCM-04", True, "declared absent")
+        return
+    b = await store.actor()
+    check.equal("SCM-04", await pictures(b), before, "what a later client reads")
+    check.equal("SCM-04", await b.lock("reaper", "b", _TTL, now=at(1)), False, "whether the lock was lost")
+
+
+async def _read(target_name: str, config: dict[str, Any], id_: str) -> tuple[bool, bool]:
+    backend = await load_target(target_name).open(config)
+    try:
+        return backend.process_local, id_ in await backend.get([id_])
+    finally:
+        await backend.close()
+
+
+def _read_elsewhere(target_name: str, config: dict[str, Any], id_: str) -> tuple[bool, bool]:
+    return asyncio.run(_read(target_name, config, id_))
+
+
+@guarantee("SCM-05")
+async def test_whether_other_processes_see_the_tasks_is_as_declared(store: Store, check: Check) -> None:
+    a = await store.actor()
+    new = await store.enqueue(a)
+    check.equal("SCM-05", a.process_local, not store.multi_process, "process_local, beside the capability")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        process_local, seen = await asyncio.get_running_loop().run_in_executor(
+            pool, _read_elsewhere, store.target_name, store.config, new.id
+        )
+    check.equal("SCM-05", process_local, a.process_local, "process_local in another process")
+    # Seen though declared absent is refused as well: whoever relies on the declaration would be misled.
+    check.equal("SCM-05", seen, store.multi_process, "whether another process sees a task of this one")

@@ -1,0 +1,169 @@
+"""The registry: everything that a queue backend promises, one sentence each.
+
+This file is the source of the guarantees' page, of the terminal's table and of the report; it imports the standard
+library alone. An id is never given to another promise, and never renumbered: a promise that is withdrawn leaves a gap.
+
+Words: to *settle* is to commit a `complete` or a `fail` without retry; to *give back* is to commit a `requeue`, a
+`snooze` or a `fail` with retry; a *lost owner* is a client whose claim was superseded, settled or recovered by another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ("AREAS", "GUARANTEES", "Guarantee", "Profile")
+
+
+class Profile(StrEnum):
+    """A set of guarantees that a backend is judged by as a whole."""
+
+    CORE = "core"
+    """What every backend keeps, without exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """One promise: its id, what must hold, and the profile that it belongs to."""
+
+    id: str
+    must: str
+    profile: Profile
+
+    @property
+    def area(self) -> str:
+        """The letters before the number: a key of `AREAS`."""
+        return self.id.partition("-")[0]
+
+
+AREAS: dict[str, str] = {
+    "LIF": "What is stored, and how it changes",
+    "KEY": "Keys",
+    "CLM": "Claims",
+    "OWN": "Who may write",
+    "HBT": "Heartbeats",
+    "REC": "Recovery of stale tasks",
+    "CAN": "Cancellation",
+    "EXP": "Expiry",
+    "RET": "Retention",
+    "STA": "Reading and counting",
+    "LCK": "Locks",
+    "SCM": "Stores and schemas",
+}
+"""What each group of guarantees is about, in the order in which they are read."""
+
+_CORE: dict[str, str] = {
+    "LIF-01": "Every field of a new task MUST be stored and answered exactly as `records.admit` has it: texts character "
+    "by character up to their longest, times to the microsecond in UTC.",
+    "LIF-02": "Arguments, metadata, progress, results and errors MUST read back as the JSON values that they were, of the "
+    "same types, whatever their size, depth, range or script.",
+    "LIF-03": "A commit MUST store everything that a transition can change, exactly as `lifecycle.step` has it, for every "
+    "row of the table.",
+    "LIF-04": "What no transition changes MUST stay as it was enqueued, through every claim, heartbeat and commit.",
+    "LIF-05": "A terminal task MUST NOT be changed by anything but a revive and retention: no claim, no heartbeat and no "
+    "commit of an earlier fence leaves a trace on it.",
+    "LIF-06": "A task that is committed back to waiting MUST be claimable again from its new `due_at` on, and not before.",
+    "LIF-07": "The answers to an enqueued batch MUST stand in the order of the batch, one for each task, each with that "
+    "task's own record and `is_new` true where it was stored.",
+    "LIF-08": "Repeating a batch with the same ids MUST store nothing twice, change nothing, and answer as for the first "
+    "time, also when some of its tasks were claimed meanwhile.",
+    "LIF-09": "Another client MUST see a batch whole or not at all, at every moment.",
+    "LIF-10": "An empty batch MUST do nothing and answer nothing, in every method that takes a batch.",
+    "LIF-11": "A write MUST be visible to every client as soon as it was answered, `get` MUST answer with the stored ones "
+    "of its ids alone, and a record that was handed out MUST NOT change afterwards.",
+    "LIF-12": "Without `now`, every write MUST be stamped by the store's own clock, which `now()` tells in UTC, with "
+    "microseconds, and which never goes back from one call to the next.",
+    "LIF-13": "Whatever the operations and their order, every answer and every stored task MUST equal what "
+    "`records.admit`, `lifecycle.step` and the port's rules make of them.",
+    "KEY-01": "At most one active task MUST exist per key, whichever clients, queues and task names enqueue it, one after "
+    "another or at once.",
+    "KEY-02": "Of several tasks with one key in a batch the first MUST be stored, and the others answered with it.",
+    "KEY-03": "While a key is held, enqueueing it MUST answer with the holder as it stands, `is_new` false, and change "
+    "neither the holder nor anything else.",
+    "KEY-04": "A key whose holder is terminal MUST be free: a new task with its own id is stored, whichever of the "
+    "terminal states the holder is in.",
+    "KEY-05": "A terminal task whose key is taken by a new one MUST keep its record as it was.",
+    "KEY-06": "An enqueue that races the holder's last transition MUST end in one of the two legal ways: the holder is "
+    "answered, or a new task is stored; never both, never neither, never an error.",
+    "KEY-07": "Keys MUST be equal only if they are equal character by character: case, accents, composition, scripts and "
+    "spaces at either end count, up to the longest key.",
+    "KEY-08": "Tasks without a key MUST never be taken for one another.",
+    "KEY-09": "A commit that would take a key from another active task MUST NOT be stored, and MUST NOT keep the others of "
+    "its batch from being stored.",
+    "KEY-10": "A task that goes back to waiting MUST keep its key without a gap, through every retry, requeue, snooze and "
+    "recovery.",
+    "KEY-11": "What happens to an earlier task of a key, its deletion included, MUST NOT free the key of its successor.",
+    "CLM-01": "A claimed task MUST be stored and answered exactly as `step(task, Claim(worker), now)` has it.",
+    "CLM-02": "No task MUST ever be given to two claimers under one fence, however many claim at once.",
+    "CLM-03": "A claim MUST take, and answer in that order, the first that match by higher priority, then earlier "
+    "`due_at`, then id: one order over all queues, to both ends of the range of priorities.",
+    "CLM-04": "A task MUST NOT be claimed before its `due_at`, not by a microsecond.",
+    "CLM-05": "A scheduled task MUST be claimable from its `due_at` on, in its place of the order, without anything else "
+    "having to happen first, also when more than a thousand come due at once.",
+    "CLM-06": "A claim MUST take as many as match, up to its limit and never more; none where the limit is 0.",
+    "CLM-07": "A claim MUST take only from the queues and execution backends that it names, exactly as they are spelled; "
+    "none given means any, an empty filter means none.",
+    "CLM-08": "A task that matches MUST be found behind any number of tasks that do not.",
+    "CLM-09": "A claim by id MUST take only the tasks named, each only under the fence given, and only such as could be "
+    "claimed anyway.",
+    "CLM-10": "A fence MUST never repeat for a task: a claim raises it by exactly one, and so does each commit.",
+    "CLM-11": "Only waiting tasks MUST be claimed, and those that a claim passes over MUST stay as they are.",
+    "OWN-01": "A lost owner MUST NOT settle the task: its `complete` or `fail` is refused whatever has become of the task.",
+    "OWN-02": "A lost owner MUST NOT give back, cancel or null the heartbeat of a task that another owns now.",
+    "OWN-03": "A refused commit MUST leave the record as it was, field for field.",
+    "OWN-04": "A commit MUST answer with exactly the ids that it stored, whatever mixture of owned and lost its batch is.",
+    "OWN-05": "Of all commits made from one read of a task exactly one MUST be stored, the same one repeated included.",
+    "OWN-06": "A commit MUST be refused where the stored fence is lower than the one below its own, or nothing is stored "
+    "under its id.",
+    "OWN-07": "The right to write MUST outlive everything but an event: neither heartbeats, nor progress, nor a scheduled "
+    "task's coming due change a fence or refuse a commit.",
+    "HBT-01": "A heartbeat MUST set `heartbeat_at`, and the progress where one is given, of a running task under the fence "
+    "given, and nothing else.",
+    "HBT-02": "A batch of heartbeats MUST be answered with exactly the ids that are running under the fences given.",
+    "HBT-03": "A lost owner's heartbeat MUST leave no trace: not on a later attempt, not on a waiting task, not on a "
+    "terminal one.",
+    "HBT-04": "A task whose heartbeat was nulled MUST count as stale at once, and MUST be lost to its earlier owner.",
+    "REC-01": "`Stale` MUST find exactly the running tasks without a heartbeat since the time given (a heartbeat at that "
+    "time is fresh), and those without any.",
+    "REC-02": "`Stale` MUST be answered oldest heartbeat first, those without any before all others, then by id, up to "
+    "the limit.",
+    "REC-03": "A heartbeat that lands between a recoverer's read and its commit MUST save the task: with `stale_before`, a "
+    "commit is refused where a heartbeat at or after that time is stored.",
+    "REC-04": "A recovery MUST answer with exactly the ids that it moved, and of two recoverers of one task exactly one "
+    "MUST move it.",
+    "REC-05": "A recovered task MUST be pending where it has attempts left and failed with the error where it has none, "
+    "exactly as `lifecycle.step` has it.",
+    "REC-06": "A late recovery MUST resurrect nothing: what was settled, given back or cancelled since it was read stays.",
+    "CAN-01": "A waiting or running task that is cancelled MUST be stored as cancelled, as `lifecycle.step` has it, and "
+    "MUST never be claimed.",
+    "CAN-02": "The owner of a cancelled task MUST learn of it by its next heartbeat, and MUST NOT settle the task.",
+    "EXP-01": "A waiting task MUST NOT be claimed from its `expires_at` on, not in that very microsecond, and MUST NOT keep "
+    "a claim from taking others.",
+    "EXP-02": "A task that was claimed in time and is waiting again MUST NOT be claimed once its `expires_at` has come.",
+    "EXP-03": "`Overdue` MUST find exactly the waiting tasks whose `expires_at` is the time given or earlier, the earliest "
+    "first, then by id, up to the limit.",
+    "RET-01": "A deletion MUST forget exactly the terminal tasks that are under the fence given, and answer with their ids.",
+    "RET-02": "A task MUST NOT be deleted while it is active.",
+    "RET-03": "`Finished` MUST find exactly the terminal tasks, in each of the terminal states, that finished before the "
+    "time given (not at it), the earliest first, then by id, up to the limit.",
+    "RET-04": "A deleted task MUST be gone for every reader, from every query and every count.",
+    "STA-01": "The counts MUST be those of the stored tasks in each queue and state, after every transition, over all "
+    "queues or those named.",
+    "STA-02": "`Matching` MUST find exactly the tasks that every given filter admits, the newest first, then by id, up to "
+    "the limit.",
+    "STA-03": "`next_due` MUST tell when the first scheduled task of the queues comes due, and None where there is none; "
+    "pending, running and terminal tasks do not count.",
+    "LCK-01": "A lock MUST have one owner at a time, also when several want it at once; locks with different names are "
+    "different locks.",
+    "LCK-02": "A lock that ran out MUST be free for another owner, and MUST NOT be free a microsecond earlier.",
+    "LCK-03": "The owner of a lock MUST be able to prolong it, until the new time and no shorter.",
+    "LCK-04": "A lock MUST be freed at once by its owner, and by no other, a former owner included; the answer says which.",
+    "SCM-01": "Creating the schema again MUST be harmless, and keep every task and every lock.",
+    "SCM-02": "Several clients that open a new store at the same moment MUST all succeed, and see one store.",
+    "SCM-03": "Two stores MUST NOT see each other's tasks, keys, counts or locks.",
+    "SCM-04": "A closed client MUST be closable again, and MUST leave what it wrote to the others and to later ones.",
+    "SCM-05": "`process_local` MUST say whether the tasks are invisible to other processes.",
+}
+
+GUARANTEES: dict[str, Guarantee] = {id_: Guarantee(id_, must, Profile.CORE) for id_, must in _CORE.items()}
+"""Every guarantee by its id, in the order in which they are read."""

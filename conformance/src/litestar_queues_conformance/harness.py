@@ -1,0 +1,169 @@
+"""What a case is given: a store with any number of actors, tasks to put into it, and `check`, which keeps evidence.
+
+A case is a function `test_...`, `async` or not, under `@guarantee("KEY-01")`. It opens its actors itself, says what
+must hold with `check`, never sleeps, and passes `now=` where time matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.records import NewTask, TaskRecord
+from litestar_queues_conformance.compare import difference
+from litestar_queues_conformance.guarantees import GUARANTEES
+from litestar_queues_conformance.target import Target
+
+__all__ = ("CASE_SECONDS", "T0", "Check", "NoEvidence", "Store", "Violation", "at", "guarantee")
+
+CASE_SECONDS = 60.0
+"""How long a case may take, unless it says otherwise."""
+T0 = datetime(2031, 5, 17, 10, 20, 30, 123_456, tzinfo=UTC)
+"""When cases take place that pass `now=`: not this machine's time, and with microseconds."""
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def at(seconds: float = 0, *, microseconds: int = 0) -> datetime:
+    """A time so long after `T0`, or before it."""
+    return T0 + timedelta(seconds=seconds, microseconds=microseconds)
+
+
+class Violation(AssertionError):
+    """A guarantee was not kept; the text begins with its id."""
+
+
+class NoEvidence(Exception):
+    """A case ended without having checked what it is there to check."""
+
+
+def guarantee(*ids: str, deadline: float = CASE_SECONDS) -> Callable[[C], C]:
+    """Make a function a case for these guarantees; each needs at least one `check` in every run of it.
+
+    Args:
+        *ids: The guarantees, as they are registered.
+        deadline: Seconds after which the case fails, whatever it waits for.
+
+    Raises:
+        ValueError: An id is not registered, or none is given.
+    """
+    unknown = [id_ for id_ in ids if id_ not in GUARANTEES]
+    if unknown or not ids:
+        raise ValueError(f"no such guarantee: {', '.join(unknown) or 'none was named'}; they stand in guarantees.py")
+    mark = pytest.mark.guarantee(*ids, deadline=deadline)
+
+    def decorate(case: C) -> C:
+        mark(case)
+        return case
+
+    return decorate
+
+
+class Check:
+    """Says that something must hold, and remembers that it was asked: `check("KEY-01", holds, "what was to hold")`."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._evidence: dict[str, int] = dict.fromkeys(ids, 0)
+        self._violations: list[str] = []
+
+    def __call__(self, id_: str, holds: object, message: str) -> None:
+        """Raises `Violation` unless `holds` is true."""
+        __tracebackhide__ = True
+        self._record(id_, None if holds else message)
+
+    def equal(self, id_: str, actual: Any, expected: Any, message: str) -> None:
+        """Raises `Violation`, naming what differs, unless both are equal: of the same types, and records field by field.
+
+        A record's JSON texts are compared as values, in which `1`, `1.0` and `true` differ.
+        """
+        __tracebackhide__ = True
+        found = difference(actual, expected)
+        self._record(id_, None if found is None else f"{message}: {found}")
+
+    @property
+    def evidence(self) -> Mapping[str, int]:
+        """How often each of the case's guarantees was checked."""
+        return self._evidence
+
+    @property
+    def violations(self) -> list[str]:
+        """What was not kept, also where the case swallowed it."""
+        return self._violations
+
+    def _record(self, id_: str, violation: str | None) -> None:
+        __tracebackhide__ = True
+        if id_ not in self._evidence:
+            raise ValueError(f"this case is not marked for {id_}: name it in @guarantee(...)")
+        self._evidence[id_] += 1
+        if violation is not None:
+            self._violations.append(f"{id_}: {violation}")
+            raise Violation(f"{id_}: {violation}")
+
+
+class Store:
+    """A new, empty store of the target, and its clients. Whatever a case opened is closed and removed after it."""
+
+    def __init__(self, target_name: str, target: Target, env: Mapping[str, str], random: Random) -> None:
+        self.target_name = target_name
+        """What `load_target` takes, in this process or another."""
+        self.target = target
+        self.random = random
+        """Everything that a case draws comes from here, so that one seed repeats it."""
+        self._env = env
+        self.config: dict[str, Any] = target.config(env)
+        """What `target.open` takes, in this process or another."""
+        self._actors: list[QueueBackend] = []
+        self._others: list[Store] = []
+
+    @property
+    def multi_process(self) -> bool:
+        """Whether other processes can open this store."""
+        return self.target.capabilities.multi_process
+
+    async def actor(self) -> QueueBackend:
+        """Another opened client of this store."""
+        backend = await self.target.open(self.config)
+        self._actors.append(backend)
+        return backend
+
+    async def actors(self, n: int) -> list[QueueBackend]:
+        """So many opened clients of this store."""
+        return [await self.actor() for _ in range(n)]
+
+    def another(self) -> Store:
+        """A second store of the same target, isolated from this one."""
+        other = Store(self.target_name, self.target, self._env, self.random)
+        self._others.append(other)
+        return other
+
+    async def aclose(self) -> None:
+        """Close every client and remove every store."""
+        for other in self._others:
+            await other.aclose()
+        while self._actors:
+            await self._actors.pop().close()
+        await self.target.reset(self.config)
+
+    def new_id(self) -> str:
+        """An id that no other task has."""
+        return str(UUID(int=self.random.getrandbits(128), version=4))
+
+    def new_task(self, **fields: Any) -> NewTask:
+        """A task with its own id, and these fields."""
+        given: dict[str, Any] = {"id": self.new_id(), "name": "conformance.task"}
+        return NewTask(**given | fields)
+
+    def new_tasks(self, n: int, **fields: Any) -> list[NewTask]:
+        """So many tasks, their ids ascending, each with these fields."""
+        return [self.new_task(id=id_, **fields) for id_ in sorted(self.new_id() for _ in range(n))]
+
+    async def enqueue(self, actor: QueueBackend, *, now: datetime = T0, **fields: Any) -> TaskRecord:
+        """Enqueue one task with these fields, and answer with its record, or with the holder of its key."""
+        [enqueued] = await actor.enqueue_many([self.new_task(**fields)], now=now)
+        return enqueued.record

@@ -1,0 +1,373 @@
+"""A Hypothesis state machine that drives a backend and the model side by side, and wants the same answers of both.
+
+What it draws: tasks with few keys and few queues, so that they meet; events on tasks as they are and as they were some
+events ago, so that owners are lost; a clock that moves by nothing, a microsecond, or minutes. Two clients take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, Phase, note, seed, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.lifecycle import (
+    TERMINAL,
+    WAITING,
+    Cancel,
+    Complete,
+    Event,
+    Expire,
+    Fail,
+    IllegalTransition,
+    LoseHeartbeat,
+    NullHeartbeat,
+    Requeue,
+    Revive,
+    Snooze,
+    State,
+    step,
+)
+from litestar_queues.records import Finished, Held, Matching, NewTask, Overdue, Query, Stale, TaskRecord, Want
+from litestar_queues_conformance.harness import T0, Check, Store
+from litestar_queues_conformance.model import Model, as_of
+
+__all__ = ("EXAMPLES", "EXAMPLES_VARIABLE", "SHRINK_VARIABLE", "STEPS", "run_machine")
+
+EXAMPLES_VARIABLE = "LITESTAR_QUEUES_EXAMPLES"
+"""The environment variable that says how many histories are drawn."""
+EXAMPLES = 200
+"""How many histories are drawn without it."""
+SHRINK_VARIABLE = "LITESTAR_QUEUES_SHRINK"
+"""The environment variable that, as `0`, leaves a failing history as it was found: for who asks only whether one is."""
+STEPS = 40
+"""How long a history can be."""
+EQUAL = "LIF-13"
+"""The guarantee that the machine is for."""
+
+V = TypeVar("V")
+_EVENTS: dict[str, Callable[[datetime], Event]] = {
+    "complete": lambda _: Complete('{"done": true}'),
+    "fail": lambda _: Fail('{"type": "Error"}'),
+    "retry now": lambda now: Fail('{"type": "Error"}', now),
+    "retry later": lambda now: Fail('{"type": "Error"}', now + timedelta(seconds=30)),
+    "requeue": lambda _: Requeue(),
+    "snooze": lambda now: Snooze(now + timedelta(microseconds=1)),
+    "snooze until a past time": lambda now: Snooze(now - timedelta(seconds=1)),
+    "lose heartbeat": lambda _: LoseHeartbeat('{"type": "HeartbeatLost"}'),
+    "null heartbeat": lambda _: NullHeartbeat(),
+    "cancel": lambda _: Cancel(),
+    "expire": lambda _: Expire(),
+    "revive": lambda _: Revive(),
+}
+_TIMES = (-60.0, 0.0, 0.000001, 0.001, 10.0, 60.0)
+"""Seconds from now, for everything that lies in the future or the past."""
+_QUEUES = ("default", "mail", "Mail")
+_BACKENDS = ("local", "remote")
+_KEYS = ("k", "K", "k ")
+_STATES = (None, (), tuple(sorted(WAITING)), (State.RUNNING,), tuple(sorted(TERMINAL)), (State.FAILED, State.EXPIRED))
+"""Filters that do not part scheduled from pending, which a backend may tell apart late."""
+
+_task_fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "key": st.sampled_from(_KEYS),
+        "queue": st.sampled_from(_QUEUES[1:]),
+        "priority": st.sampled_from((-(2**31), -1, 1, 2**31 - 1)),
+        "max_attempts": st.sampled_from((2, 3)),
+        "run_in": st.sampled_from(_TIMES),
+        "expires_in": st.sampled_from(_TIMES),
+        "execution_backend": st.sampled_from(_BACKENDS[1:]),
+    },
+)
+_actors = st.integers(0, 1)
+_ages = st.sampled_from((0, 0, 0, 1, 2))
+"""How many events ago a task was read: 0 is as it is now."""
+_choices = st.integers(0, 59)
+"""Which of those that are possible, whose number every count up to five divides."""
+_limits = st.sampled_from((0, 1, 2, 10))
+_queue_filters = st.none() | st.lists(st.sampled_from(_QUEUES), max_size=2, unique=True).map(tuple)
+_some = st.none() | st.lists(st.sampled_from(_BACKENDS), max_size=2, unique=True).map(tuple)
+
+
+_tasks: Bundle[str] = Bundle("tasks")
+_several = st.lists(_tasks, min_size=1, max_size=3, unique=True)
+
+
+class _Machine(RuleBasedStateMachine):
+    """One history; a subclass of each run says on what."""
+
+    first: Store
+    check: Check
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = self.first.another()
+        self.model = Model()
+        self.now = T0
+        self.made = 0
+        self.known: dict[str, NewTask] = {}
+        self.actors: list[QueueBackend] = []
+
+    @initialize(target=_tasks, fields=st.lists(_task_fields, min_size=2, max_size=6))
+    def open(self, fields: list[dict[str, Any]]) -> Any:
+        self.actors = self.run(self.store.actors(2))
+        return self._enqueue_new(fields, 0)
+
+    def teardown(self) -> None:
+        self.run(self.store.aclose())
+
+    @rule(target=_tasks, fields=st.lists(_task_fields, min_size=1, max_size=4), actor=_actors)
+    def enqueue(self, fields: list[dict[str, Any]], actor: int) -> Any:
+        return self._enqueue_new(fields, actor)
+
+    @rule(ids=_several, actor=_actors)
+    def enqueue_again(self, ids: list[str], actor: int) -> None:
+        self._enqueue([self.known[id_] for id_ in ids], actor)
+
+    @rule(limit=_limits, queues=_queue_filters, backends=_some, actor=_actors)
+    def claim_some(
+        self, limit: int, queues: tuple[str, ...] | None, backends: tuple[str, ...] | None, actor: int
+    ) -> None:
+        self._claim(Want(worker=f"w{actor}", limit=limit, queues=queues, execution_backends=backends), actor)
+
+    @rule(limit=st.integers(1, 4), actor=_actors)
+    def claim(self, limit: int, actor: int) -> None:
+        self._claim(Want(worker=f"w{actor}", limit=limit), actor)
+
+    @rule(ids=_several, age=_ages, actor=_actors)
+    def claim_by_id(self, ids: list[str], age: int, actor: int) -> None:
+        held = tuple(self._read(id_, age).held for id_ in ids if id_ in self.model.versions)
+        self._claim(Want(worker=f"w{actor}", limit=10, tasks=held), actor)
+
+    @rule(limit=st.integers(1, 4), event=_choices, actor=_actors)
+    def work(self, limit: int, event: int, actor: int) -> None:
+        """Claim, and do something at once with what was given."""
+        self._commit(self._claim(Want(worker=f"w{actor}", limit=limit), actor), event, actor)
+
+    @precondition(lambda self: self.model.running())
+    @rule(which=_choices, event=_choices, actor=_actors)
+    def commit_running(self, which: int, event: int, actor: int) -> None:
+        """An owner does something that it may to what it holds."""
+        running = self.model.running()
+        self._commit([running[which % len(running)]], event, actor)
+
+    @rule(ids=_several, age=_ages, event=_choices, actor=_actors)
+    def commit(self, ids: list[str], age: int, event: int, actor: int) -> None:
+        """Something that was possible when the tasks were read happens to them, possible or not by now."""
+        self._commit([self._read(id_, age) for id_ in ids if id_ in self.model.versions], event, actor)
+
+    @precondition(lambda self: self.model.once_running())
+    @rule(which=_choices, event=_choices, actor=_actors)
+    def commit_as_lost_owner(self, which: int, event: int, actor: int) -> None:
+        """Somebody who held a task once does what its owner could do."""
+        held = self.model.once_running()
+        self._commit([held[which % len(held)]], event, actor)
+
+    @rule(
+        ids=_several,
+        age=_ages,
+        progress=st.sampled_from((None, "0", '{"at": 1}')),
+        actor=_actors,
+    )
+    def touch_heartbeats(self, ids: list[str], age: int, progress: str | None, actor: int) -> None:
+        held = [Held(id_, self._read(id_, age).fence, progress) for id_ in ids if id_ in self.model.versions]
+        answer = self.run(self.actors[actor].touch_heartbeats(held, now=self.now))
+        self._same(answer, self.model.touch_heartbeats(held, self.now), f"touch_heartbeats({held}) at {self.now}")
+
+    @rule(age=st.sampled_from((0.0, 0.000001, 10.0)), limit=_limits, actor=_actors)
+    def recover_stale(self, age: float, limit: int, actor: int) -> None:
+        before = self.now - timedelta(seconds=age)
+        stale = self._find(Stale(before), limit, actor)
+        after = [step(record, LoseHeartbeat('{"type": "HeartbeatLost"}'), self.now) for record in stale]
+        self._store(after, before, actor)
+
+    @precondition(lambda self: self.model.once_running())
+    @rule(which=_choices, seconds=st.sampled_from((0.0, 10.0)), actor=_actors)
+    def recover_late(self, which: int, seconds: float, actor: int) -> None:
+        """Recover a task as some reader once saw it running, whatever it is now."""
+        held = self.model.once_running()
+        after = step(held[which % len(held)], LoseHeartbeat('{"type": "HeartbeatLost"}'), self.now)
+        self._store([after], self.now - timedelta(seconds=seconds), actor)
+
+    @rule(ids=_several, age=_ages, actor=_actors)
+    def delete(self, ids: list[str], age: int, actor: int) -> None:
+        held = [self._read(id_, age).held for id_ in ids if id_ in self.model.versions]
+        answer = self.run(self.actors[actor].delete(held))
+        self._same(answer, self.model.delete(held), f"delete({held})")
+
+    @rule(
+        seconds=st.sampled_from((-1.0, 0.0, 10.0)),
+        states=st.sampled_from(_STATES),
+        queues=_queue_filters,
+        key=st.sampled_from((None, None, *_KEYS)),
+        limit=_limits,
+        actor=_actors,
+    )
+    def look(
+        self,
+        *,
+        seconds: float,
+        states: tuple[State, ...] | None,
+        queues: tuple[str, ...] | None,
+        key: str | None,
+        limit: int,
+        actor: int,
+    ) -> None:
+        """Ask everything that can be asked."""
+        moment = self.now - timedelta(seconds=seconds)
+        for query in (Stale(moment), Overdue(moment), Finished(moment)):
+            self._find(query, limit, actor)
+        self._find(Matching(states=states, queues=queues, key=key), limit, actor)
+        wrong = self.model.legal_count(self.run(self.actors[actor].count(queues)), queues, self.now)
+        self.check(EQUAL, wrong is None, f"count({queues}): {wrong}")
+        wrong = self.model.legal_next_due(self.run(self.actors[actor].next_due(queues)), queues, self.now)
+        self.check(EQUAL, wrong is None, f"next_due({queues}): {wrong}")
+
+    @rule(name=st.sampled_from(("a", "b")), ttl=st.sampled_from((None, 0.000001, 20.0)), actor=_actors)
+    def lock(self, name: str, ttl: float | None, actor: int) -> None:
+        """Take or prolong a lock, or give it back."""
+        owner, client = f"o{actor}", self.actors[actor]
+        if ttl is None:
+            answer = self.run(client.unlock(name, owner))
+            self._same(answer, self.model.unlock(name, owner), f"unlock({name!r}, {owner!r})")
+        else:
+            until = timedelta(seconds=ttl)
+            answer = self.run(client.lock(name, owner, until, now=self.now))
+            self._same(answer, self.model.lock(name, owner, until, self.now), f"lock({name!r}, {owner!r}) ")
+
+    @rule(seconds=st.sampled_from((0.000001, 1.0, 15.0, 60.0)))
+    def advance_clock(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @invariant()
+    def every_record_is_the_models(self) -> None:
+        if not self.actors:
+            return
+        ids = list(self.known)
+        answer: dict[str, TaskRecord] = self.run(self.actors[self.made % 2].get(ids))
+        self._same(
+            {id_: as_of(record, self.now) for id_, record in answer.items()},
+            {id_: as_of(record, self.now) for id_, record in self.model.get(ids).items()},
+            "the stored tasks",
+        )
+
+    def _enqueue_new(self, fields: list[dict[str, Any]], actor: int) -> Any:
+        new = [self._new_task(dict(one)) for one in fields]
+        self._enqueue(new, actor)
+        return multiple(*(one.id for one in new))
+
+    def _new_task(self, fields: dict[str, Any]) -> NewTask:
+        self.made += 1
+        for field, name in (("run_in", "run_at"), ("expires_in", "expires_at")):
+            if field in fields:
+                fields[name] = self.now + timedelta(seconds=fields.pop(field))
+        # Ids that neither ascend nor descend: the order in which tasks were made is not the order of their ids.
+        id_ = str(UUID(int=self.made * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128))
+        self.known[id_] = NewTask(id=id_, name=f"conformance.task{self.made % 2}", args=f"[{self.made}]", **fields)
+        return self.known[id_]
+
+    def _read(self, id_: str, age: int) -> TaskRecord:
+        return self.model.version(id_, age)
+
+    def _enqueue(self, new: list[NewTask], actor: int) -> None:
+        answer = self.run(self.actors[actor].enqueue_many(new, now=self.now))
+        expected = self.model.enqueue_many(new, self.now)
+        self._same(
+            [(one.is_new, as_of(one.record, self.now)) for one in answer],
+            [(one.is_new, as_of(one.record, self.now)) for one in expected],
+            f"enqueue_many at {self.now} ",
+        )
+
+    def _claim(self, want: Want, actor: int) -> list[TaskRecord]:
+        answer = self.run(self.actors[actor].claim(want, now=self.now))
+        expected = self.model.claim(want, self.now)
+        self._same(answer, expected, f"{want} at {self.now} ")
+        return expected
+
+    def _commit(self, records: list[TaskRecord], event: int, actor: int) -> None:
+        after: list[TaskRecord] = []
+        for record in records:
+            possible = _possible(record, self.now)
+            if possible:
+                name, changed = possible[event % len(possible)]
+                note(f"    # {name} {record.id} (fence {record.fence})")
+                after.append(changed)
+        self._store(after, None, actor)
+
+    def _store(self, after: list[TaskRecord], stale_before: datetime | None, actor: int) -> None:
+        # What no transition can change is not to be written, whatever a caller has made of it.
+        after = [one.evolve(description="not to be written") for one in after]
+        answer = self.run(self.actors[actor].commit(after, stale_before=stale_before))
+        expected = self.model.commit(after, stale_before)
+        what = ", ".join(f"{one.id} {one.state.value} (fence {one.fence})" for one in after)
+        self._same(answer, expected, f"commit({what}; stale_before={stale_before})")
+
+    def _find(self, query: Query, limit: int, actor: int) -> list[TaskRecord]:
+        answer: list[TaskRecord] = self.run(self.actors[actor].find(query, limit))
+        expected = self.model.find(query, limit)
+        self._same(
+            [as_of(record, self.now) for record in answer],
+            [as_of(record, self.now) for record in expected],
+            f"find({query}, {limit}) ",
+        )
+        return expected
+
+    def _same(self, answer: Any, expected: Any, message: str) -> None:
+        self.check.equal(EQUAL, answer, expected, message)
+
+
+def _possible(record: TaskRecord, now: datetime) -> list[tuple[str, TaskRecord]]:
+    """Every event that can happen to the task as it was read, but for claims, and what each makes of it."""
+    possible: list[tuple[str, TaskRecord]] = []
+    for name, event in _EVENTS.items():
+        with suppress(IllegalTransition):
+            possible.append((name, step(record, event(now), now)))
+    return possible
+
+
+def run_machine(store: Store, check: Check, drawn_from: str) -> None:
+    """Draw histories, and compare the backend with the model after every step of each.
+
+    Args:
+        store: One of the backend; each history has another.
+        check: Where the evidence goes.
+        drawn_from: What everything is drawn from: the same text draws the same histories.
+
+    Raises:
+        Violation: An answer or a stored task is not the model's. The shortest history that shows it is in its notes.
+    """
+    with asyncio.Runner() as runner:
+        parts = {"first": store, "check": check, "run": staticmethod(runner.run)}
+        machine = seed(drawn_from)(type("history", (_Machine,), parts))
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=int(os.environ.get(EXAMPLES_VARIABLE, EXAMPLES)),
+                stateful_step_count=STEPS,
+                deadline=None,
+                database=None,
+                # Without `explain`, which traces every line and makes shrinking take minutes.
+                phases=(Phase.generate, Phase.shrink) if os.environ.get(SHRINK_VARIABLE) != "0" else (Phase.generate,),
+                derandomize=False,
+                suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large),
+            ),
+        )

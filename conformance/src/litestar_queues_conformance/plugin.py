@@ -1,0 +1,91 @@
+"""The pytest plugin: its options, and nothing else unless a backend is named.
+
+`--backend` and `--seed` are common words. They are added after all other plugins and the project's own conftest had
+their turn, and left out where somebody has them already; `--queue-backend` and `--queue-seed` are always there.
+"""
+
+from __future__ import annotations
+
+import random
+from argparse import ArgumentError
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litestar_queues_conformance.target import UnknownTarget, load_target
+
+__all__ = ("pytest_addoption", "pytest_collection_modifyitems", "pytest_configure", "pytest_load_initial_conftests")
+
+CASES = Path(__file__).parent / "cases"
+"""Where the suite's own cases stand."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that nobody else has."""
+    group = parser.getgroup("litestar-queues", "conformance of a litestar-queues backend")
+    group.addoption(
+        "--queue-backend",
+        dest="queue_backend",
+        metavar="NAME",
+        help="run the conformance suite on this backend: the name of an installed target, or module:attribute "
+        "(also: --backend, where no other plugin has it)",
+    )
+    group.addoption(
+        "--queue-seed",
+        dest="queue_seed",
+        type=int,
+        metavar="N",
+        help="what everything that is drawn is drawn from; printed, and drawn itself without this "
+        "(also: --seed, where no other plugin has it)",
+    )
+    group.addoption(
+        "--report-json",
+        dest="queue_report_json",
+        metavar="PATH",
+        help="write every guarantee's result, the cases, the seed and the versions to this file",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, Any, Any]:
+    """Add the short names once everybody who could want them has been loaded."""
+    result = yield
+    group = parser.getgroup("litestar-queues")
+    with suppress(ValueError, ArgumentError):  # somebody else's option
+        group.addoption("--backend", dest="queue_backend", metavar="NAME", help="the same as --queue-backend")
+    with suppress(ValueError, ArgumentError):
+        group.addoption("--seed", dest="queue_seed", type=int, metavar="N", help="the same as --queue-seed")
+    return result
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the target and turn to the suite's cases, where a backend is named."""
+    config.addinivalue_line("markers", "guarantee(*ids, deadline): a case of the conformance suite, and what it checks")
+    name: str | None = config.getoption("queue_backend")
+    if name is None:
+        return
+    from litestar_queues_conformance.session import ConformanceSession  # noqa: PLC0415  # nothing of it where inert
+
+    try:
+        target = load_target(name)
+    except UnknownTarget as error:
+        raise pytest.UsageError(str(error)) from None
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = [str(CASES.parent)]
+        config.args_source = pytest.Config.ArgsSource.ARGS
+    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    seed: int | None = config.getoption("queue_seed") if workerinput is None else workerinput["litestar_queues_seed"]
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**32)
+    session = ConformanceSession(config, name, target, seed)
+    config.pluginmanager.register(session, "litestar-queues-conformance-session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse the suite's cases without a backend: they would fail for lack of a store."""
+    if config.getoption("queue_backend") is None and any(item.get_closest_marker("guarantee") for item in items):
+        raise pytest.UsageError("conformance cases need a backend: --backend=NAME, or --backend=module:attribute")

@@ -1,0 +1,21 @@
+"""Backends that are wrong on purpose, and some that are odd but legal: what the suite itself is tested with."""
+
+from litestar_queues_conformance.saboteurs import benign, claims, keys, life, owners, stores
+from litestar_queues_conformance.saboteurs.base import BENIGN, SABOTEURS, Benign, Saboteur
+from litestar_queues_conformance.saboteurs.order import EXEMPT, ORDER, first
+
+__all__ = (
+    "BENIGN",
+    "EXEMPT",
+    "ORDER",
+    "SABOTEURS",
+    "Benign",
+    "Saboteur",
+    "benign",
+    "claims",
+    "first",
+    "keys",
+    "life",
+    "owners",
+    "stores",
+)

@@ -1,0 +1,215 @@
+"""CLM and EXP: who is given what, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import closing
+from datetime import datetime, timedelta
+from heapq import heappop
+from itertools import islice
+
+import msgspec
+
+from litestar_queues.lifecycle import Claim, Expire, IllegalTransition, State, step
+from litestar_queues.records import Overdue, Query, TaskRecord, Want
+from litestar_queues_conformance.saboteurs.base import Saboteur
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class KeepsTheFirstStart(Saboteur):
+    """A later claim keeps the started_at of the first."""
+
+    guarantee = "CLM-01"
+
+    def _store(self, record: TaskRecord) -> TaskRecord:
+        before = self._tasks.get(record.id)
+        if before is not None and record.state is State.RUNNING and before.started_at is not None:
+            record = record.evolve(started_at=before.started_at)
+        return super()._store(record)
+
+
+class ChoosesThenWrites(Saboteur):
+    """A claim chooses, lets others in, and writes what it chose."""
+
+    guarantee = "CLM-02"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        moment = now or self._clock.now()
+        chosen: list[TaskRecord] = []
+        with closing(self._candidates(want, moment)) as candidates:
+            for record in candidates:
+                if len(chosen) >= want.limit:
+                    break
+                try:
+                    chosen.append(step(record, Claim(want.worker), moment))
+                except IllegalTransition:
+                    continue
+        await asyncio.sleep(0)
+        return [self._store(record) for record in chosen]
+
+
+class TakesHugePrioritiesForEqual(Saboteur):
+    """Priorities beyond a thousand million are one priority."""
+
+    guarantee = "CLM-03"
+
+    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        def order(record: TaskRecord) -> tuple[int, datetime, str]:
+            return (-max(-(10**9), min(record.priority, 10**9)), record.due_at, record.id)
+
+        yield from sorted(super()._candidates(want, now), key=order)
+
+
+class ClaimsQueueByQueue(Saboteur):
+    """Everything in one queue comes before anything in the next."""
+
+    guarantee = "CLM-03"
+
+    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        yield from sorted(super()._candidates(want, now), key=lambda record: record.queue)
+
+
+class ClaimsAMicrosecondEarly(Saboteur):
+    """A task can be claimed a microsecond before it is due."""
+
+    guarantee = "CLM-04"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        moment = now or self._clock.now()
+        soon = [r for r in self._tasks.values() if r.state is State.SCHEDULED and r.due_at == moment + _MICROSECOND]
+        for record in soon:
+            self._store(record.evolve(due_at=moment))
+        claimed = await super().claim(want, now=moment)
+        for record in soon:
+            if self._tasks[record.id].fence == record.fence:
+                self._store(record)
+        return claimed
+
+
+class PromotesFiveHundred(Saboteur):
+    """Of what came due, five hundred tasks take part in a claim."""
+
+    guarantee = "CLM-05"
+
+    def _promote(self, queues: tuple[str, ...] | None, now: datetime) -> None:
+        left = 500
+        for queue in list(self._later) if queues is None else queues:
+            heap = self._later.get(queue, [])
+            while heap and heap[0][0] <= now and left:
+                _, id_, fence = heappop(heap)
+                if self._is_current(id_, fence, State.SCHEDULED):
+                    self._store(self._tasks[id_].evolve(state=State.PENDING))
+                    left -= 1
+
+
+class ZeroMeansOne(Saboteur):
+    """A claim of none takes one."""
+
+    guarantee = "CLM-06"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        return await super().claim(msgspec.structs.replace(want, limit=max(want.limit, 1)), now=now)
+
+
+class NoQueueMeansAny(Saboteur):
+    """A claim from no queue takes from all."""
+
+    guarantee = "CLM-07"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        return await super().claim(msgspec.structs.replace(want, queues=want.queues or None), now=now)
+
+
+class LooksAtTwoThousand(Saboteur):
+    """A filtered claim looks at the first two thousand tasks, and takes those that match."""
+
+    guarantee = "CLM-08"
+
+    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        if want.tasks is not None:
+            yield from super()._candidates(want, now)
+            return
+        everything = msgspec.structs.replace(want, queues=None, execution_backends=None)
+        looked_at = list(islice(super()._candidates(everything, now), None if want.queues is None else 2000))
+        for record in looked_at:
+            queue = want.queues is None or record.queue in want.queues
+            if queue and (want.execution_backends is None or record.execution_backend in want.execution_backends):
+                yield record
+
+
+class ClaimsByIdAlone(Saboteur):
+    """A claim by id does not look at the fence."""
+
+    guarantee = "CLM-09"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        if want.tasks is not None:
+            named = dict.fromkeys(one.id for one in want.tasks if one.id in self._tasks)
+            want = msgspec.structs.replace(want, tasks=tuple(self._tasks[id_].held for id_ in named))
+        return await super().claim(want, now=now)
+
+
+class FenceWrapsAround(Saboteur):
+    """The fence begins again at 0 after 13."""
+
+    guarantee = "CLM-10"
+
+    def _store(self, record: TaskRecord) -> TaskRecord:
+        return super()._store(record.evolve(fence=record.fence % 14))
+
+
+class ClaimExpiresTheOverdue(Saboteur):
+    """A claim expires the overdue tasks that it passes over."""
+
+    guarantee = "CLM-11"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        moment = now or self._clock.now()
+        for record in await self.find(Overdue(moment), len(self._expiring)):
+            self._store(step(record, Expire(), moment))
+        return await super().claim(want, now=now)
+
+
+class _StartsTheOverdue(Saboteur):
+    """Some overdue tasks are claimed, once nothing else is left."""
+
+    guarantee = "EXP-01"
+
+    def _starts(self, record: TaskRecord, now: datetime) -> bool:
+        return record.expires_at == now and not record.fence
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        moment = now or self._clock.now()
+        claimed = await super().claim(want, now=moment)
+        for record in await self.find(Overdue(moment), len(self._expiring)):
+            wanted = want.tasks is None and (want.queues is None or record.queue in want.queues)
+            if wanted and len(claimed) < want.limit and record.due_at <= moment and self._starts(record, moment):
+                running = step(record.evolve(expires_at=None), Claim(want.worker), moment)
+                claimed.append(self._store(running.evolve(expires_at=record.expires_at)))
+        return claimed
+
+
+class StartsInTheLastMicrosecond(_StartsTheOverdue):
+    """A task is still claimed in the microsecond in which it expires."""
+
+    guarantee = "EXP-01"
+
+
+class StartedOnceNeverExpires(_StartsTheOverdue):
+    """A task that ran before is claimed again, whether it has expired or not."""
+
+    guarantee = "EXP-02"
+
+    def _starts(self, record: TaskRecord, now: datetime) -> bool:
+        return record.fence > 0
+
+
+class OverdueAMicrosecondLate(Saboteur):
+    """A task is found as overdue only after its time."""
+
+    guarantee = "EXP-03"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        return await super().find(Overdue(query.at - _MICROSECOND) if isinstance(query, Overdue) else query, limit)

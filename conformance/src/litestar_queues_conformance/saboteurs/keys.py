@@ -1,0 +1,215 @@
+"""KEY: at most one active task per key."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime
+
+from litestar_queues.clock import Clock
+from litestar_queues.lifecycle import TERMINAL, WAITING, State
+from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, admit
+from litestar_queues_conformance.saboteurs.base import Saboteur
+
+
+class KeyPerQueue(Saboteur):
+    """A key that is held in one queue is free in the others."""
+
+    guarantee = "KEY-01"
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        holder = None if new.key is None else self._keys.get(new.key)
+        if holder is not None and self._tasks[holder].queue != new.queue:
+            return Enqueued(self._store(admit(new, now)), True)
+        return super()._enqueue(new, now)
+
+
+class LooksUpKeysFirst(Saboteur):
+    """Whether keys are free is looked up before the write, and others come in between."""
+
+    guarantee = "KEY-01"
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        free = {new.key for new in tasks if new.key is not None and new.key not in self._keys}
+        await asyncio.sleep(0)
+        for key in free:
+            self._keys.pop(key, None)
+        return await super().enqueue_many(tasks, now=now)
+
+
+class LastOfBatchCounts(Saboteur):
+    """Of several tasks with one key in a batch the last is stored."""
+
+    guarantee = "KEY-02"
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        return (await super().enqueue_many(tasks[::-1], now=now))[::-1]
+
+
+class RaisesTheHoldersPriority(Saboteur):
+    """Enqueueing a held key with a higher priority gives it to the holder."""
+
+    guarantee = "KEY-03"
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        answer = super()._enqueue(new, now)
+        if not answer.is_new and answer.record.created_at < now and new.priority > answer.record.priority:
+            return Enqueued(self._store(answer.record.evolve(priority=new.priority)), False)
+        return answer
+
+
+class ExpiredKeepsItsKey(Saboteur):
+    """An expired task goes on holding its key."""
+
+    guarantee = "KEY-04"
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        for id_ in self._by_state[State.EXPIRED]:
+            if new.key is not None and self._tasks[id_].key == new.key:
+                return Enqueued(self._tasks[id_], False)
+        return super()._enqueue(new, now)
+
+
+class TakesTheKeyFromTheRecord(Saboteur):
+    """A terminal task loses the key from its record when a new task takes it."""
+
+    guarantee = "KEY-05"
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        answer = super()._enqueue(new, now)
+        if answer.is_new and new.key is not None:
+            old = [self._tasks[id_] for state in TERMINAL for id_ in self._by_state[state]]
+            for record in old:
+                if record.key == new.key and record.id != new.id:
+                    self._store(record.evolve(key=None))
+        return answer
+
+
+class StoresAndAnswersTheHolder(Saboteur):
+    """A holder that ends during an enqueue is answered, and the new task is stored all the same."""
+
+    guarantee = "KEY-06"
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        held = {new.id: self._keys[new.key] for new in tasks if new.key is not None and new.key in self._keys}
+        holders = {id_: self._tasks[holder] for id_, holder in held.items() if holder != id_}
+        await asyncio.sleep(0)
+        answers = await super().enqueue_many(tasks, now=now)
+        return [
+            Enqueued(holders[new.id], False) if answer.is_new and new.id in holders else answer
+            for new, answer in zip(tasks, answers, strict=True)
+        ]
+
+
+class _ComparesKeys(Saboteur):
+    """Keys are compared by something less than all their characters."""
+
+    guarantee = "KEY-07"
+
+    @staticmethod
+    def shape(key: str) -> str:
+        return key
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self._shapes: dict[str, str] = {}
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        if new.key is None or new.id in self._tasks:
+            return super()._enqueue(new, now)
+        other = self._shapes.setdefault(self.shape(new.key), new.key)
+        if other != new.key and other in self._keys:
+            return Enqueued(self._tasks[self._keys[other]], False)
+        self._shapes[self.shape(new.key)] = new.key
+        return super()._enqueue(new, now)
+
+
+class IgnoresCase(_ComparesKeys):
+    """Keys that differ by case are one key."""
+
+    guarantee = "KEY-07"
+
+    @staticmethod
+    def shape(key: str) -> str:
+        return key.casefold()
+
+
+class IgnoresTrailingSpaces(_ComparesKeys):
+    """Keys that differ by spaces at their end are one key."""
+
+    guarantee = "KEY-07"
+
+    @staticmethod
+    def shape(key: str) -> str:
+        return key.rstrip()
+
+
+class ComposesAccents(_ComparesKeys):
+    """Keys that differ by the composition of their accents are one key."""
+
+    guarantee = "KEY-07"
+
+    @staticmethod
+    def shape(key: str) -> str:
+        return unicodedata.normalize("NFC", key)
+
+
+class NoKeyButEqualArguments(Saboteur):
+    """Without keys, active tasks with the same arguments are taken for one another."""
+
+    guarantee = "KEY-08"
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self._twins: dict[tuple[str, str, str], str] = {}
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        if new.key is not None or new.args == "[]":
+            return super()._enqueue(new, now)
+        twin = self._twins.setdefault((new.name, new.queue, new.args), new.id)
+        if twin != new.id and twin in self._tasks and self._tasks[twin].finished_at is None:
+            return Enqueued(self._tasks[twin], False)
+        self._twins[new.name, new.queue, new.args] = new.id
+        return super()._enqueue(new, now)
+
+
+class ReviveTakesTheKey(Saboteur):
+    """A revived task takes its key from the task that holds it."""
+
+    guarantee = "KEY-09"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        if task.active_key is not None and self._owned(task) is not None:
+            self._keys[task.active_key] = task.id
+        return super()._commit(task, stale_before)
+
+
+class RetryFreesTheKey(Saboteur):
+    """A task that waits for another attempt does not hold its key."""
+
+    guarantee = "KEY-10"
+
+    def _store(self, record: TaskRecord) -> TaskRecord:
+        super()._store(record)
+        if (
+            record.key is not None
+            and record.state in WAITING
+            and record.attempt
+            and self._keys[record.key] == record.id
+        ):
+            del self._keys[record.key]
+        return record
+
+
+class DeletionFreesTheKey(Saboteur):
+    """Deleting a task frees its key, whoever holds it now."""
+
+    guarantee = "KEY-11"
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        keys = {id_: record.key for id_, record in self._tasks.items()}
+        deleted = await super().delete(held)
+        for id_ in deleted:
+            self._keys.pop(keys[id_] or "", None)
+        return deleted

@@ -1,0 +1,178 @@
+"""LIF: what is stored, and how it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from litestar_queues.lifecycle import State
+from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want
+from litestar_queues_conformance.saboteurs.base import Saboteur
+
+
+class TrimsDescriptions(Saboteur):
+    """Spaces at either end of a description are lost."""
+
+    guarantee = "LIF-01"
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        description = new.description and new.description.strip()
+        return super()._enqueue(msgspec.structs.replace(new, description=description), now)
+
+
+class RoundsLargeIntegers(Saboteur):
+    """Integers in metadata are read as doubles."""
+
+    guarantee = "LIF-02"
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        metadata = json.dumps(json.loads(new.metadata, parse_int=lambda digits: int(float(digits))))
+        return super()._enqueue(msgspec.structs.replace(new, metadata=metadata), now)
+
+
+class KeepsExecutionRef(Saboteur):
+    """A commit sets the execution_ref, but cannot clear it."""
+
+    guarantee = "LIF-03"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self._tasks.get(task.id)
+        if stored is not None and task.execution_ref is None:
+            task = task.evolve(execution_ref=stored.execution_ref)
+        return super()._commit(task, stale_before)
+
+
+class CommitForgetsDescription(Saboteur):
+    """A commit writes the row anew, and leaves out the description."""
+
+    guarantee = "LIF-04"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = super()._commit(task, stale_before)
+        if stored:
+            self._store(self._tasks[task.id].evolve(description=None))
+        return stored
+
+
+class CompletesExpired(Saboteur):
+    """A completion is stored over an expired task, whatever its fence."""
+
+    guarantee = "LIF-05"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self._tasks.get(task.id)
+        if stored is not None and stored.state is State.EXPIRED and task.state is State.COMPLETED:
+            self._store(task)
+            return True
+        return super()._commit(task, stale_before)
+
+
+class ComesDueLate(Saboteur):
+    """A task that waits again for its time is claimed two seconds after it."""
+
+    guarantee = "LIF-06"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        moment = now or self._clock.now()
+        late = [r for r in self._tasks.values() if r.state is State.SCHEDULED and r.fence and r.due_at <= moment]
+        late = [record for record in late if record.due_at > moment - timedelta(seconds=2)]
+        for record in late:
+            self._store(record.evolve(due_at=moment + timedelta(seconds=1)))
+        claimed = await super().claim(want, now=moment)
+        for record in late:
+            self._store(record)
+        return claimed
+
+
+class AnswersLargeBatchesById(Saboteur):
+    """The answers to more than fifty tasks stand in the order of their ids."""
+
+    guarantee = "LIF-07"
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        answers = await super().enqueue_many(tasks, now=now)
+        return sorted(answers, key=lambda one: one.record.id) if len(tasks) > 50 else answers
+
+
+class RepeatedIsNotNew(Saboteur):
+    """A repeated task is answered as if another held its key."""
+
+    guarantee = "LIF-08"
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        answer = super()._enqueue(new, now)
+        return Enqueued(answer.record, False) if answer.record.created_at != now else answer
+
+
+class StoresBatchesInPieces(Saboteur):
+    """A batch is stored fifty tasks at a time, and others see the pieces."""
+
+    guarantee = "LIF-09"
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        answers: list[Enqueued] = []
+        for start in range(0, len(tasks), 50):
+            answers += await super().enqueue_many(tasks[start : start + 50], now=now)
+            if start + 50 < len(tasks):
+                await asyncio.sleep(0)
+        return answers
+
+
+class NoIdsMeansAll(Saboteur):
+    """`get` without any id answers with every task."""
+
+    guarantee = "LIF-10"
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        return await super().get(ids or list(self._tasks))
+
+
+class ChangesWhatItHandedOut(Saboteur):
+    """A heartbeat is written into the record that readers were given."""
+
+    guarantee = "LIF-11"
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        before = {one.id: self._tasks[one.id] for one in held if one.id in self._tasks}
+        kept = await super().touch_heartbeats(held, now=now)
+        for id_ in kept:
+            msgspec.structs.force_setattr(before[id_], "progress", self._tasks[id_].progress)
+        return kept
+
+
+class TellsAnotherTime(Saboteur):
+    """`now()` is an hour ahead of the clock that stamps what is written."""
+
+    guarantee = "LIF-12"
+
+    async def now(self) -> datetime:
+        return await super().now() + timedelta(hours=1)
+
+
+class ForgetsPriorityOfLaterAttempts(Saboteur):
+    """From the second attempt on, a claim resets the priority."""
+
+    guarantee = "LIF-13"
+    needs_machine = True
+
+    def _store(self, record: TaskRecord) -> TaskRecord:
+        if record.state is State.RUNNING and record.attempt > 1:
+            record = record.evolve(priority=0)
+        return super()._store(record)
+
+
+class StoresWhatItIsGiven(Saboteur):
+    """A commit writes fields that no transition can change, if the record that is committed has others in them."""
+
+    guarantee = "LIF-13"
+    needs_machine = True
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = super()._commit(task, stale_before)
+        if stored:
+            self._store(self._tasks[task.id].evolve(description=task.description))
+        return stored

@@ -1,0 +1,253 @@
+"""OWN, HBT, REC and CAN: whose task it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from litestar_queues.lifecycle import TERMINAL, State
+from litestar_queues.records import Held, Query, Stale, TaskRecord
+from litestar_queues_conformance.saboteurs.base import Saboteur
+
+
+class _WritesByState(Saboteur):
+    """Some commits ask only whether the task runs."""
+
+    guarantee = "OWN-01"
+    states = frozenset({State.COMPLETED, State.FAILED})
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self._tasks.get(task.id)
+        if stored is not None and stored.state is State.RUNNING and stored.fence >= task.fence and stale_before is None:
+            if task.state not in self.states:
+                return False
+            self._store(task.evolve(fence=stored.fence + 1))
+            return True
+        return super()._commit(task, stale_before)
+
+
+class SettlesByState(_WritesByState):
+    """A task that runs can be settled by whoever ran it before."""
+
+    guarantee = "OWN-01"
+
+
+class CancelsByState(_WritesByState):
+    """A task that runs can be cancelled by whoever read it before."""
+
+    guarantee = "OWN-02"
+    states = frozenset({State.CANCELLED})
+
+
+class RefusedCommitLeavesProgress(Saboteur):
+    """A refused commit leaves its progress behind."""
+
+    guarantee = "OWN-03"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        if super()._commit(task, stale_before):
+            return True
+        if task.id in self._tasks and task.progress is not None:
+            self._tasks[task.id] = self._tasks[task.id].evolve(progress=task.progress)
+        return False
+
+
+class CountsParametersNotRows(Saboteur):
+    """Of more than ten tasks, a commit that stored any answers with all."""
+
+    guarantee = "OWN-04"
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        stored = await super().commit(tasks, stale_before=stale_before)
+        return {task.id for task in tasks} if stored and len(tasks) > 10 and stale_before is None else stored
+
+
+class RepetitionCountsAsStored(Saboteur):
+    """A commit that is repeated word for word is answered as stored again."""
+
+    guarantee = "OWN-05"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        return self._tasks.get(task.id) == task or super()._commit(task, stale_before)
+
+
+class ComparesThenWrites(Saboteur):
+    """A commit compares the fences, lets others in, and writes."""
+
+    guarantee = "OWN-05"
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        passed = {task.id for task in tasks if self._owned(task) is not None}
+        await asyncio.sleep(0)
+        stored: set[str] = set()
+        for task in tasks:
+            if task.id in passed and self._owned(task) is None and stale_before is None:
+                self._store(task)
+                stored.add(task.id)
+            elif self._commit(task, stale_before):
+                stored.add(task.id)
+        return stored
+
+
+class TakesAnyLaterFence(Saboteur):
+    """A commit is stored wherever its fence is higher."""
+
+    guarantee = "OWN-06"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self._tasks.get(task.id)
+        if stored is not None and stored.fence < task.fence - 1:
+            self._store(task)
+            return True
+        return super()._commit(task, stale_before)
+
+
+class PromotionRaisesTheFence(Saboteur):
+    """A scheduled task that comes due gets another fence."""
+
+    guarantee = "OWN-07"
+
+    def _store(self, record: TaskRecord) -> TaskRecord:
+        before = self._tasks.get(record.id)
+        if before is not None and before.state is State.SCHEDULED and record.state is State.PENDING:
+            record = record.evolve(fence=record.fence + 1)
+        return super()._store(record)
+
+
+class BeatClearsProgress(Saboteur):
+    """A heartbeat without progress clears it."""
+
+    guarantee = "HBT-01"
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        kept = await super().touch_heartbeats(held, now=now)
+        for one in held:
+            if one.id in kept and one.progress is None:
+                self._tasks[one.id] = self._tasks[one.id].evolve(progress=None)
+        return kept
+
+
+class KeepsWholeBatches(Saboteur):
+    """Of more than ten heartbeats, all are answered if any was kept."""
+
+    guarantee = "HBT-02"
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        kept = await super().touch_heartbeats(held, now=now)
+        return {one.id for one in held} if kept and len(held) > 10 else kept
+
+
+class LateBeatIsWritten(Saboteur):
+    """A lost owner's heartbeat is answered as lost, and written all the same."""
+
+    guarantee = "HBT-03"
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        for one in held:
+            record = self._tasks.get(one.id)
+            if record is not None and record.heartbeat_at is not None and one.fence < record.fence:
+                self._tasks[one.id] = record.evolve(heartbeat_at=now or self._clock.now())
+        return await super().touch_heartbeats(held, now=now)
+
+
+class TakesBackWhatItNulled(Saboteur):
+    """An owner that nulled a heartbeat is told that the task is still its own."""
+
+    guarantee = "HBT-04"
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        nulled = {id_ for id_ in self._by_state[State.RUNNING] if self._tasks[id_].heartbeat_at is None}
+        back = {one.id for one in held if one.id in nulled and self._tasks[one.id].fence == one.fence + 1}
+        return back | await super().touch_heartbeats(held, now=now)
+
+
+class StaleAMicrosecondEarly(Saboteur):
+    """A heartbeat at the very time counts as stale."""
+
+    guarantee = "REC-01"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if isinstance(query, Stale):
+            query = Stale(query.before + timedelta(microseconds=1))
+        return await super().find(query, limit)
+
+
+class NeverBeatenComesLast(Saboteur):
+    """Tasks without any heartbeat come after the others."""
+
+    guarantee = "REC-02"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if not isinstance(query, Stale):
+            return await super().find(query, limit)
+        found = await super().find(query, len(self._tasks))
+        return sorted(found, key=lambda record: record.heartbeat_at is None)[:limit]
+
+
+class RecoversTheSaved(Saboteur):
+    """A recovery does not look at the heartbeat again."""
+
+    guarantee = "REC-03"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        return super()._commit(task, None)
+
+
+class ReportsCandidates(Saboteur):
+    """A recovery of several tasks answers also with those that another recovery has moved meanwhile."""
+
+    guarantee = "REC-04"
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        stored = await super().commit(tasks, stale_before=stale_before)
+        if stale_before is None or len(tasks) == 1:
+            return stored
+        moved = {task.id for task in tasks if self._is_current(task.id, task.fence, task.state)}
+        return stored | moved
+
+
+class RecoversWithoutEnd(Saboteur):
+    """A recovery lets a task wait again when its attempts are spent."""
+
+    guarantee = "REC-05"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        if stale_before is not None and task.state is State.FAILED:
+            task = task.evolve(state=State.PENDING, finished_at=None)
+        return super()._commit(task, stale_before)
+
+
+class ResurrectsTheEnded(Saboteur):
+    """A recovery does not look at the fence of a task without a heartbeat."""
+
+    guarantee = "REC-06"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self._tasks.get(task.id)
+        if stored is not None and stale_before is not None and stored.state in TERMINAL:
+            task = task.evolve(fence=stored.fence + 1)
+        return super()._commit(task, stale_before)
+
+
+class CannotCancelScheduled(Saboteur):
+    """The cancellation of a scheduled task is answered as stored, and is not."""
+
+    guarantee = "CAN-01"
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self._owned(task)
+        if stored is not None and stored.state is State.SCHEDULED and task.state is State.CANCELLED:
+            return True
+        return super()._commit(task, stale_before)
+
+
+class OwnerOfCancelledBeatsOn(Saboteur):
+    """The owner of a cancelled task is told that it still owns it."""
+
+    guarantee = "CAN-02"
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        cancelled = self._by_state[State.CANCELLED]
+        on = {one.id for one in held if one.id in cancelled and self._tasks[one.id].fence == one.fence + 1}
+        return on | await super().touch_heartbeats(held, now=now)

@@ -1,0 +1,207 @@
+"""RET, STA, LCK and SCM: deletion, reading, locks and stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from litestar_queues.lifecycle import State
+from litestar_queues.records import Count, Finished, Held, Matching, Query, TaskRecord
+from litestar_queues_conformance.saboteurs.base import Saboteur
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class DeletesUnderAnyFence(Saboteur):
+    """A deletion does not look at the fence."""
+
+    guarantee = "RET-01"
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        return await super().delete([self._tasks[one.id].held for one in held if one.id in self._tasks])
+
+
+class DeletesPending(Saboteur):
+    """A deletion takes pending tasks too."""
+
+    guarantee = "RET-02"
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        pending = [one for one in held if self._is_current(one.id, one.fence, State.PENDING)]
+        for one in pending:
+            self._forget(self._tasks[one.id])
+        return {one.id for one in pending} | await super().delete(held)
+
+
+class FinishedAMicrosecondEarly(Saboteur):
+    """What finished at the very time counts as finished before it."""
+
+    guarantee = "RET-03"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if isinstance(query, Finished):
+            query = Finished(query.before + _MICROSECOND)
+        return await super().find(query, limit)
+
+
+class CountsTheDeleted(Saboteur):
+    """Deleted tasks stay in the counts."""
+
+    guarantee = "RET-04"
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        before = dict(self._counts)
+        deleted = await super().delete(held)
+        self._counts.update(before)
+        return deleted
+
+
+class CountsExpiredAsCancelled(Saboteur):
+    """Expired tasks are counted as cancelled ones."""
+
+    guarantee = "STA-01"
+
+    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
+        counts = {(one.queue, one.state): one.tasks for one in await super().count(queues)}
+        for queue, state in list(counts):
+            if state is State.EXPIRED:
+                moved = counts.pop((queue, state))
+                counts[queue, State.CANCELLED] = counts.get((queue, State.CANCELLED), 0) + moved
+        return [Count(queue, state, tasks) for (queue, state), tasks in counts.items()]
+
+
+class OldestFirst(Saboteur):
+    """Matching tasks are found oldest first."""
+
+    guarantee = "STA-02"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if not isinstance(query, Matching):
+            return await super().find(query, limit)
+        found = await super().find(query, len(self._tasks))
+        return sorted(found, key=lambda record: record.created_at)[: max(limit, 0)]
+
+
+class NextDueOfAllQueues(Saboteur):
+    """`next_due` does not look at the queues."""
+
+    guarantee = "STA-03"
+
+    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
+        return await super().next_due(None)
+
+
+class LocksIgnoreCase(Saboteur):
+    """Locks whose names differ by case are one lock."""
+
+    guarantee = "LCK-01"
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        return await super().lock(name.lower(), owner, ttl, now=now)
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        return await super().unlock(name.lower(), owner)
+
+
+class LooksThenLocks(Saboteur):
+    """A lock is looked at, others come in, and it is taken."""
+
+    guarantee = "LCK-01"
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        moment = now or self._clock.now()
+        holder = self._locks.get(name)
+        await asyncio.sleep(0)
+        if holder is not None and holder[0] != owner and holder[1] > moment:
+            return False
+        self._locks[name] = (owner, moment + ttl)
+        return True
+
+
+class LockRunsOutLate(Saboteur):
+    """A lock is still held at the moment of its end."""
+
+    guarantee = "LCK-02"
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        holder = self._locks.get(name)
+        if holder is not None and holder[0] != owner and holder[1] == now:
+            return False
+        return await super().lock(name, owner, ttl, now=now)
+
+
+class DoesNotProlong(Saboteur):
+    """Prolonging a lock is answered with yes, and does nothing."""
+
+    guarantee = "LCK-03"
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        holder = self._locks.get(name)
+        if holder is not None and holder[0] == owner and holder[1] > (now or self._clock.now()):
+            return True
+        return await super().lock(name, owner, ttl, now=now)
+
+
+class AnybodyUnlocks(Saboteur):
+    """A lock is freed by whoever asks."""
+
+    guarantee = "LCK-04"
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        return self._locks.pop(name, None) is not None
+
+
+class SchemaFreesLocks(Saboteur):
+    """Creating the schema again frees every lock."""
+
+    guarantee = "SCM-01"
+
+    async def create_schema(self) -> None:
+        self._locks.clear()
+
+
+class CreatesTheSchemaTwice(Saboteur):
+    """Of two clients that find no schema, the second empties what the first has begun."""
+
+    guarantee = "SCM-02"
+    _created = False
+
+    async def open(self) -> None:
+        missing = not self._created
+        await asyncio.sleep(0)
+        if missing:
+            self.__init__(self._clock)  # type: ignore[misc]  # empties it
+        self._created = True
+
+
+class OneLockForAllStores(Saboteur):
+    """A lock that is held in one store is held in all."""
+
+    guarantee = "SCM-03"
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        others = [
+            one for one in self.target.stores.values() if isinstance(one, OneLockForAllStores) and one is not self
+        ]
+        return not any(one.holds(name) for one in others) and await super().lock(name, owner, ttl, now=now)
+
+    def holds(self, name: str) -> bool:
+        return name in self._locks
+
+
+class ClosingEmptiesTheStore(Saboteur):
+    """The first client to close takes the tasks with it."""
+
+    guarantee = "SCM-04"
+
+    async def close(self) -> None:
+        for record in list(self._tasks.values()):
+            self._forget(record)
+
+
+class SaysItIsShared(Saboteur):
+    """`process_local` is false, and no other process sees a task."""
+
+    guarantee = "SCM-05"
+    process_local = False

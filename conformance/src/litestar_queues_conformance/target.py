@@ -1,0 +1,137 @@
+"""What the author of a backend writes: one object that tells the suite how to reach stores of that backend.
+
+It is found by an entry point in the group `litestar_queues_conformance.backends`, or named as `module:attribute`. The
+suite knows no backend but through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast
+
+from litestar_queues.backends.base import QueueBackend
+
+__all__ = ("GROUP", "Capabilities", "Target", "UnknownTarget", "known_targets", "load_target")
+
+GROUP = "litestar_queues_conformance.backends"
+"""The entry point group in which targets are found by name."""
+
+
+def _capability(says: str) -> bool:
+    """A field without a default, and what a yes to it says."""
+    declared: bool = field(metadata={"says": says})
+    return declared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend can do beyond the core; every question has to be answered.
+
+    A "no" is tested too: what is declared absent must be absent.
+    """
+
+    multi_process: bool = _capability(
+        "Several processes see one store. Where they do not, bursts run as tasks of one process, and no worker outside "
+        "the application can take part."
+    )
+    durable: bool = _capability("What was acknowledged is still there after every client process was killed.")
+    server_clock: bool = _capability("The store has a clock of its own, so that the clients' clocks do not matter.")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of all capabilities."""
+        return tuple(one.name for one in fields(cls))
+
+
+class Target(Protocol):
+    """A backend as the suite reaches it."""
+
+    @property
+    def distribution(self) -> str:
+        """The installed distribution that the backend comes from; its version stands in the report."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do beyond the core."""
+        ...
+
+    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
+        """Plain, picklable data that names a new, empty, isolated store; nothing needs to exist yet.
+
+        Two calls never name the same store, in whichever processes they are made.
+
+        Args:
+            env: The environment variables, for servers' addresses and credentials.
+        """
+        ...
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
+        """A new client of the store, opened. Called many times, at the same moment and in several processes.
+
+        The suite closes what it was given.
+        """
+        ...
+
+    async def reset(self, config: dict[str, Any]) -> None:
+        """Remove the store and all that is in it, after its last client was closed. Harmless when repeated."""
+        ...
+
+    async def server_version(self, config: dict[str, Any]) -> str:
+        """The store's product and version, for the report: `SQLite 3.45.1`."""
+        ...
+
+
+class UnknownTarget(LookupError):
+    """No target of this name can be loaded; the text lists those that can."""
+
+
+def known_targets() -> tuple[str, ...]:
+    """The names of the targets that are installed."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+def load_target(name: str) -> Target:
+    """The target of this name, or at `module:attribute`; an attribute that is a class is called without arguments.
+
+    Raises:
+        UnknownTarget: There is none, or what is there is not a target; says why.
+    """
+    if ":" in name:
+        found = _attribute(name)
+    else:
+        points = [point for point in entry_points(group=GROUP) if point.name == name]
+        if not points:
+            known = ", ".join(known_targets()) or "none is installed"
+            raise UnknownTarget(
+                f"unknown backend {name!r}. Known: {known}. A backend that is not installed under a name is given as "
+                f"module:attribute, for example --backend=my_package.conformance:target"
+            )
+        try:
+            found = points[0].load()
+        except (ImportError, AttributeError) as error:
+            raise UnknownTarget(f"the backend {name!r} ({points[0].value}) cannot be loaded: {error}") from error
+    target = found() if isinstance(found, type) else found
+    missing = [part for part in _PARTS if not hasattr(target, part)]
+    if missing:
+        raise UnknownTarget(f"the backend {name!r} is no target: it lacks {', '.join(missing)}")
+    if not isinstance(target.capabilities, Capabilities):
+        raise UnknownTarget(f"the backend {name!r} is no target: its capabilities must be a Capabilities(...)")
+    return cast("Target", target)
+
+
+_PARTS = ("distribution", "capabilities", "config", "open", "reset", "server_version")
+
+
+def _attribute(name: str) -> Any:
+    module, _, path = name.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownTarget(f"the backend {name!r} cannot be loaded: {error}") from error
+    return found

@@ -1,0 +1,1 @@
+"""One task's way, a thousand times, with everything going wrong that can: `python demo/run.py`."""

@@ -1,0 +1,88 @@
+"""Makes the pages that are made from code: the lifecycle and the guarantees. `--check` fails where one is stale."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from litestar_queues.lifecycle import ACTIVE, EFFECTS, GUARDS, TERMINAL, TRANSITIONS, State
+from litestar_queues_conformance.docs import guarantees_page
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Made by `nox -s docs`; do not edit. -->\n"
+INTRODUCTION = (
+    "A task is always in one of these states. Active ones "
+    f"({', '.join(sorted(ACTIVE))}) hold their key; terminal ones ({', '.join(sorted(TERMINAL))}) do not."
+)
+RULES = (
+    "Every transition adds one to the task's fence, and is stored only over the fence that its writer saw. Of several "
+    "rows for one state and event, the first whose condition holds is taken; where none holds, the event is refused."
+)
+
+
+def lifecycle_page() -> str:
+    """The states, the diagram and the table, from `lifecycle.py`."""
+    arrows = dict.fromkeys(
+        f"    {row.state} --> {row.to}: {row.event.replace('_', ' ')}" for row in TRANSITIONS if row.state is not row.to
+    )
+    rows = [
+        f"| {row.state} | {row.event.replace('_', ' ')} | {GUARDS[row.guard][1]} | {row.to} | "
+        f"{'; '.join(EFFECTS[effect][1] for effect in row.effects)} |"
+        for row in TRANSITIONS
+    ]
+    ends = [f"    {state} --> [*]" for state in State if state in TERMINAL]
+    return "\n".join(
+        [
+            NOTE,
+            "# The life of a task",
+            "",
+            INTRODUCTION,
+            "",
+            "```mermaid",
+            "stateDiagram-v2",
+            "    [*] --> pending: enqueue",
+            "    [*] --> scheduled: enqueue for later",
+            *arrows,
+            *ends,
+            "```",
+            "",
+            RULES,
+            "",
+            "| state | event | where | becomes | and |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            "A scheduled task whose time has come may be shown as pending: that is bookkeeping, no transition.",
+            "",
+        ]
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "lifecycle.md": lifecycle_page,
+    "guarantees.md": lambda: NOTE + "\n" + guarantees_page(),
+}
+
+
+def main() -> int:
+    """Write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a page is stale")
+    check = parser.parse_args().check
+    stale: list[str] = []
+    REFERENCE.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        page, path = make(), REFERENCE / name
+        if not check:
+            path.write_text(page)
+        elif not path.exists() or path.read_text() != page:
+            stale.append(name)
+    if stale:
+        sys.stderr.write(f"stale: {', '.join(stale)}; run `nox -s docs` and commit the result\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The backends of litestar-queues as the conformance suite is pointed at them."""

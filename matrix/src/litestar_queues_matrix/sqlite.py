@@ -1,0 +1,48 @@
+"""SQLite through SQLSpec, by both of its drivers."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlspec.adapters.aiosqlite import AiosqliteConfig
+from sqlspec.adapters.sqlite import SqliteConfig
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues_conformance.target import Capabilities
+
+__all__ = ("SqliteTarget", "aiosqlite", "sqlite")
+
+
+class SqliteTarget:
+    """A store is a database file in a temporary folder of its own."""
+
+    distribution = "litestar-queues"
+    capabilities = Capabilities(multi_process=True, durable=True, server_clock=False)
+
+    def __init__(self, driver: Callable[[str], Any]) -> None:
+        self._driver = driver
+
+    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
+        folder = tempfile.mkdtemp(prefix="litestar-queues-", dir=env.get("LITESTAR_QUEUES_MATRIX_TMP"))
+        return {"database": str(Path(folder) / "queues.db")}
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
+        backend = SQLSpecBackendConfig(config=self._driver(config["database"])).create_backend()
+        await backend.open()
+        return backend
+
+    async def reset(self, config: dict[str, Any]) -> None:
+        shutil.rmtree(Path(config["database"]).parent, ignore_errors=True)
+
+    async def server_version(self, config: dict[str, Any]) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
+
+
+aiosqlite = SqliteTarget(lambda database: AiosqliteConfig(connection_config={"database": database}))
+sqlite = SqliteTarget(lambda database: SqliteConfig(connection_config={"database": database}))

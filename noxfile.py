@@ -1,0 +1,122 @@
+"""Everything that a developer does, as sessions: `nox -l` lists them. `nox` alone is lint, types and tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+BUILD = ROOT / "build"
+CODE = ("src", "conformance", "matrix", "demo", "bench", "tests", "docs", "noxfile.py")
+TYPED = ("src", "conformance/src", "matrix/src", "demo", "bench", "docs", "noxfile.py")
+PACKAGES = ("-e", ".[sqlspec]", "-e", "conformance", "-e", "matrix")
+TARGETS = ("memory", "aiosqlite", "sqlite")
+"""The backends that need no server: each is a target of the conformance suite."""
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_external_run = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
+    """Install the packages of this repository and these dependency groups, in the versions of constraints.txt."""
+    wanted = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
+    session.install("-q", "-c", "constraints.txt", *(PACKAGES if packages else ()), *wanted)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format. `nox -s lint -- --fix` repairs what can be."""
+    install(session, "lint", packages=False)
+    paths = [path for path in CODE if (ROOT / path).exists()]
+    if "--fix" in session.posargs:
+        session.run("ruff", "check", "--fix", *paths)
+        session.run("ruff", "format", *paths)
+        return
+    session.run("ruff", "check", *paths)
+    session.run("ruff", "format", "--check", *paths)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy and pyright, both strict, and the typing tests."""
+    install(session, "test", "types")
+    paths = [path for path in TYPED if (ROOT / path).exists()]
+    session.run("mypy", *paths)
+    session.run("pyright", *paths)
+    typing = sorted(str(path) for path in (ROOT / "tests" / "typing").glob("*.py"))
+    if typing:
+        session.run("mypy", *typing)
+        session.run("pyright", *typing)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Every test that needs no server: unit, integration and acceptance, with real processes on SQLite."""
+    install(session, "test")
+    session.run("pytest", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The conformance suite on every backend that needs no server, or on those named: `-- --backend=aiosqlite`."""
+    install(session, "test")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    for target in TARGETS:
+        report = BUILD / "conformance" / f"{target}.json"
+        session.run("pytest", f"--backend={target}", f"--report-json={report}")
+
+
+@nox.session
+def saboteurs(session: nox.Session) -> None:
+    """Broken backends, each of which the suite must catch under the guarantee that it breaks."""
+    install(session, "test")
+    session.run("python", "-m", "litestar_queues_conformance.saboteur_run", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Make the generated pages; `-- --check` fails where one is stale instead."""
+    install(session)
+    session.run("python", "docs/generate.py", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The whole thing, once: a server, workers, 1,000 tasks, a worker killed, and the guarantees checked."""
+    install(session, "test")
+    session.run("python", "demo/run.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Rates on SQLite beside a raw sqlite3 loop doing the same writes, as ratios from this run."""
+    install(session, "test")
+    session.run("python", "bench/run.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build both distributions and look whether what they need is in them."""
+    session.install("-q", "-c", "constraints.txt", "build")
+    out = BUILD / "dist"
+    session.run("python", "-m", "build", "-q", "--outdir", str(out), ".")
+    session.run("python", "-m", "build", "-q", "--outdir", str(out), "conformance")
+    session.run("python", "docs/check_wheels.py", str(out))
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write constraints.txt anew from the newest versions that fit: names and versions, nothing else."""
+    groups = nox.project.dependency_groups(PYPROJECT, "test", "lint", "types")
+    session.install("-q", *PACKAGES, *groups, "build")
+    frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
+    lines = sorted(line for line in str(frozen).splitlines() if "==" in line and "@" not in line)
+    (ROOT / "constraints.txt").write_text("\n".join(lines) + "\n")
+    session.log(f"{len(lines)} versions")

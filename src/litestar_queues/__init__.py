@@ -1,0 +1,76 @@
+"""Background tasks for Litestar, kept in the database that the application already has."""
+
+from litestar_queues.background import QueuedBackgroundTask
+from litestar_queues.config import QueueConfig, register_queue_backend
+from litestar_queues.context import Progress, TaskContext, current_task, non_retryable, snooze
+from litestar_queues.errors import (
+    BackendError,
+    BackendUnavailableError,
+    EncodingError,
+    InvalidTaskError,
+    KeyHeldError,
+    MissingDependencyError,
+    NonRetryableError,
+    QueueConfigurationError,
+    QueueError,
+    TaskArgumentError,
+    TaskNotFoundError,
+    TaskStateError,
+    UnknownTaskError,
+    WaitTimeoutError,
+)
+from litestar_queues.events.base import TaskEvent, TaskEventKind
+from litestar_queues.lifecycle import State
+from litestar_queues.options import TaskOptions
+from litestar_queues.plugin import QueuePlugin
+from litestar_queues.records import TaskRecord
+from litestar_queues.result import TaskError, TaskResult
+from litestar_queues.retry import Backoff, ExponentialBackoff, FixedBackoff
+from litestar_queues.service import QueueService, QueueStats
+from litestar_queues.task import Task, TaskCall, TaskRegistry, default_registry, task
+from litestar_queues.worker.worker import Worker, WorkerExit
+
+__all__ = (
+    "BackendError",
+    "BackendUnavailableError",
+    "Backoff",
+    "EncodingError",
+    "ExponentialBackoff",
+    "FixedBackoff",
+    "InvalidTaskError",
+    "KeyHeldError",
+    "MissingDependencyError",
+    "NonRetryableError",
+    "Progress",
+    "QueueConfig",
+    "QueueConfigurationError",
+    "QueueError",
+    "QueuePlugin",
+    "QueueService",
+    "QueueStats",
+    "QueuedBackgroundTask",
+    "State",
+    "Task",
+    "TaskArgumentError",
+    "TaskCall",
+    "TaskContext",
+    "TaskError",
+    "TaskEvent",
+    "TaskEventKind",
+    "TaskNotFoundError",
+    "TaskOptions",
+    "TaskRecord",
+    "TaskRegistry",
+    "TaskResult",
+    "TaskStateError",
+    "UnknownTaskError",
+    "WaitTimeoutError",
+    "Worker",
+    "WorkerExit",
+    "current_task",
+    "default_registry",
+    "non_retryable",
+    "register_queue_backend",
+    "snooze",
+    "task",
+)

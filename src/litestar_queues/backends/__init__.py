@@ -1,0 +1,1 @@
+"""Queue backends: where tasks are stored."""

@@ -1,0 +1,176 @@
+"""The port: what a queue backend promises.
+
+A backend stores what it is told and decides only where several clients choose at once: who gets a key, who gets a task,
+whose task it still is. Everything else is `lifecycle.step` in the caller, then `commit`. The conformance suite tests
+each sentence of these docstrings.
+
+For every method: a batch is atomic (all of it took effect, or none of it, also when the client dies in the middle); an
+empty batch does nothing; `now` is the time to use instead of the store's own clock, which tests set; a store that
+cannot be reached raises `BackendUnavailableError`, and after that error the caller cannot know whether a write took
+effect, so that it has to read before it repeats one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
+
+from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
+
+__all__ = ("BackendConfig", "QueueBackend", "Wakeups")
+
+
+@runtime_checkable
+class QueueBackend(Protocol):
+    """Where tasks are stored."""
+
+    @property
+    def name(self) -> str:
+        """What to call this backend in messages: `memory`, `sqlspec[aiosqlite]`."""
+        ...
+
+    @property
+    def process_local(self) -> bool:
+        """Whether other processes cannot see these tasks, so that only a worker inside this process can run them."""
+        ...
+
+    @property
+    def wakeups(self) -> Wakeups | None:
+        """How workers in other processes are told of new tasks; None where they can only poll."""
+        ...
+
+    async def open(self) -> None:
+        """Make the store usable, creating the schema where that is configured; once before any other call.
+
+        Raises:
+            QueueConfigurationError: The configuration cannot work.
+            BackendUnavailableError: The store cannot be reached or opened; named, without credentials.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release every connection that `open` or later calls made. Harmless when repeated."""
+        ...
+
+    async def create_schema(self) -> None:
+        """Create what is missing of the schema. Safe when repeated, and from many processes at the same moment."""
+        ...
+
+    async def now(self) -> datetime:
+        """The store's clock, in UTC, with microseconds."""
+        ...
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        """Store new tasks, and answer for each, in order.
+
+        A new task is stored as `records.admit` has it. One whose key an active task holds is not stored: the answer is
+        the holder, unchanged, with `is_new` false. Of several with one key in a batch, the first counts. A terminal task
+        holds no key, and stays as it is. Repeating a batch with the same ids after an unclear failure stores nothing
+        twice, and answers as for the first time.
+        """
+        ...
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        """Take up to `want.limit` tasks that match, each as `step(task, Claim(want.worker), now)` has it.
+
+        The tasks are waiting, due, not overdue, and the first in `records.claim_order` over all that match; the answer
+        is in that order. No task is given to two claimers under one fence. Where more than 1,000 scheduled tasks come
+        due between two claims, at least the 1,000 longest due of them, and `want.limit` more, take part.
+        """
+        ...
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        """Set the heartbeat, and the progress where one is given, of each task that is running under the fence given.
+
+        Returns:
+            The ids of those. An absent one is no longer the caller's, for whatever reason.
+        """
+        ...
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        """Store each task where the stored fence is one below the task's own, whatever else is stored.
+
+        Everything that a transition can change is written: `state`, `attempt`, `fence`, `due_at`, `worker`, `progress`,
+        `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at` and `finished_at`; the rest
+        of a record never changes. With `stale_before`, a task is stored only if, besides, it has no heartbeat at or
+        after that time. A task that would take a key from another active task is not stored. The ids in a batch are
+        distinct.
+
+        Returns:
+            The ids of those that were stored.
+        """
+        ...
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        """The records of those of the ids that are stored."""
+        ...
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        """Up to `limit` tasks that match, in the order that the query's class names, then by id."""
+        ...
+
+    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
+        """How many tasks are in each state, per queue; a pair without tasks may be left out.
+
+        A scheduled task whose time has come may be counted as scheduled or as pending.
+        """
+        ...
+
+    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
+        """When the first scheduled task comes due; None without one. Pending tasks do not count."""
+        ...
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        """Forget terminal tasks that are still under the fence given.
+
+        Returns:
+            The ids of those.
+        """
+        ...
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        """Take the lock, or prolong it, until `ttl` from now.
+
+        Returns:
+            Whether `owner` holds it now: it was free, had run out, or was the owner's already.
+        """
+        ...
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        """Give the lock back.
+
+        Returns:
+            Whether it was the owner's; another's stays as it is.
+        """
+        ...
+
+
+class Wakeups(Protocol):
+    """Hints that tasks may have come due. A hint may be lost, doubled or wrong: polling is the truth."""
+
+    async def notify(self, queues: Collection[str]) -> None:
+        """Wake those who wait for one of these queues, after the tasks can be seen. Never raises for a lost hint."""
+        ...
+
+    async def wait(self, queues: tuple[str, ...] | None, seconds: float) -> bool:
+        """Wait until a hint for one of the queues (None: any) came since the last call, or the time is over.
+
+        Returns:
+            Whether a hint came.
+        """
+        ...
+
+
+@runtime_checkable
+class BackendConfig(Protocol):
+    """What `QueueConfig(queue_backend=...)` takes beside a name: it makes the backend when one is needed."""
+
+    def create_backend(self) -> QueueBackend:
+        """A backend that is not open yet.
+
+        Raises:
+            QueueConfigurationError: The configuration cannot work.
+            MissingDependencyError: A package is missing; names the extra.
+        """
+        ...

@@ -1,0 +1,311 @@
+"""Tasks in the memory of one process: for tests, local development and workers inside the application.
+
+It is also the shortest complete backend, and the one that the conformance suite's saboteurs are made from.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from heapq import heapify, heappop, heappush, nsmallest
+
+from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.clock import Clock, SystemClock
+from litestar_queues.lifecycle import TERMINAL, WAITING, Claim, IllegalTransition, State, step
+from litestar_queues.records import (
+    MUTABLE,
+    Count,
+    Enqueued,
+    Finished,
+    Held,
+    NewTask,
+    Overdue,
+    Query,
+    Stale,
+    TaskRecord,
+    Want,
+    admit,
+    claim_order,
+)
+
+__all__ = ("MemoryBackend", "MemoryBackendConfig")
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_Lane = tuple[str, str]
+"""A queue and an execution backend: a claim for one lane never looks into another."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryBackendConfig:
+    """`QueueConfig(queue_backend="memory")`, spelled out."""
+
+    def create_backend(self) -> QueueBackend:
+        return MemoryBackend()
+
+
+class MemoryBackend:
+    """The port over dictionaries. No method awaits anything, so that each is atomic within its event loop.
+
+    Not for use from several threads. What it holds is gone with the process.
+    """
+
+    name = "memory"
+    process_local = True
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._tasks: dict[str, TaskRecord] = {}
+        self._keys: dict[str, str] = {}
+        self._by_state: dict[State, dict[str, None]] = {state: {} for state in State}
+        self._expiring: dict[str, None] = {}
+        self._counts: dict[tuple[str, State], int] = defaultdict(int)
+        # Heaps keep entries of tasks that have moved on; an entry counts while `_is_current` finds its task as it was.
+        self._ready: dict[_Lane, list[tuple[tuple[int, datetime, str], int]]] = defaultdict(list)
+        self._later: dict[str, list[tuple[datetime, str, int]]] = defaultdict(list)
+        self._locks: dict[str, tuple[str, datetime]] = {}
+
+    @property
+    def wakeups(self) -> Wakeups | None:
+        return None
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def create_schema(self) -> None: ...
+
+    async def now(self) -> datetime:
+        return self._clock.now()
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        now = now or self._clock.now()
+        return [self._enqueue(new, now) for new in tasks]
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        now = now or self._clock.now()
+        claimed: list[TaskRecord] = []
+        with closing(self._candidates(want, now)) as candidates:
+            for record in candidates:
+                if len(claimed) >= want.limit:
+                    break
+                try:
+                    claimed.append(self._store(step(record, Claim(want.worker), now)))
+                except IllegalTransition:  # overdue, or asked for by id and not claimable
+                    continue
+        return claimed
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        now = now or self._clock.now()
+        kept: set[str] = set()
+        for one in held:
+            record = self._under_fence(one.id, one.fence)
+            if record is not None and record.state is State.RUNNING:
+                self._tasks[one.id] = record.evolve(heartbeat_at=now, progress=one.progress or record.progress)
+                kept.add(one.id)
+        return kept
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        return {task.id for task in tasks if self._commit(task, stale_before)}
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        return {id_: self._tasks[id_] for id_ in ids if id_ in self._tasks}
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        match query:
+            case Stale(before):
+                return self._first(
+                    self._by_state[State.RUNNING],
+                    limit,
+                    lambda r: r.heartbeat_at is None or r.heartbeat_at < before,
+                    lambda r: r.heartbeat_at or _NEVER,
+                )
+            case Overdue(at):
+                return self._first(
+                    self._expiring, limit, lambda r: _or(r.expires_at, at) <= at, lambda r: _or(r.expires_at, at)
+                )
+            case Finished(before):
+                ids = [id_ for state in TERMINAL for id_ in self._by_state[state]]
+                return self._first(
+                    ids, limit, lambda r: _or(r.finished_at, before) < before, lambda r: _or(r.finished_at, before)
+                )
+            case _:
+                found = [
+                    record
+                    for record in self._tasks.values()
+                    if (query.states is None or record.state in query.states)
+                    and (query.queues is None or record.queue in query.queues)
+                    and (query.names is None or record.name in query.names)
+                    and (query.key is None or record.key == query.key)
+                ]
+                found.sort(key=lambda r: r.id)
+                found.sort(key=lambda r: r.created_at, reverse=True)
+                return found[: max(limit, 0)]
+
+    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
+        return [
+            Count(queue, state, tasks)
+            for (queue, state), tasks in sorted(self._counts.items())
+            if tasks and (queues is None or queue in queues)
+        ]
+
+    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
+        first: datetime | None = None
+        for queue in list(self._later) if queues is None else queues:
+            heap = self._later.get(queue, [])
+            while heap and not self._is_scheduled(*heap[0]):
+                heappop(heap)
+            if heap and (first is None or heap[0][0] < first):
+                first = heap[0][0]
+        return first
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        deleted: set[str] = set()
+        for one in held:
+            record = self._under_fence(one.id, one.fence)
+            if record is not None and record.state in TERMINAL:
+                self._forget(record)
+                deleted.add(one.id)
+        return deleted
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        now = now or self._clock.now()
+        holder = self._locks.get(name)
+        if holder is not None and holder[0] != owner and holder[1] > now:
+            return False
+        self._locks[name] = (owner, now + ttl)
+        return True
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        if self._locks.get(name, ("", _NEVER))[0] != owner:
+            return False
+        del self._locks[name]
+        return True
+
+    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+        if new.id in self._tasks:
+            return Enqueued(self._tasks[new.id], True)
+        holder = None if new.key is None else self._keys.get(new.key)
+        if holder is not None:
+            return Enqueued(self._tasks[holder], False)
+        return Enqueued(self._store(admit(new, now)), True)
+
+    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        """Tasks that match, in the order of claiming; those that are not claimed stay where they are."""
+        if want.tasks is not None:
+            named = [self._under_fence(one.id, one.fence) for one in want.tasks]
+            yield from sorted((r for r in named if r is not None and _matches(r, want)), key=claim_order)
+            return
+        self._promote(want.queues, now)
+        heads = [
+            (heap[0], lane)
+            for lane, heap in self._ready.items()
+            if heap
+            and (want.queues is None or lane[0] in want.queues)
+            and (want.execution_backends is None or lane[1] in want.execution_backends)
+        ]
+        heapify(heads)
+        passed: list[TaskRecord] = []
+        try:
+            while heads:
+                (order, fence), lane = heappop(heads)
+                heap = self._ready[lane]
+                heappop(heap)
+                if heap:
+                    heappush(heads, (heap[0], lane))
+                record = self._tasks.get(order[2])
+                # The order is compared too: an id that was deleted and enqueued again begins at the same fence.
+                if (
+                    record is not None
+                    and self._is_current(record.id, fence, State.PENDING)
+                    and claim_order(record) == order
+                ):
+                    passed.append(record)
+                    yield record
+        finally:
+            for record in passed:
+                if self._is_current(record.id, record.fence, State.PENDING):
+                    self._make_ready(record)
+
+    def _promote(self, queues: tuple[str, ...] | None, now: datetime) -> None:
+        for queue in list(self._later) if queues is None else queues:
+            heap = self._later.get(queue, [])
+            while heap and heap[0][0] <= now:
+                due_at, id_, fence = heappop(heap)
+                if self._is_scheduled(due_at, id_, fence):
+                    self._store(self._tasks[id_].evolve(state=State.PENDING))
+
+    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self._under_fence(task.id, task.fence - 1)
+        if stored is None:
+            return False
+        if stale_before is not None and stored.heartbeat_at is not None and stored.heartbeat_at >= stale_before:
+            return False
+        if task.active_key is not None and self._keys.get(task.active_key, task.id) != task.id:
+            return False
+        self._store(stored.evolve(**{name: getattr(task, name) for name in MUTABLE}))
+        return True
+
+    def _under_fence(self, id_: str, fence: int) -> TaskRecord | None:
+        record = self._tasks.get(id_)
+        return record if record is not None and record.fence == fence else None
+
+    def _is_current(self, id_: str, fence: int, state: State) -> bool:
+        record = self._under_fence(id_, fence)
+        return record is not None and record.state is state
+
+    def _is_scheduled(self, due_at: datetime, id_: str, fence: int) -> bool:
+        return self._is_current(id_, fence, State.SCHEDULED) and self._tasks[id_].due_at == due_at
+
+    def _store(self, record: TaskRecord) -> TaskRecord:
+        """Put the record, and every index of it, in the place of what was there."""
+        before = self._tasks.get(record.id)
+        if before is not None:
+            self._forget(before)
+        self._tasks[record.id] = record
+        self._by_state[record.state][record.id] = None
+        self._counts[record.queue, record.state] += 1
+        if record.active_key is not None:
+            self._keys[record.active_key] = record.id
+        if record.state in WAITING and record.expires_at is not None:
+            self._expiring[record.id] = None
+        if record.state is State.PENDING:
+            self._make_ready(record)
+        elif record.state is State.SCHEDULED:
+            heappush(self._later[record.queue], (record.due_at, record.id, record.fence))
+        return record
+
+    def _make_ready(self, record: TaskRecord) -> None:
+        heappush(self._ready[record.queue, record.execution_backend], (claim_order(record), record.fence))
+
+    def _forget(self, record: TaskRecord) -> None:
+        del self._tasks[record.id]
+        del self._by_state[record.state][record.id]
+        self._counts[record.queue, record.state] -= 1
+        self._expiring.pop(record.id, None)
+        if record.active_key is not None and self._keys.get(record.active_key) == record.id:
+            del self._keys[record.active_key]
+
+    def _first(
+        self,
+        ids: Collection[str],
+        limit: int,
+        matches: Callable[[TaskRecord], bool],
+        at: Callable[[TaskRecord], datetime],
+    ) -> list[TaskRecord]:
+        records = (self._tasks[id_] for id_ in ids)
+        return nsmallest(limit, (r for r in records if matches(r)), key=lambda r: (at(r), r.id))
+
+
+def _matches(record: TaskRecord, want: Want) -> bool:
+    return (
+        record.state in WAITING
+        and (want.queues is None or record.queue in want.queues)
+        and (want.execution_backends is None or record.execution_backend in want.execution_backends)
+    )
+
+
+def _or(value: datetime | None, other: datetime) -> datetime:
+    return other if value is None else value

@@ -1,0 +1,1 @@
+"""The port over SQL: programs that yield statements, and the statements of each family of databases."""

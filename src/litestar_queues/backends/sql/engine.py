@@ -1,0 +1,312 @@
+"""The operations of the port over SQL, each written once, for every family and for sync and async drivers alike.
+
+Where a family's file offers a statement that does the whole of an operation, that is sent. Where it does not, the
+operation locks the rows, decides in Python, by `lifecycle.step` where a task changes, and writes them: `lock_tasks`,
+`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from litestar_queues.backends.sql.families import Family, Statement
+from litestar_queues.backends.sql.program import Call, ConflictError, Rows, Steps, reads, writes
+from litestar_queues.backends.sql.values import commit_batch, enqueue_batch, held_batch, json_text, record_of
+from litestar_queues.clock import Clock
+from litestar_queues.errors import QueueConfigurationError
+from litestar_queues.lifecycle import TERMINAL, Claim, State, step
+from litestar_queues.records import (
+    Count,
+    Enqueued,
+    Finished,
+    Held,
+    Matching,
+    NewTask,
+    Overdue,
+    Query,
+    Stale,
+    TaskRecord,
+    Want,
+    admit,
+    claim_order,
+    queue_names,
+)
+
+__all__ = ("PROMOTED_AT_ONCE", "Engine")
+
+PROMOTED_AT_ONCE = 1000
+"""How many due tasks a claim makes pending, besides as many as it wants: what the port promises, so that the cost of a
+claim stays bounded where a great many come due at once."""
+
+
+class Engine:
+    """Programs of one family, over a table.
+
+    Args:
+        family: What differs from other databases.
+        statements: The family's statements, for the table.
+        clock: The time, for a family that has no clock of its own.
+    """
+
+    def __init__(self, family: Family, statements: Mapping[str, Statement], clock: Clock) -> None:
+        self.family = family
+        self._statements = statements
+        self._clock = clock
+
+    # The schema
+
+    @writes
+    def create_schema(self) -> Steps[None]:
+        for name in self.family.ddl:
+            yield self._call(name)
+
+    @reads
+    def check_schema(self) -> Steps[None]:
+        """Fail with the database's own error where the table, or a column of it, is missing."""
+        yield self._call("check_schema")
+
+    @reads
+    def version(self) -> Steps[str]:
+        found = yield self._call("version")
+        return str(found.rows[0][0])
+
+    # The port
+
+    @reads
+    def now(self) -> Steps[datetime]:
+        return (yield from self._time(None))
+
+    @writes
+    def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
+        if not tasks:
+            return []
+        now = yield from self._time(now)
+        records = [admit(new, now) for new in tasks]
+        batch = {"batch": enqueue_batch(records), "now": self._bind(now)}
+        # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
+        # free, and the insert has to be made once more.
+        for _ in range(3):
+            inserted = yield self._call("enqueue", batch)
+            if inserted.affected == len(records):
+                return [Enqueued(record, True) for record in records]
+            ids = [record.id for record in records]
+            keys = [record.key for record in records if record.key is not None]
+            found = yield self._call("enqueued", {"ids": json_text(ids), "keys": json_text(keys)})
+            stored = {record.id: record for record in self._records(found)}
+            holders = {record.active_key: record for record in stored.values()}
+            answers = [_answer(record, stored, holders) for record in records]
+            if None not in answers:
+                return [answer for answer in answers if answer is not None]
+        raise ConflictError("the holders of the keys change faster than they can be read")
+
+    @writes
+    def claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
+        if want.limit < 1 or want.queues == () or want.tasks == () or want.execution_backends == ():
+            return []
+        now = yield from self._time(now)
+        queues = queue_names(want.queues)
+        parameters: dict[str, Any] = {
+            "now": self._bind(now),
+            "limit": want.limit,
+            "execution_backends": _any_of(want.execution_backends),
+        }
+        if want.tasks is not None:
+            name = "claim_held"
+            parameters |= {"held": held_batch(want.tasks), "queues": _any_of(queues)}
+        else:
+            name = "claim"
+            promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
+            if queues is None:
+                yield self._call("promote", promoted)
+            else:
+                name = "claim_queues"
+                parameters["queues"] = json_text(queues)
+                yield self._call("promote_queues", promoted | {"queues": parameters["queues"]})
+        if name in self._statements:
+            claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
+        else:
+            locked = self._records((yield self._call(f"{name}_lock", parameters)))
+            claimed = [step(record, Claim(want.worker), now) for record in locked]
+            yield from self._write(claimed)
+        claimed.sort(key=claim_order)
+        return claimed
+
+    @writes
+    def touch_heartbeats(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
+        if not held:
+            return set()
+        now = yield from self._time(now)
+        if "touch_heartbeats" in self._statements:
+            touched = {"held": held_batch(held), "now": self._bind(now)}
+            return _ids((yield self._call("touch_heartbeats", touched)))
+        stored = yield from self._lock_tasks(held)
+        kept = [
+            record.evolve(heartbeat_at=now, progress=one.progress or record.progress)
+            for one, record in stored
+            if record.state is State.RUNNING
+        ]
+        yield from self._write(kept)
+        return {record.id for record in kept}
+
+    @writes
+    def commit(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+        stored: set[str] = set()
+        for batch in _by_key(tasks):
+            if "commit" in self._statements:
+                name = "commit" if all(task.active_key is None for task in batch) else "commit_keys"
+                before = None if stale_before is None else self._bind(stale_before)
+                stored |= _ids((yield self._call(name, {"batch": commit_batch(batch), "stale_before": before})))
+            else:
+                stored |= yield from self._commit_locked(batch, stale_before)
+        return stored
+
+    @reads
+    def get(self, ids: Collection[str]) -> Steps[dict[str, TaskRecord]]:
+        if not ids:
+            return {}
+        found = yield self._call("get", {"ids": json_text(list(ids))})
+        return {record.id: record for record in self._records(found)}
+
+    @reads
+    def find(self, query: Query, limit: int) -> Steps[list[TaskRecord]]:
+        if limit < 1:
+            return []
+        match query:
+            case Stale(before):
+                call = self._call("find_stale", {"before": self._bind(before), "limit": limit})
+            case Overdue(at):
+                call = self._call("find_overdue", {"at": self._bind(at), "limit": limit})
+            case Finished(before):
+                call = self._call("find_finished", {"before": self._bind(before), "limit": limit})
+            case Matching(states=states, queues=queues, names=names, key=key):
+                matching = {"states": _any_of(states), "queues": _any_of(queues), "names": _any_of(names), "key": key}
+                call = self._call("find_matching", matching | {"limit": limit})
+        return self._records((yield call))
+
+    @reads
+    def count(self, queues: tuple[str, ...] | None) -> Steps[list[Count]]:
+        found = yield self._call("count", {"queues": _any_of(queues)})
+        return [Count(queue, State(state), tasks) for queue, state, tasks in found.rows]
+
+    @reads
+    def next_due(self, queues: tuple[str, ...] | None) -> Steps[datetime | None]:
+        if queues is None:
+            found = yield self._call("next_due")
+        else:
+            found = yield self._call("next_due_queues", {"queues": _any_of(queues)})
+        first = found.rows[0][0] if found.rows else None
+        return None if first is None else self.family.read_time(first)
+
+    @writes
+    def delete(self, held: Sequence[Held]) -> Steps[set[str]]:
+        if not held:
+            return set()
+        if "delete" in self._statements:
+            return _ids((yield self._call("delete", {"held": held_batch(held)})))
+        stored = yield from self._lock_tasks(held)
+        deleted = {record.id for _, record in stored if record.state in TERMINAL}
+        if deleted:
+            yield self._call("delete_tasks", {"ids": json_text(list(deleted))})
+        return deleted
+
+    @writes
+    def lock(self, name: str, owner: str, ttl: timedelta, now: datetime | None) -> Steps[bool]:
+        now = yield from self._time(now)
+        parameters = {"name": name, "owner": owner, "expires_at": self._bind(now + ttl)}
+        if "lock" in self._statements:
+            return bool((yield self._call("lock", parameters | {"now": self._bind(now)})).rows)
+        found = yield self._call("lock_read", {"name": name})
+        if found.rows and found.rows[0][0] != owner and self.family.read_time(found.rows[0][1]) > now:
+            return False
+        yield self._call("lock_write", parameters)
+        return True
+
+    @writes
+    def unlock(self, name: str, owner: str) -> Steps[bool]:
+        return (yield self._call("unlock", {"name": name, "owner": owner})).affected > 0
+
+    # What they share
+
+    def _call(self, name: str, parameters: Mapping[str, Any] | None = None) -> Call:
+        statement = self._statements.get(name)
+        if statement is None:
+            raise QueueConfigurationError(f"the statements of the {self.family.name} family lack {name!r}")
+        return Call(statement, parameters or {})
+
+    def _bind(self, value: datetime) -> Any:
+        return self.family.bind_time(value)
+
+    def _time(self, now: datetime | None) -> Steps[datetime]:
+        if now is not None:
+            return now
+        if self.family.clock == "client":
+            return self._clock.now()
+        found = yield self._call("now")
+        return self.family.read_time(found.rows[0][0])
+
+    def _records(self, found: Rows) -> list[TaskRecord]:
+        read_time = self.family.read_time
+        return [record_of(row, read_time) for row in found.rows]
+
+    def _write(self, records: Sequence[TaskRecord]) -> Steps[None]:
+        """Write rows that this transaction holds locked."""
+        if records:
+            yield self._call("write_tasks", {"batch": commit_batch(records)})
+
+    def _lock_tasks(self, held: Iterable[Held]) -> Steps[list[tuple[Held, TaskRecord]]]:
+        """Lock those of the tasks that are under the fence given, each once."""
+        asked = {(one.id, one.fence): one for one in held}
+        found = yield self._call("lock_tasks", {"ids": json_text([id_ for id_, _ in asked])})
+        stored = self._records(found)
+        return [(asked[r.id, r.fence], r) for r in stored if (r.id, r.fence) in asked]
+
+    def _commit_locked(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+        by_id = {task.id: task for task in tasks}
+        stored = yield from self._lock_tasks([Held(task.id, task.fence - 1) for task in tasks])
+        passed = [
+            by_id[record.id]
+            for _, record in stored
+            if stale_before is None or record.heartbeat_at is None or record.heartbeat_at < stale_before
+        ]
+        keys = [task.active_key for task in passed if task.active_key is not None]
+        if keys:
+            found = yield self._call("lock_keys", {"keys": json_text(keys)})
+            holders = {row[0]: row[1] for row in found.rows}
+            passed = [t for t in passed if t.active_key is None or holders.get(t.active_key, t.id) == t.id]
+        yield from self._write(passed)
+        return {task.id for task in passed}
+
+
+def _answer(
+    record: TaskRecord, stored: Mapping[str, TaskRecord], holders: Mapping[str | None, TaskRecord]
+) -> Enqueued | None:
+    """What became of a new task, or None where neither it nor a holder of its key is stored."""
+    if record.id in stored:
+        return Enqueued(stored[record.id], True)
+    holder = None if record.key is None else holders.get(record.key)
+    return None if holder is None else Enqueued(holder, False)
+
+
+def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
+    """The batch in parts in which no two tasks have one key, in order: who gives a key up and who takes it, apart."""
+    parts: list[list[TaskRecord]] = []
+    seen: dict[str, int] = {}
+    for task in tasks:
+        part = 0 if task.key is None else seen.get(task.key, -1) + 1
+        if task.key is not None:
+            seen[task.key] = part
+        while len(parts) <= part:
+            parts.append([])
+        parts[part].append(task)
+    return parts
+
+
+def _any_of(values: Iterable[str] | None) -> str | None:
+    """A filter as JSON; None filters nothing."""
+    return None if values is None else json_text(list(values))
+
+
+def _ids(found: Rows) -> set[str]:
+    return {row[0] for row in found.rows}

@@ -1,0 +1,89 @@
+"""Programs: what is done in one transaction, without doing any I/O.
+
+A program is a generator that yields a `Call`, is sent the `Rows` that it brought, and returns the answer. It is started
+afresh for each attempt, so that a transaction which lost a conflict is tried again as a whole. Whoever runs it owns the
+connection, the transaction and the time to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from litestar_queues.backends.sql.families import Kind, Statement
+
+__all__ = ("Call", "ConflictError", "Done", "Program", "Rows", "Steps", "advance", "reads", "writes")
+
+T = TypeVar("T")
+S = TypeVar("S")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A statement to send, with its named parameters."""
+
+    statement: Statement
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a statement brought: its rows, values by position; and how many rows a write without any changed."""
+
+    rows: Sequence[Sequence[Any]] = ()
+    affected: int = 0
+
+
+Steps = Generator[Call, Rows, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """The answer of a program that has come to its end."""
+
+    answer: T
+
+
+def advance(steps: Steps[T], rows: Rows | None = None) -> Call | Done[T]:
+    """Give the rows of the last statement to a program, or nothing to start it; the next statement, or the end."""
+    try:
+        return next(steps) if rows is None else steps.send(rows)
+    except StopIteration as done:
+        return Done(done.value)
+
+
+class ConflictError(Exception):
+    """Another transaction got in the way: this one is rolled back, and may be tried again as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Generic[T]):
+    """The steps of one transaction, and the kind that it needs."""
+
+    name: str
+    kind: Kind
+    start: Callable[[], Steps[T]]
+
+
+def _program(kind: Kind) -> Callable[[Callable[Concatenate[S, P], Steps[T]]], Callable[Concatenate[S, P], Program[T]]]:
+    def decorate(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Program[T]]:
+        @wraps(steps)
+        def make(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Program[T]:
+            return Program(steps.__name__, kind, lambda: steps(self, *args, **kwargs))
+
+        return make
+
+    return decorate
+
+
+def reads(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Program[T]]:
+    """Make a program that reads of a method that yields its statements."""
+    return _program(Kind.READ)(steps)
+
+
+def writes(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Program[T]]:
+    """Make a program that writes of a method that yields its statements."""
+    return _program(Kind.WRITE)(steps)

@@ -1,0 +1,52 @@
+"""Trying a whole transaction again after a conflict."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from litestar_queues.backends.sql.program import ConflictError
+from litestar_queues.errors import BackendUnavailableError
+
+__all__ = ("PATIENCE", "with_retries")
+
+PATIENCE = 10.0
+"""Seconds for which a transaction is tried again before the database counts as unavailable."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+T = TypeVar("T")
+
+
+async def with_retries(
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    what: str,
+    patience: float,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+) -> T:
+    """Make attempts until one meets no conflict, with pauses that grow and differ, for about `patience` seconds.
+
+    Raises:
+        BackendUnavailableError: The last attempt met a conflict, too. Nothing of it was stored.
+    """
+    started = time.monotonic()
+    pause = _FIRST_PAUSE
+    tries = 1
+    while True:
+        try:
+            return await attempt()
+        except ConflictError as conflict:
+            left = patience - (time.monotonic() - started)
+            if left <= 0:
+                raise BackendUnavailableError(
+                    f"{what}: other transactions were in the way for {time.monotonic() - started:.1f} s and {tries} "
+                    f"attempts ({conflict}); nothing was stored, and the same call may work later"
+                ) from conflict
+        await sleep(min(random.uniform(pause / 2, pause), left))  # noqa: S311  # no secret
+        pause = min(pause * 2, _LONGEST_PAUSE)
+        tries += 1

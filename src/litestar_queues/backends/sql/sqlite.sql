@@ -1,0 +1,289 @@
+-- The statements of the sqlite family: SQLite 3.38 or newer, for RETURNING, UPDATE ... FROM and ->>.
+--
+-- The table is called litestar_queue_task here; the family puts the configured name in its place. A batch travels as one
+-- JSON parameter of arrays, which json_each unpacks in their order. Times are text of one width in UTC, so that text
+-- order is time order. Every index but those of the ids and the keys is partial and small, and is found by the planner
+-- only where a statement repeats its condition literally.
+
+-- fragment: columns
+id, name, queue, state, priority, attempt, max_attempts, fence, key, args, kwargs, metadata, description, timeout,
+execution_backend, execution_profile, execution_ref, worker, progress, result, error,
+created_at, due_at, expires_at, started_at, heartbeat_at, finished_at
+
+-- fragment: claimable
+due_at <= :now
+AND (expires_at IS NULL OR expires_at > :now)
+AND (:execution_backends IS NULL OR execution_backend IN (SELECT value FROM json_each(:execution_backends)))
+
+-- fragment: take
+state = 'running', attempt = attempt + 1, fence = fence + 1, worker = :worker, started_at = :now, heartbeat_at = :now
+
+-- fragment: write
+UPDATE litestar_queue_task SET
+    state = c.state, active_key = c.active_key, attempt = c.attempt, fence = c.fence, due_at = c.due_at,
+    worker = c.worker, progress = c.progress, result = c.result, error = c.error,
+    execution_ref = c.execution_ref, execution_backend = c.execution_backend,
+    started_at = c.started_at, heartbeat_at = c.heartbeat_at, finished_at = c.finished_at
+FROM (
+    SELECT
+        value ->> 0 AS id, value ->> 1 AS fence, value ->> 2 AS state, value ->> 3 AS active_key,
+        value ->> 4 AS attempt, value ->> 5 AS due_at, value ->> 6 AS worker, value ->> 7 AS progress,
+        value ->> 8 AS result, value ->> 9 AS error, value ->> 10 AS execution_ref,
+        value ->> 11 AS execution_backend, value ->> 12 AS started_at, value ->> 13 AS heartbeat_at,
+        value ->> 14 AS finished_at
+    FROM json_each(:batch)
+) AS c
+WHERE litestar_queue_task.id = c.id
+AND litestar_queue_task.fence = c.fence - 1
+AND (:stale_before IS NULL OR litestar_queue_task.heartbeat_at IS NULL OR litestar_queue_task.heartbeat_at < :stale_before)
+
+-- name: create_task_table
+CREATE TABLE IF NOT EXISTS litestar_queue_task (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN (/* slot: states */)),
+    priority INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    fence INTEGER NOT NULL,
+    key TEXT,
+    active_key TEXT,
+    args TEXT NOT NULL,
+    kwargs TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    description TEXT,
+    timeout REAL,
+    execution_backend TEXT NOT NULL,
+    execution_profile TEXT,
+    execution_ref TEXT,
+    worker TEXT,
+    progress TEXT,
+    result TEXT,
+    error TEXT,
+    created_at TEXT NOT NULL,
+    due_at TEXT NOT NULL,
+    expires_at TEXT,
+    started_at TEXT,
+    heartbeat_at TEXT,
+    finished_at TEXT
+)
+
+-- name: create_key_index
+CREATE UNIQUE INDEX IF NOT EXISTS litestar_queue_task_key ON litestar_queue_task (active_key)
+WHERE active_key IS NOT NULL
+
+-- name: create_ready_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_ready
+ON litestar_queue_task (priority DESC, due_at, id, expires_at, execution_backend, state)
+WHERE state = 'pending'
+
+-- name: create_queue_ready_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_queue_ready
+ON litestar_queue_task (queue, priority DESC, due_at, id, expires_at, execution_backend, state)
+WHERE state = 'pending'
+
+-- name: create_scheduled_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_scheduled ON litestar_queue_task (due_at, id)
+WHERE state = 'scheduled'
+
+-- name: create_queue_scheduled_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_queue_scheduled ON litestar_queue_task (queue, due_at, id, state)
+WHERE state = 'scheduled'
+
+-- Running tasks are few, and each of their heartbeats would write an index on it: this one serves the search for stale
+-- ones by being short.
+
+-- name: create_running_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_running ON litestar_queue_task (queue, state)
+WHERE state = 'running'
+
+-- name: create_overdue_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_overdue ON litestar_queue_task (expires_at, id)
+WHERE expires_at IS NOT NULL AND state IN ('pending', 'scheduled')
+
+-- name: create_finished_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_finished ON litestar_queue_task (finished_at, id)
+WHERE finished_at IS NOT NULL
+
+-- name: create_queue_finished_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_queue_finished ON litestar_queue_task (queue, state)
+WHERE state IN ('completed', 'failed', 'cancelled', 'expired')
+
+-- name: create_lock_table
+CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
+    name TEXT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL,
+    expires_at TEXT NOT NULL
+)
+
+-- name: check_schema
+SELECT /* include: columns */, active_key FROM litestar_queue_task LIMIT 0
+
+-- name: version
+SELECT sqlite_version()
+
+-- name: enqueue
+INSERT INTO litestar_queue_task (
+    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, metadata,
+    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
+)
+SELECT
+    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 0, value ->> 5, 0, value ->> 6, value ->> 6,
+    value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, :now,
+    value ->> 14, value ->> 15
+FROM json_each(:batch)
+WHERE true
+ON CONFLICT DO NOTHING
+
+-- name: enqueued
+SELECT /* include: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
+UNION ALL
+SELECT /* include: columns */ FROM litestar_queue_task WHERE active_key IN (SELECT value FROM json_each(:keys))
+
+-- name: promote
+UPDATE litestar_queue_task SET state = 'pending'
+WHERE rowid IN (
+    SELECT rowid FROM litestar_queue_task
+    WHERE state = 'scheduled' AND due_at <= :now
+    ORDER BY due_at, id LIMIT :limit
+)
+
+-- name: promote_queues
+UPDATE litestar_queue_task SET state = 'pending'
+WHERE rowid IN (
+    SELECT t.rowid FROM json_each(:queues) AS q CROSS JOIN litestar_queue_task AS t
+    WHERE t.rowid IN (
+        SELECT s.rowid FROM litestar_queue_task AS s
+        WHERE s.state = 'scheduled' AND s.queue = q.value AND s.due_at <= :now
+        ORDER BY s.due_at, s.id LIMIT :limit
+    )
+    ORDER BY t.due_at, t.id LIMIT :limit
+)
+
+-- name: claim
+UPDATE litestar_queue_task SET /* include: take */
+WHERE rowid IN (
+    SELECT rowid FROM litestar_queue_task
+    WHERE state = 'pending' AND /* include: claimable */
+    ORDER BY priority DESC, due_at, id LIMIT :limit
+)
+RETURNING /* include: columns */
+
+-- Each queue's first tasks through its own part of the index, then the first of those: another queue's backlog is never
+-- looked at.
+
+-- name: claim_queues
+UPDATE litestar_queue_task SET /* include: take */
+WHERE rowid IN (
+    SELECT t.rowid FROM json_each(:queues) AS q CROSS JOIN litestar_queue_task AS t
+    WHERE t.rowid IN (
+        SELECT rowid FROM litestar_queue_task
+        WHERE state = 'pending' AND queue = q.value AND /* include: claimable */
+        ORDER BY priority DESC, due_at, id LIMIT :limit
+    )
+    ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit
+)
+RETURNING /* include: columns */
+
+-- name: claim_held
+UPDATE litestar_queue_task SET /* include: take */
+WHERE rowid IN (
+    SELECT t.rowid FROM json_each(:held) AS h CROSS JOIN litestar_queue_task AS t
+    WHERE t.id = h.value ->> 0 AND t.fence = h.value ->> 1
+    AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
+    AND (:queues IS NULL OR t.queue IN (SELECT value FROM json_each(:queues)))
+    ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit
+)
+RETURNING /* include: columns */
+
+-- The plus keeps the planner, once it has statistics, from going through the running tasks and looking each up in the
+-- batch.
+
+-- name: touch_heartbeats
+UPDATE litestar_queue_task SET heartbeat_at = :now, progress = coalesce(h.progress, litestar_queue_task.progress)
+FROM (SELECT value ->> 0 AS id, value ->> 1 AS fence, value ->> 2 AS progress FROM json_each(:held)) AS h
+WHERE litestar_queue_task.id = h.id AND litestar_queue_task.fence = h.fence AND +state = 'running'
+RETURNING id
+
+-- name: commit
+/* include: write */
+RETURNING id
+
+-- The same for a batch in which a task holds a key, or takes one. Looking for another holder costs a fifth more, which
+-- the others, nearly all, are spared.
+
+-- name: commit_keys
+/* include: write */
+AND (c.active_key IS NULL OR NOT EXISTS (
+    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
+))
+RETURNING id
+
+-- name: delete
+DELETE FROM litestar_queue_task
+WHERE rowid IN (
+    SELECT t.rowid FROM json_each(:held) AS h CROSS JOIN litestar_queue_task AS t
+    WHERE t.id = h.value ->> 0 AND t.fence = h.value ->> 1
+    AND t.state IN ('completed', 'failed', 'cancelled', 'expired')
+)
+RETURNING id
+
+-- name: get
+SELECT /* include: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
+
+-- name: find_stale
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < :before)
+ORDER BY heartbeat_at, id LIMIT :limit
+
+-- name: find_overdue
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= :at
+ORDER BY expires_at, id LIMIT :limit
+
+-- name: find_finished
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE finished_at IS NOT NULL AND finished_at < :before
+ORDER BY finished_at, id LIMIT :limit
+
+-- name: find_matching
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+AND (:names IS NULL OR name IN (SELECT value FROM json_each(:names)))
+AND (:key IS NULL OR key = :key)
+ORDER BY created_at DESC, id LIMIT :limit
+
+-- name: count
+SELECT queue, 'pending' AS state, count(*) AS tasks FROM litestar_queue_task
+WHERE state = 'pending' AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues))) GROUP BY queue
+UNION ALL
+SELECT queue, 'scheduled', count(*) FROM litestar_queue_task
+WHERE state = 'scheduled' AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues))) GROUP BY queue
+UNION ALL
+SELECT queue, 'running', count(*) FROM litestar_queue_task
+WHERE state = 'running' AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues))) GROUP BY queue
+UNION ALL
+SELECT queue, state, count(*) FROM litestar_queue_task
+WHERE state IN ('completed', 'failed', 'cancelled', 'expired')
+AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+GROUP BY queue, state
+
+-- name: next_due
+SELECT min(due_at) FROM litestar_queue_task WHERE state = 'scheduled'
+
+-- name: next_due_queues
+SELECT min(first) FROM (
+    SELECT (SELECT min(due_at) FROM litestar_queue_task WHERE state = 'scheduled' AND queue = q.value) AS first
+    FROM json_each(:queues) AS q
+)
+
+-- name: lock
+INSERT INTO litestar_queue_task_lock (name, owner, expires_at) VALUES (:name, :owner, :expires_at)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
+WHERE litestar_queue_task_lock.owner = excluded.owner OR litestar_queue_task_lock.expires_at <= :now
+RETURNING name
+
+-- name: unlock
+DELETE FROM litestar_queue_task_lock WHERE name = :name AND owner = :owner

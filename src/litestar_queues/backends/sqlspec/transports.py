@@ -1,0 +1,193 @@
+"""How a program reaches a database: statement by statement on an async driver, or as a whole in a thread.
+
+Each transport makes one attempt at a program, in one transaction, and leaves the connection clean whatever happens:
+committed where the program came to its end, else rolled back. Every statement goes out as `SQL(...)` with the
+configuration's own `statement_config`, between explicit `begin` and `commit`: other forms corrupt memory on the error
+paths of SQLSpec's compiled 0.69.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import anyio
+from sqlspec import SQLSpec
+from sqlspec.core import SQL
+
+from litestar_queues.backends.sql.families import Family
+from litestar_queues.backends.sql.program import Call, Done, Program, Rows, Steps, advance
+from litestar_queues.backends.sqlspec.failures import Failures
+
+__all__ = ("AsyncTransport", "BlockingTransport", "Location", "ThreadTransport", "Transport", "to_the_end")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a configuration's database is.
+
+    Attributes:
+        database: What to call it in messages; a password in it is kept out of them.
+        process_local: Whether no other process can see it.
+    """
+
+    database: str
+    process_local: bool
+
+
+class Transport(Protocol):
+    """Makes attempts at programs."""
+
+    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None: ...
+
+    async def attempt(self, program: Program[T]) -> T:
+        """Run the program in a transaction, and commit it.
+
+        Raises:
+            ConflictError: Another transaction got in the way; nothing was stored.
+            BackendUnavailableError: The database cannot be reached; what was stored is unknown.
+            BackendError: It refused a statement; nothing was stored.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what the transport itself made; the pool is its owner's."""
+        ...
+
+
+def _statement(call: Call, config: Any) -> SQL:
+    return SQL(call.statement.text, dict(call.parameters), statement_config=config.statement_config)
+
+
+def _rows(result: Any) -> Rows:
+    data = result.data or ()
+    if data and isinstance(data[0], dict):
+        data = [tuple(row.values()) for row in data]
+    return Rows(data, result.rows_affected)
+
+
+async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
+    """Await what gives a connection back, which goes on by itself where the caller is cancelled, even repeatedly."""
+    task = asyncio.ensure_future(cleaning)
+    with anyio.CancelScope(shield=True):
+        await asyncio.shield(task)
+
+
+class AsyncTransport:
+    """Awaits each statement of an async driver."""
+
+    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None:
+        self._spec: Any = spec
+        self._config = config
+        self._family = family
+        self._failures = failures
+
+    async def attempt(self, program: Program[T]) -> T:
+        steps = program.start()
+        first = advance(steps)
+        if isinstance(first, Done):  # needs no statement, and therefore no connection
+            return first.answer
+        session: AbstractAsyncContextManager[Any] = self._spec.provide_session(self._config)
+        try:
+            driver = await session.__aenter__()
+        except Exception as error:
+            raise self._failures.of_connection(error) from error
+        try:
+            answer = await self._transact(driver, program, steps, first)
+        except BaseException as error:
+            steps.close()
+            await to_the_end(self._abandon(driver, session))
+            if isinstance(error, Exception):
+                raise self._failures.of_statement(error, program.name) from error
+            raise
+        await to_the_end(session.__aexit__(None, None, None))
+        return answer
+
+    async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
+        begin = self._family.begin.get(program.kind)
+        call: Call | Done[T] = first
+        if begin is not None:
+            await driver.begin(*begin)
+        while isinstance(call, Call):
+            call = advance(steps, _rows(await driver.execute(_statement(call, self._config))))
+        if begin is not None:
+            await driver.commit()
+        return call.answer
+
+    async def _abandon(self, driver: Any, session: AbstractAsyncContextManager[Any]) -> None:
+        with suppress(Exception):
+            await driver.rollback()
+        await session.__aexit__(None, None, None)
+
+    async def close(self) -> None: ...
+
+
+class BlockingTransport:
+    """What transports have in common that run a whole program in one thread."""
+
+    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None:
+        self._spec: Any = spec
+        self._config = config
+        self._family = family
+        self._failures = failures
+
+    def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
+        """Run the program on a sync driver, in the thread that calls."""
+        begin = self._family.begin.get(program.kind)
+        call: Call | Done[T] = first
+        try:
+            if begin is not None:
+                driver.begin(*begin)
+            while isinstance(call, Call):
+                call = advance(steps, _rows(driver.execute(_statement(call, self._config))))
+            if begin is not None:
+                driver.commit()
+        except BaseException as error:
+            steps.close()
+            with suppress(Exception):
+                driver.rollback()
+            if isinstance(error, Exception):
+                raise self._failures.of_statement(error, program.name) from error
+            raise
+        return call.answer
+
+
+class ThreadTransport(BlockingTransport):
+    """Runs a whole program in a thread, for sync drivers.
+
+    The threads are the transport's own and stay, because a driver may keep a connection for each thread that it saw.
+    """
+
+    threads = 4
+
+    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None:
+        super().__init__(spec, config, family, failures)
+        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="litestar-queues-sql")
+
+    async def attempt(self, program: Program[T]) -> T:
+        steps = program.start()
+        first = advance(steps)
+        if isinstance(first, Done):
+            return first.answer
+        # A caller that is cancelled meanwhile leaves at once; the thread brings the transaction to its end.
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, program, steps, first)
+
+    def _run(self, program: Program[T], steps: Steps[T], first: Call) -> T:
+        session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
+        try:
+            driver = session.__enter__()
+        except Exception as error:
+            raise self._failures.of_connection(error) from error
+        try:
+            return self.transact(driver, program, steps, first)
+        finally:
+            session.__exit__(None, None, None)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._executor.shutdown)

@@ -1,0 +1,72 @@
+"""`litestar queues status`: how many tasks are where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+from litestar import Litestar
+from rich.markup import escape
+from rich.table import Table
+
+from litestar_queues.cli.group import command, output, with_service
+from litestar_queues.lifecycle import State
+from litestar_queues.records import Stale, queue_names, seconds
+from litestar_queues.service import QueueService
+
+__all__ = ("status_command",)
+
+_STALE_MAX = 1000
+_COLOURS = {State.RUNNING: "cyan", State.COMPLETED: "green", State.FAILED: "red", State.EXPIRED: "yellow"}
+
+
+@command("status")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Only this queue; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
+def status_command(app: Litestar, queues: tuple[str, ...], *, as_json: bool) -> None:
+    """Show how many tasks of each queue are in each state.
+
+    Stale tasks are running ones whose worker has not been heard of for the stale window; the next maintenance of any
+    worker takes them over. Where their number stays, no worker runs.
+    """
+    status = with_service(app, lambda service: _look(service, queues))
+    if as_json:
+        click.echo(msgspec.json.encode(status).decode())
+    else:
+        _show(status)
+
+
+async def _look(service: QueueService, queues: tuple[str, ...]) -> dict[str, Any]:
+    wanted = queue_names(queues) if queues else None
+    backend = service.operations.backend
+    now = service.clock.now()
+    stats = await service.stats(wanted)
+    next_due = await backend.next_due(wanted)
+    stale = await backend.find(Stale(now - seconds(service.config.worker_stale_after)), _STALE_MAX)
+    none = dict.fromkeys(State, 0)
+    return {
+        "backend": backend.name,
+        "at": now,
+        "queues": {name: stats.queues.get(name, none) for name in sorted({*stats.queues, *(wanted or ())})},
+        "totals": stats.totals,
+        "next_due": next_due,
+        "stale": sum(1 for record in stale if wanted is None or record.queue in wanted),
+    }
+
+
+def _show(status: dict[str, Any]) -> None:
+    console = output()
+    title = escape(f"{status['backend']}, {status['at']:%Y-%m-%d %H:%M:%S} UTC")
+    table = Table("queue", title=title, title_justify="left")
+    for state in State:
+        table.add_column(state.value, justify="right", style=_COLOURS.get(state))
+    for name, counts in status["queues"].items():
+        table.add_row(escape(name), *(str(counts[state]) for state in State))
+    table.add_section()
+    table.add_row("all", *(str(status["totals"][state]) for state in State), style="bold")
+    console.print(table)
+    if status["next_due"] is not None:
+        console.print(f"The next scheduled task comes due at {status['next_due']:%Y-%m-%d %H:%M:%S} UTC.")
+    if status["stale"]:
+        console.print(f"[red]{status['stale']} running tasks are stale:[/] their workers are gone, or cannot write.")

@@ -1,0 +1,65 @@
+"""Time, as everything here is given it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from litestar_queues.backends.base import QueueBackend
+
+__all__ = ("Clock", "ManualClock", "StoreClock", "SystemClock")
+
+
+class Clock(Protocol):
+    """Tells the time in UTC."""
+
+    def now(self) -> datetime: ...
+
+
+class SystemClock:
+    """This machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class ManualClock:
+    """A clock that moves when it is told to, for tests."""
+
+    def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, by: timedelta | float) -> datetime:
+        """Move on by a duration, or a number of seconds."""
+        self._now += by if isinstance(by, timedelta) else timedelta(seconds=by)
+        return self._now
+
+
+class StoreClock:
+    """The store's clock, followed from here: one reading, then this machine's monotonic clock.
+
+    A machine whose wall clock is wrong, or is set while it runs, is not noticed by any task. How far the two may drift
+    apart is bounded by `sync`, which the worker calls regularly.
+    """
+
+    def __init__(self) -> None:
+        self._read_at = 0.0
+        self._store_now: datetime | None = None
+
+    async def sync(self, backend: QueueBackend) -> None:
+        """Read the store's clock; half of the round trip is taken as its way back."""
+        before = time.monotonic()
+        store_now = await backend.now()
+        after = time.monotonic()
+        self._read_at = (before + after) / 2
+        self._store_now = store_now
+
+    def now(self) -> datetime:
+        if self._store_now is None:
+            raise RuntimeError("the store's clock was never read: call sync() first")
+        return self._store_now + timedelta(seconds=time.monotonic() - self._read_at)

@@ -1,0 +1,158 @@
+"""What an application says of its queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+
+from litestar_queues.backends.base import BackendConfig, QueueBackend
+from litestar_queues.backends.memory import MemoryBackend
+from litestar_queues.errors import QueueConfigurationError
+from litestar_queues.events.base import EventSink
+from litestar_queues.records import QUEUE_MAX, seconds
+
+__all__ = ("EXECUTION_BACKENDS", "QueueConfig", "register_queue_backend")
+
+EXECUTION_BACKENDS = ("local", "immediate")
+_BACKENDS: dict[str, Callable[[], QueueBackend]] = {"memory": MemoryBackend}
+_NEEDS_CONFIG = {
+    "sqlspec": "litestar_queues.backends.sqlspec.SQLSpecBackendConfig(config=...)",
+}
+
+
+def register_queue_backend(name: str, factory: Callable[[], QueueBackend]) -> None:
+    """Make a backend available as `QueueConfig(queue_backend=name)`.
+
+    Raises:
+        QueueConfigurationError: The name is taken.
+    """
+    if name in _BACKENDS or name in _NEEDS_CONFIG:
+        raise QueueConfigurationError(f"a queue backend named {name!r} exists already")
+    _BACKENDS[name] = factory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueConfig:
+    """The queues of an application. Durations are seconds, or timedeltas.
+
+    Args:
+        queue_backend: Where tasks are stored: a name, the config of a backend, or a backend.
+        execution_backend: Where tasks run that do not say it themselves: "local" (in a worker) or "immediate" (inside
+            the enqueue, for tests and scripts).
+        task_modules: Modules to import so that their tasks are known, for workers that do not import the application.
+        in_app_worker: Whether a worker runs inside the application. None: where only this process can see the tasks.
+        worker_queues: The queues that workers serve; None: all.
+        worker_max_concurrency: How many tasks one worker runs at once.
+        worker_max_threads: How many of them may be sync functions, each of which takes a thread.
+        worker_heartbeat_interval: How often a worker says that it still runs what it holds, in one write for all.
+        worker_stale_after: How long a task may go without heartbeat before others take it over. At least three times
+            the interval, so that one lost write costs nothing.
+        worker_poll_interval: The longest pause between two looks at an idle store. Wakeups make it shorter.
+        worker_drain_timeout: How long a worker that is told to stop waits for its tasks before it gives them back.
+        worker_settle_delay: How long outcomes may be gathered for one write while the worker is busy; idle, it writes
+            at once.
+        worker_batch_size: The most tasks that one claim takes or one write settles.
+        maintenance_interval: How often stale, overdue and old tasks are looked for.
+        retention: How long terminal tasks are kept; None keeps them for ever.
+        event_sinks: Who is told of every transition.
+        dependency_key: The name under which handlers get the `QueueService`.
+
+    Raises:
+        QueueConfigurationError: A value is out of its range, contradicts another one, or names what does not exist.
+    """
+
+    queue_backend: str | BackendConfig | QueueBackend = "memory"
+    execution_backend: str = "local"
+    task_modules: Sequence[str] = ()
+    in_app_worker: bool | None = None
+    worker_queues: Sequence[str] | None = None
+    worker_max_concurrency: int = 10
+    worker_max_threads: int = 10
+    worker_heartbeat_interval: float | timedelta = 10.0
+    worker_stale_after: float | timedelta = 60.0
+    worker_poll_interval: float | timedelta = 1.0
+    worker_drain_timeout: float | timedelta = 30.0
+    worker_settle_delay: float | timedelta = 0.01
+    worker_batch_size: int = 500
+    maintenance_interval: float | timedelta = 10.0
+    retention: float | timedelta | None = timedelta(days=7)
+    event_sinks: Sequence[EventSink] = ()
+    dependency_key: str = "queue_service"
+
+    def __post_init__(self) -> None:
+        _check_backend(self.queue_backend)
+        if self.execution_backend not in EXECUTION_BACKENDS:
+            raise QueueConfigurationError(
+                f"unknown execution backend {self.execution_backend!r}: the known ones are {', '.join(EXECUTION_BACKENDS)}"
+            )
+        for name in ("worker_max_concurrency", "worker_max_threads", "worker_batch_size"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise QueueConfigurationError(f"{name} must be a whole number from 1 on, not {value!r}")
+        for name in ("worker_heartbeat_interval", "worker_stale_after", "worker_poll_interval", "maintenance_interval"):
+            self._check_duration(name, least=timedelta(milliseconds=1))
+        for name in ("worker_drain_timeout", "worker_settle_delay"):
+            self._check_duration(name, least=timedelta(0))
+        if self.retention is not None:
+            self._check_duration("retention", least=timedelta(0))
+        if seconds(self.worker_stale_after) < 3 * seconds(self.worker_heartbeat_interval):
+            raise QueueConfigurationError(
+                f"worker_stale_after ({self.worker_stale_after}) is less than three times worker_heartbeat_interval "
+                f"({self.worker_heartbeat_interval}): one slow write would get healthy tasks taken over. Raise the "
+                "first or lower the second"
+            )
+        for name in ("worker_queues", "task_modules"):
+            if isinstance(value := getattr(self, name), str):
+                raise QueueConfigurationError(f"{name} is a list of names, not the text {value!r}: write [{value!r}]")
+        for queue in self.worker_queues or ():
+            if not isinstance(queue, str) or not 0 < len(queue) <= QUEUE_MAX:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+                raise QueueConfigurationError(f"a queue's name is a text of 1 to {QUEUE_MAX} characters: {queue!r:.60}")
+        if self.worker_queues is not None and not self.worker_queues:
+            raise QueueConfigurationError("worker_queues is empty: name a queue, or leave it None to serve all of them")
+
+        if callable(self.event_sinks) or not all(map(callable, self.event_sinks)):
+            raise QueueConfigurationError("event_sinks is a list of functions that take an event")
+
+    def _check_duration(self, name: str, *, least: timedelta) -> None:
+        value = getattr(self, name)
+        try:
+            fits = seconds(value) >= least
+        except (TypeError, ValueError, OverflowError):
+            fits = False
+        if not fits:
+            raise QueueConfigurationError(f"{name} must be seconds or a timedelta of at least {least}, not {value!r}")
+
+    def create_backend(self) -> QueueBackend:
+        """The backend to use, not open yet; a backend that was given is that one.
+
+        Raises:
+            QueueConfigurationError: It cannot work.
+        """
+        backend = self.queue_backend
+        if isinstance(backend, str):
+            return _BACKENDS[backend]()
+        return backend.create_backend() if isinstance(backend, BackendConfig) else backend
+
+
+def _check_backend(backend: object) -> None:
+    if isinstance(backend, str):
+        if backend in _NEEDS_CONFIG:
+            raise QueueConfigurationError(
+                f"the queue backend {backend!r} needs to know its database: {_NEEDS_CONFIG[backend]}"
+            )
+        if backend not in _BACKENDS:
+            known = sorted({*_BACKENDS, *_NEEDS_CONFIG})
+            near = get_close_matches(backend, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise QueueConfigurationError(
+                f"unknown queue backend {backend!r}: the known ones are {', '.join(known)}{hint}"
+            )
+    elif isinstance(backend, type):
+        raise QueueConfigurationError(
+            f"queue_backend got a class: write {backend.__qualname__}(...), with its arguments"
+        )
+    elif not isinstance(backend, (BackendConfig, QueueBackend)):
+        raise QueueConfigurationError(
+            f"queue_backend takes a name, a backend's config or a backend, not {type(backend).__qualname__}"
+        )

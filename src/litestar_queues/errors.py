@@ -1,0 +1,83 @@
+"""The errors that users see. Each text says what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+__all__ = (
+    "BackendError",
+    "BackendUnavailableError",
+    "EncodingError",
+    "InvalidTaskError",
+    "KeyHeldError",
+    "MissingDependencyError",
+    "NonRetryableError",
+    "QueueConfigurationError",
+    "QueueError",
+    "TaskArgumentError",
+    "TaskNotFoundError",
+    "TaskStateError",
+    "UnknownTaskError",
+    "WaitTimeoutError",
+)
+
+
+class QueueError(Exception):
+    """The base of every error that this package raises."""
+
+
+class QueueConfigurationError(QueueError):
+    """The configuration contradicts itself, or names what does not exist."""
+
+
+class MissingDependencyError(QueueError, ImportError):
+    """A feature needs a package that is not installed; names the extra to install."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed: install it with `pip install 'litestar-queues[{extra}]'`"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class InvalidTaskError(QueueError, ValueError):
+    """What was to be enqueued is refused, and nothing was stored."""
+
+
+class EncodingError(InvalidTaskError):
+    """A value cannot be written as JSON, or would not come back as it was."""
+
+
+class TaskArgumentError(InvalidTaskError, TypeError):
+    """The arguments do not fit the signature of the task's function."""
+
+
+class UnknownTaskError(QueueError, LookupError):
+    """No task of this name is registered in this process."""
+
+
+class TaskNotFoundError(QueueError, LookupError):
+    """No task with this id is stored; retention may have deleted it."""
+
+
+class TaskStateError(QueueError):
+    """The task's state does not allow what was asked, or the caller no longer owns the task."""
+
+
+class KeyHeldError(TaskStateError):
+    """Another active task holds the key."""
+
+
+class WaitTimeoutError(QueueError, TimeoutError):
+    """A task did not reach a terminal state in the time given; it goes on regardless."""
+
+
+class BackendError(QueueError):
+    """The store refused or failed; carries no credentials."""
+
+
+class BackendUnavailableError(BackendError):
+    """The store cannot be reached, opened or locked now; the same call may work later."""
+
+
+class NonRetryableError(QueueError):
+    """Raised inside a task: this attempt failed, and no other shall be made."""

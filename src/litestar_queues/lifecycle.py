@@ -1,0 +1,346 @@
+"""The life of a task: every state, every event and every transition.
+
+Everything that affects a transition lives in this file, and this file imports only the standard library. What the
+worker, the service and the reaper do, the CHECK constraint of the tables, the diagram and the table in the docs, and
+the model that the conformance suite compares a backend with, are all made from `TRANSITIONS`.
+
+Two numbers, never the same: `attempt` says how often a task was claimed and counted; `fence` says who may write. Every
+event adds one to the fence, no event ever takes one away, and a write is stored only over the fence that it saw. A
+promotion (a scheduled task whose time has come is stored as pending) is bookkeeping of a backend's indexes, no event: it
+changes nobody's right to write, and therefore leaves the fence alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+__all__ = (
+    "ACTIVE",
+    "EFFECTS",
+    "GUARDS",
+    "TERMINAL",
+    "TRANSITIONS",
+    "WAITING",
+    "Cancel",
+    "Claim",
+    "Complete",
+    "Event",
+    "EventName",
+    "Expire",
+    "Fail",
+    "IllegalTransition",
+    "LifecycleTask",
+    "LoseHeartbeat",
+    "NullHeartbeat",
+    "Requeue",
+    "Revive",
+    "Snooze",
+    "State",
+    "Transition",
+    "entry",
+    "holds_key",
+    "step",
+)
+
+
+class State(StrEnum):
+    """Where a task is in its life, as it is stored."""
+
+    PENDING = "pending"
+    """May be claimed now."""
+    SCHEDULED = "scheduled"
+    """May be claimed from `due_at` on."""
+    RUNNING = "running"
+    """Claimed by a worker, which owns it under its fence."""
+    COMPLETED = "completed"
+    """Ran to its end."""
+    FAILED = "failed"
+    """Its last attempt failed, or it must not be retried."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled it."""
+    EXPIRED = "expired"
+    """Its `expires_at` passed before it started."""
+
+
+WAITING = frozenset({State.PENDING, State.SCHEDULED})
+ACTIVE = WAITING | {State.RUNNING}
+TERMINAL = frozenset(State) - ACTIVE
+
+
+class EventName(StrEnum):
+    """What can happen to a task."""
+
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    REQUEUE = "requeue"
+    SNOOZE = "snooze"
+    LOSE_HEARTBEAT = "lose_heartbeat"
+    NULL_HEARTBEAT = "null_heartbeat"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+    REVIVE = "revive"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker takes the task."""
+
+    worker: str
+    name: ClassVar[EventName] = EventName.CLAIM
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The attempt ended well; `result` is JSON text."""
+
+    result: str
+    name: ClassVar[EventName] = EventName.COMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The attempt failed; `error` is JSON text, and `retry_at` is None where no retry is wanted."""
+
+    error: str
+    retry_at: datetime | None = None
+    name: ClassVar[EventName] = EventName.FAIL
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """The worker gives the task back unfinished, through no fault of the task."""
+
+    name: ClassVar[EventName] = EventName.REQUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """The task asks to be run again later."""
+
+    until: datetime
+    name: ClassVar[EventName] = EventName.SNOOZE
+
+
+@dataclass(frozen=True, slots=True)
+class LoseHeartbeat:
+    """The owner has not been heard of for longer than the stale window; `error` is JSON text."""
+
+    error: str
+    name: ClassVar[EventName] = EventName.LOSE_HEARTBEAT
+
+
+@dataclass(frozen=True, slots=True)
+class NullHeartbeat:
+    """The owner declares itself gone: the task counts as stale from now on."""
+
+    name: ClassVar[EventName] = EventName.NULL_HEARTBEAT
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Somebody wants the task not to run, or to stop."""
+
+    name: ClassVar[EventName] = EventName.CANCEL
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The task's `expires_at` has passed."""
+
+    name: ClassVar[EventName] = EventName.EXPIRE
+
+
+@dataclass(frozen=True, slots=True)
+class Revive:
+    """An operator wants a failed or cancelled task to run again, with a fresh budget of attempts."""
+
+    name: ClassVar[EventName] = EventName.REVIVE
+
+
+Event = Claim | Complete | Fail | Requeue | Snooze | LoseHeartbeat | NullHeartbeat | Cancel | Expire | Revive
+
+
+class LifecycleTask(Protocol):
+    """What the lifecycle reads of a task, and the one way in which it makes a changed one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def max_attempts(self) -> int: ...
+    @property
+    def fence(self) -> int: ...
+    @property
+    def due_at(self) -> datetime: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+    @property
+    def heartbeat_at(self) -> datetime | None: ...
+    def evolve(self, **changes: Any) -> Self:
+        """The same task with these fields changed."""
+        ...
+
+
+T = TypeVar("T", bound=LifecycleTask)
+Guard = Callable[[LifecycleTask, Any, datetime], bool]
+Effect = Callable[[LifecycleTask, Any, datetime], dict[str, Any]]
+
+
+class IllegalTransition(Exception):
+    """The event cannot happen to a task in this state; the text names the task, the event and the state."""
+
+    def __init__(self, task: LifecycleTask, event: EventName, reason: str) -> None:
+        super().__init__(f"cannot {event.replace('_', ' ')} task {task.id}: {reason}")
+        self.task_id = task.id
+        self.event = event
+        self.state = task.state
+
+
+def entry(due_at: datetime, now: datetime) -> tuple[State, datetime]:
+    """The state and the `due_at` of a task that starts to wait: a time in the past means pending, due since now."""
+    return (State.SCHEDULED, due_at) if due_at > now else (State.PENDING, now)
+
+
+def holds_key(state: State) -> bool:
+    """Whether a task in this state keeps its key from others."""
+    return state in ACTIVE
+
+
+def _overdue(task: LifecycleTask, now: datetime) -> bool:
+    return task.expires_at is not None and task.expires_at <= now
+
+
+def _has_budget(task: LifecycleTask, _event: Any, _now: datetime) -> bool:
+    return task.attempt < task.max_attempts
+
+
+GUARDS: dict[str, tuple[Guard, str]] = {
+    "always": (lambda t, e, now: True, "in every case"),
+    "due": (
+        lambda t, e, now: t.due_at <= now and not _overdue(t, now),
+        "`due_at` has come, and `expires_at` has not",
+    ),
+    "retry_now": (
+        lambda t, e, now: e.retry_at is not None and e.retry_at <= now and _has_budget(t, e, now),
+        "a retry is wanted, its time has come, and the budget of attempts is not spent",
+    ),
+    "retry_later": (
+        lambda t, e, now: e.retry_at is not None and e.retry_at > now and _has_budget(t, e, now),
+        "a retry is wanted for later, and the budget of attempts is not spent",
+    ),
+    "until_past": (lambda t, e, now: e.until <= now, "the time asked for has come"),
+    "until_future": (lambda t, e, now: e.until > now, "the time asked for lies ahead"),
+    "budget_left": (_has_budget, "the budget of attempts is not spent"),
+    "overdue": (lambda t, e, now: _overdue(t, now), "`expires_at` has come"),
+    "not_overdue": (lambda t, e, now: not _overdue(t, now), "`expires_at` has not come"),
+}
+"""Each guard's name: the condition, and the condition in words. The first row whose guard holds is the transition."""
+
+EFFECTS: dict[str, tuple[Effect, str]] = {
+    "own": (
+        lambda t, e, now: {"worker": e.worker, "started_at": now, "heartbeat_at": now},
+        "the worker owns it; `started_at` and `heartbeat_at` are now",
+    ),
+    "count_attempt": (lambda t, e, now: {"attempt": t.attempt + 1}, "`attempt` grows by one"),
+    "return_attempt": (lambda t, e, now: {"attempt": t.attempt - 1}, "the attempt is given back"),
+    "reset_attempts": (lambda t, e, now: {"attempt": 0}, "`attempt` is 0"),
+    "disown": (lambda t, e, now: {"heartbeat_at": None}, "the heartbeat is cleared"),
+    "null_heartbeat": (
+        lambda t, e, now: {"heartbeat_at": None},
+        "the heartbeat is cleared, so that it counts as stale",
+    ),
+    "due_now": (lambda t, e, now: {"due_at": now}, "`due_at` is now: to the back of its priority"),
+    "due_at_retry": (lambda t, e, now: {"due_at": e.retry_at}, "`due_at` is the time of the retry"),
+    "due_at_until": (lambda t, e, now: {"due_at": e.until}, "`due_at` is the time asked for"),
+    "keep_result": (
+        lambda t, e, now: {"result": e.result, "error": None},
+        "the result is stored, an earlier error cleared",
+    ),
+    "keep_error": (lambda t, e, now: {"error": e.error}, "the error is stored"),
+    "forget_outcome": (
+        lambda t, e, now: {
+            "result": None,
+            "error": None,
+            "progress": None,
+            "finished_at": None,
+            "started_at": None,
+            "worker": None,
+        },
+        "what the earlier attempts left is cleared",
+    ),
+    "finish": (lambda t, e, now: {"finished_at": now}, "`finished_at` is now; the key is free"),
+}
+"""Each effect's name: the fields that it sets, and that in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of the table: in `state`, on `event`, where `guard` holds, the task goes to `to` with `effects`."""
+
+    state: State
+    event: EventName
+    guard: str
+    to: State
+    effects: tuple[str, ...]
+
+
+_S, _E = State, EventName
+_PENDING_AGAIN = ("disown", "due_now")
+
+TRANSITIONS: tuple[Transition, ...] = (
+    Transition(_S.PENDING, _E.CLAIM, "due", _S.RUNNING, ("own", "count_attempt")),
+    Transition(_S.SCHEDULED, _E.CLAIM, "due", _S.RUNNING, ("own", "count_attempt")),
+    Transition(_S.RUNNING, _E.COMPLETE, "always", _S.COMPLETED, ("keep_result", "disown", "finish")),
+    Transition(_S.RUNNING, _E.FAIL, "retry_later", _S.SCHEDULED, ("keep_error", "disown", "due_at_retry")),
+    Transition(_S.RUNNING, _E.FAIL, "retry_now", _S.PENDING, ("keep_error", *_PENDING_AGAIN)),
+    Transition(_S.RUNNING, _E.FAIL, "always", _S.FAILED, ("keep_error", "disown", "finish")),
+    Transition(_S.RUNNING, _E.REQUEUE, "always", _S.PENDING, ("return_attempt", *_PENDING_AGAIN)),
+    Transition(_S.RUNNING, _E.SNOOZE, "until_future", _S.SCHEDULED, ("return_attempt", "disown", "due_at_until")),
+    Transition(_S.RUNNING, _E.SNOOZE, "until_past", _S.PENDING, ("return_attempt", *_PENDING_AGAIN)),
+    Transition(_S.RUNNING, _E.LOSE_HEARTBEAT, "budget_left", _S.PENDING, ("keep_error", *_PENDING_AGAIN)),
+    Transition(_S.RUNNING, _E.LOSE_HEARTBEAT, "always", _S.FAILED, ("keep_error", "disown", "finish")),
+    Transition(_S.RUNNING, _E.NULL_HEARTBEAT, "always", _S.RUNNING, ("null_heartbeat",)),
+    Transition(_S.PENDING, _E.CANCEL, "always", _S.CANCELLED, ("finish",)),
+    Transition(_S.SCHEDULED, _E.CANCEL, "always", _S.CANCELLED, ("finish",)),
+    Transition(_S.RUNNING, _E.CANCEL, "always", _S.CANCELLED, ("disown", "finish")),
+    Transition(_S.PENDING, _E.EXPIRE, "overdue", _S.EXPIRED, ("finish",)),
+    Transition(_S.SCHEDULED, _E.EXPIRE, "overdue", _S.EXPIRED, ("finish",)),
+    Transition(_S.FAILED, _E.REVIVE, "not_overdue", _S.PENDING, ("reset_attempts", "forget_outcome", "due_now")),
+    Transition(_S.CANCELLED, _E.REVIVE, "not_overdue", _S.PENDING, ("reset_attempts", "forget_outcome", "due_now")),
+)
+
+_ROWS: dict[tuple[State, EventName], tuple[Transition, ...]] = {}
+for _row in TRANSITIONS:
+    _ROWS[_row.state, _row.event] = (*_ROWS.get((_row.state, _row.event), ()), _row)
+
+
+def step(task: T, event: Event, now: datetime) -> T:
+    """The task after the event, with a fence one higher; nothing is stored by this.
+
+    Args:
+        task: The task as its owner, or the reader, knows it.
+        event: What happens to it.
+        now: The store's time.
+
+    Raises:
+        IllegalTransition: The table has no row for this event in this state, or no guard of such a row holds.
+    """
+    rows = _ROWS.get((task.state, event.name))
+    if rows is None:
+        raise IllegalTransition(task, event.name, f"it is {task.state.value!r}")
+    for row in rows:
+        if GUARDS[row.guard][0](task, event, now):
+            changes: dict[str, Any] = {"state": row.to, "fence": task.fence + 1}
+            for effect in row.effects:
+                changes.update(EFFECTS[effect][0](task, event, now))
+            return task.evolve(**changes)
+    wanted = " or ".join(GUARDS[row.guard][1] for row in rows)
+    raise IllegalTransition(task, event.name, f"it is {task.state.value!r}, and that takes: {wanted}")

@@ -1,0 +1,329 @@
+"""Everything that is done to tasks, built once over the port: step, commit, see what became of it, tell of it.
+
+The service, the worker and the reaper change tasks through this class and no other way, so that events, counters and
+the meaning of a refused write are the same for every backend.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.clock import Clock
+from litestar_queues.codec import encode
+from litestar_queues.errors import KeyHeldError, TaskNotFoundError, TaskStateError
+from litestar_queues.events.base import TaskEvent, TaskEventKind, task_event
+from litestar_queues.events.dispatcher import EventDispatcher
+from litestar_queues.lifecycle import (
+    Cancel,
+    Complete,
+    Event,
+    EventName,
+    Expire,
+    Fail,
+    IllegalTransition,
+    LoseHeartbeat,
+    NullHeartbeat,
+    Revive,
+    State,
+    step,
+)
+from litestar_queues.records import Enqueued, Finished, NewTask, Overdue, Stale, TaskRecord, Want
+from litestar_queues.wakeups import LocalWakeups
+
+__all__ = ("Move", "QueueOperations", "Settled", "StaleRecovery")
+
+_log = logging.getLogger("litestar_queues")
+_TRIES = 20
+"""How often an operator's change is tried again when the task moves under it. Each try loses to somebody's progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An event that is to happen to a task, as the one who wants it knows the task."""
+
+    task: TaskRecord
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a batch of moves."""
+
+    stored: list[TaskRecord]
+    """As they are stored now."""
+    lost: list[TaskRecord]
+    """As they would have been: refused, because the fence had moved on."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleRecovery:
+    """What a recovery of stale tasks moved, and nothing else."""
+
+    requeued: list[TaskRecord]
+    failed: list[TaskRecord]
+
+    @property
+    def ids(self) -> list[str]:
+        """All that were moved, by this call."""
+        return [record.id for record in (*self.requeued, *self.failed)]
+
+
+@dataclass(slots=True)
+class QueueOperations:
+    """The port, with what every caller needs around it.
+
+    Args:
+        backend: An open backend.
+        clock: The store's time.
+        events: Who is told.
+        wakeups: Who waits in this process.
+    """
+
+    backend: QueueBackend
+    clock: Clock
+    events: EventDispatcher = field(default_factory=EventDispatcher)
+    wakeups: LocalWakeups = field(default_factory=LocalWakeups)
+    counters: Counter[str] = field(default_factory=Counter[str])
+    """How often each event happened through this process, by the event's kind."""
+    on_terminal: Callable[[Sequence[TaskRecord]], None] | None = None
+    """Called with tasks that reached a terminal state through this process."""
+
+    async def enqueue_many(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
+        """Store new tasks; see the port. Wakes workers, once per batch, after the tasks can be seen."""
+        answers = await self.backend.enqueue_many(tasks)
+        new = [answer.record for answer in answers if answer.is_new]
+        self._tell(TaskEventKind.ENQUEUE, ((record, None) for record in new))
+        await self._wake(new)
+        return answers
+
+    async def enqueue(self, task: NewTask) -> Enqueued:
+        """Store one new task; see the port."""
+        return (await self.enqueue_many([task]))[0]
+
+    async def claim(self, want: Want) -> list[TaskRecord]:
+        """Take tasks; see the port."""
+        claimed = await self.backend.claim(want)
+        self._tell(TaskEventKind.CLAIM, ((record, State.PENDING) for record in claimed))
+        return claimed
+
+    async def claim_task(self, task_id: str, *, worker: str) -> TaskRecord | None:
+        """Take one task by id; None where it cannot be claimed now."""
+        record = (await self.backend.get([task_id])).get(task_id)
+        if record is None:
+            return None
+        claimed = await self.claim(Want(worker=worker, limit=1, tasks=(record.held,)))
+        return claimed[0] if claimed else None
+
+    async def apply(self, moves: Sequence[Move], *, stale_before: datetime | None = None) -> Settled:
+        """Let each event happen to its task, in one write.
+
+        A refused write whose record turns out to be stored after all (the reply to an earlier try was lost) counts as
+        stored. What was refused is counted, told as `fence_loss` and logged; it raises nothing.
+
+        Raises:
+            IllegalTransition: An event cannot happen to its task; nothing was written.
+        """
+        now = self.clock.now()
+        after = [step(move.task, move.event, now) for move in moves]
+        return await self.store(list(zip(moves, after, strict=True)), stale_before=stale_before)
+
+    async def store(self, steps: Sequence[tuple[Move, TaskRecord]], *, stale_before: datetime | None = None) -> Settled:
+        """Write what `step` made of moves; the second half of `apply`, which may be repeated after a failure."""
+        if not steps:
+            return Settled([], [])
+        settled = await self._commit(steps, stale_before)
+        if stale_before is None:
+            # A stale task that was refused was saved by its owner's heartbeat: no loss, nobody to tell.
+            refused = {after.id for after in settled.lost}
+            for move, after in steps:
+                if after.id in refused:
+                    self.report_fence_losses([after], f"{_verb(move.event)} under fence {move.task.fence} was refused")
+        return settled
+
+    def report_fence_losses(self, records: Sequence[TaskRecord], why: str) -> None:
+        """Count, tell and log that the caller owns these tasks no more."""
+        self._tell(TaskEventKind.FENCE_LOSS, ((record, None) for record in records))
+        for record in records:
+            _log.warning("fence loss: task %s (%s) is no longer this worker's: %s", record.id, record.name, why)
+
+    async def complete_task(self, task: TaskRecord, result: str = "null") -> TaskRecord:
+        """Complete a task that the caller claimed; `result` is JSON text.
+
+        Raises:
+            TaskStateError: The caller owns it no more, or it does not run.
+        """
+        return await self._settle_one(Move(task, Complete(result)))
+
+    async def fail_task(self, task: TaskRecord, error: str, *, retry_at: datetime | None = None) -> TaskRecord:
+        """Fail a task that the caller claimed, for another attempt if `retry_at` and the budget allow it.
+
+        Raises:
+            TaskStateError: The caller owns it no more, or it does not run.
+        """
+        return await self._settle_one(Move(task, Fail(error, retry_at)))
+
+    async def cancel_task(self, task_id: str) -> TaskRecord:
+        """Cancel a task that waits or runs; a cancelled one stays as it is.
+
+        Raises:
+            TaskNotFoundError: It is not stored.
+            TaskStateError: It ended in another way.
+        """
+        return await self._change(task_id, Cancel(), done=State.CANCELLED)
+
+    async def revive_task(self, task_id: str) -> TaskRecord:
+        """Let a failed or cancelled task run again, with a fresh budget of attempts.
+
+        Raises:
+            TaskNotFoundError: It is not stored.
+            TaskStateError: It is neither failed nor cancelled, or its `expires_at` has passed.
+            KeyHeldError: Another active task holds its key.
+        """
+        return await self._change(task_id, Revive(), done=None)
+
+    async def touch_heartbeat(self, task: TaskRecord) -> bool:
+        """Tell that the caller still runs the task; False where it owns it no more."""
+        return task.id in await self.backend.touch_heartbeats([task.held])
+
+    async def null_heartbeats(self, tasks: Sequence[TaskRecord]) -> Settled:
+        """Make running tasks of the caller stale at once, so that recovery need not wait for the stale window."""
+        return await self.apply([Move(task, NullHeartbeat()) for task in tasks])
+
+    async def requeue_stale_running(self, stale_after: timedelta, *, limit: int = 1000) -> StaleRecovery:
+        """Take running tasks without a heartbeat for so long from their owners.
+
+        They are requeued, or failed once their budget is spent. A heartbeat that lands in between saves its task.
+
+        Args:
+            stale_after: How old a heartbeat makes a task stale.
+            limit: The most that are moved by this call, the oldest heartbeat first.
+        """
+        before = self.clock.now() - stale_after
+        stale = await self.backend.find(Stale(before), limit)
+        moves = [Move(record, LoseHeartbeat(_heartbeat_error(record))) for record in stale]
+        settled = await self.apply(moves, stale_before=before)
+        return StaleRecovery(
+            requeued=[record for record in settled.stored if record.finished_at is None],
+            failed=[record for record in settled.stored if record.finished_at is not None],
+        )
+
+    async def expire_overdue(self, *, limit: int = 1000) -> list[TaskRecord]:
+        """Expire waiting tasks whose `expires_at` has passed, the earliest first; returns those that were."""
+        overdue = await self.backend.find(Overdue(self.clock.now()), limit)
+        return (await self._apply_legal(overdue, Expire())).stored
+
+    async def delete_finished(self, older_than: timedelta, *, limit: int = 1000) -> set[str]:
+        """Delete terminal tasks that finished longer ago, the earliest first; returns the ids of those that were."""
+        finished = await self.backend.find(Finished(self.clock.now() - older_than), limit)
+        return await self.backend.delete([record.held for record in finished])
+
+    async def _apply_legal(self, records: Sequence[TaskRecord], event: Event) -> Settled:
+        """Apply to those of the records that still allow it by the clock of this moment."""
+        now = self.clock.now()
+        steps: list[tuple[Move, TaskRecord]] = []
+        for record in records:
+            try:
+                steps.append((Move(record, event), step(record, event, now)))
+            except IllegalTransition:
+                continue
+        return await self.store(steps)
+
+    async def _settle_one(self, move: Move) -> TaskRecord:
+        try:
+            settled = await self.apply([move])
+        except IllegalTransition as error:
+            raise TaskStateError(str(error)) from error
+        if settled.stored:
+            return settled.stored[0]
+        now_stored = (await self.backend.get([move.task.id])).get(move.task.id)
+        state = "deleted" if now_stored is None else f"{now_stored.state.value!r} (fence {now_stored.fence}"
+        yours = "" if now_stored is None else f", yours {move.task.fence})"
+        raise TaskStateError(
+            f"cannot {move.event.name.value.replace('_', ' ')} task {move.task.id}: it is {state}{yours}"
+        )
+
+    async def _change(self, task_id: str, event: Event, *, done: State | None) -> TaskRecord:
+        """Let an event happen to a task that the caller does not own, against whatever else happens to it."""
+        seen: TaskRecord | None = None
+        for _ in range(_TRIES):
+            record = (await self.backend.get([task_id])).get(task_id)
+            if record is None:
+                raise TaskNotFoundError(f"no task {task_id!r} is stored: it never was, or retention has deleted it")
+            if seen is not None and isinstance(event, Revive) and record.fence == seen.fence:
+                raise KeyHeldError(f"cannot revive task {task_id}: another active task holds its key {record.key!r}")
+            if record.state is done:
+                return record
+            try:
+                after = step(record, event, self.clock.now())
+            except IllegalTransition as error:
+                raise TaskStateError(str(error)) from error
+            if (await self._commit([(Move(record, event), after)], None)).stored:
+                return after
+            seen = record
+        raise TaskStateError(f"cannot {_verb(event)} task {task_id}: it changed {_TRIES} times meanwhile; try again")
+
+    async def _commit(self, steps: Sequence[tuple[Move, TaskRecord]], stale_before: datetime | None) -> Settled:
+        """Write, find out what was stored, and tell of it; what was refused is the caller's to interpret."""
+        ids = await self.backend.commit([after for _, after in steps], stale_before=stale_before)
+        if len(ids) < len(steps):
+            ids = ids | await self._stored_before([after for _, after in steps if after.id not in ids])
+        stored = [(move, after) for move, after in steps if after.id in ids]
+        for kind in dict.fromkeys(move.event.name for move, _ in stored):
+            self._tell(kind, ((after, move.task.state) for move, after in stored if move.event.name is kind))
+        records = [after for _, after in stored]
+        if self.on_terminal is not None and (ended := [r for r in records if r.finished_at is not None]):
+            self.on_terminal(ended)
+        await self._wake(records)
+        return Settled(records, [after for _, after in steps if after.id not in ids])
+
+    async def _stored_before(self, refused: Sequence[TaskRecord]) -> set[str]:
+        """Those of the refused writes that an earlier, unanswered try had already stored."""
+        found = await self.backend.get([record.id for record in refused])
+        return {record.id for record in refused if (there := found.get(record.id)) and _same_write(there, record)}
+
+    def _tell(self, kind: TaskEventKind | EventName, records: Iterable[tuple[TaskRecord, State | None]]) -> None:
+        told = TaskEventKind(kind.value)
+        if not self.events.active:
+            self.counters[told.value] += sum(1 for _ in records)
+            return
+        now = self.clock.now()
+        events: list[TaskEvent] = [task_event(told, record, at=now, before=before) for record, before in records]
+        self.counters[told.value] += len(events)
+        self.events.emit(events)
+
+    async def _wake(self, records: Iterable[TaskRecord]) -> None:
+        queues = {
+            record.queue for record in records if record.state is State.PENDING or record.state is State.SCHEDULED
+        }
+        if not queues:
+            return
+        self.wakeups.notify(queues)
+        if self.backend.wakeups is not None:
+            await self.backend.wakeups.notify(queues)
+
+
+def _verb(event: Event) -> str:
+    return event.name.value.replace("_", " ")
+
+
+def _same_write(there: TaskRecord, wanted: TaskRecord) -> bool:
+    """Whether the stored record is what was to be written. JSON is left out: a database may write it differently."""
+    return (
+        there.fence == wanted.fence
+        and there.state is wanted.state
+        and there.attempt == wanted.attempt
+        and there.due_at == wanted.due_at
+        and there.worker == wanted.worker
+        and there.finished_at == wanted.finished_at
+    )
+
+
+def _heartbeat_error(record: TaskRecord) -> str:
+    last = "never" if record.heartbeat_at is None else f"last at {record.heartbeat_at.isoformat()}"
+    message = f"the heartbeat of worker {record.worker} stopped ({last}) in attempt {record.attempt}"
+    return encode({"type": "HeartbeatLost", "message": message, "traceback": None}, "the error")

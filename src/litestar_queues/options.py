@@ -1,0 +1,194 @@
+"""What can be said of a task beside its arguments: once with `@task`, and again at each enqueue."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+import uuid_utils
+
+from litestar_queues.codec import encode
+from litestar_queues.errors import InvalidTaskError
+from litestar_queues.records import (
+    ATTEMPTS_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    NewTask,
+    check_aware,
+    check_int,
+    seconds,
+)
+
+__all__ = ("OPTION_NAMES", "TaskOptions", "UniqueBy")
+
+UniqueBy = Literal["task", "arguments"]
+Duration = float | timedelta
+
+
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a task; None means not said.
+
+    Attributes:
+        queue: The queue; "default" unless said.
+        priority: Higher first; 0 unless said.
+        retries: How many attempts may follow the first; 0 unless said.
+        timeout: The longest that one attempt may take, in seconds.
+        key: At most one task with this key is active at a time; enqueuing another one answers with the active one.
+        unique_by: Makes the key: from the task's name, or from its name and its arguments.
+        delay: How long to wait before the task may start, in seconds or as a timedelta.
+        run_after: When the task may start: a time with its zone, or the same as `delay`.
+        expires_in: How long after the enqueue the task may still start, in seconds or as a timedelta.
+        expires_at: Until when the task may still start, with its time zone.
+        metadata: What others should know of the task; a mapping that JSON can write.
+        description: A sentence for people.
+        execution_backend: Where it runs: "local", "immediate".
+        execution_profile: A name that the execution backend understands.
+    """
+
+    queue: str | None = None
+    priority: int | None = None
+    retries: int | None = None
+    timeout: Duration | None = None
+    key: str | None = None
+    unique_by: UniqueBy | None = None
+    delay: Duration | None = None
+    run_after: datetime | Duration | None = None
+    expires_in: Duration | None = None
+    expires_at: datetime | None = None
+    metadata: Mapping[str, Any] | None = None
+    description: str | None = None
+    execution_backend: str | None = None
+    execution_profile: str | None = None
+
+    def __post_init__(self) -> None:
+        self._exclude("key", "unique_by")
+        self._exclude("delay", "run_after")
+        self._exclude("expires_in", "expires_at")
+        if self.unique_by is not None and self.unique_by not in ("task", "arguments"):  # pyright: ignore[reportUnnecessaryContains]  # callers without a type checker
+            raise InvalidTaskError(f"unique_by is 'task' or 'arguments', not {self.unique_by!r}")
+        if self.retries is not None:
+            check_int("number of retries (the attempts after the first)", self.retries, 0, ATTEMPTS_MAX - 1)
+        if self.priority is not None:
+            check_int("priority", self.priority, PRIORITY_MIN, PRIORITY_MAX)
+        if self.metadata is not None and not isinstance(self.metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise InvalidTaskError(f"metadata is a mapping of names to values, not {self.metadata!r}")
+        check_duration("the delay", self.delay)
+        check_duration("expires_in", self.expires_in)
+        if isinstance(self.run_after, datetime):
+            check_aware("run_after", self.run_after)
+        else:
+            check_duration("run_after", self.run_after)
+        check_aware("expires_at", self.expires_at)
+        check_duration("the timeout", self.timeout)
+        if self.timeout is not None and seconds(self.timeout) == timedelta(0):
+            raise InvalidTaskError(f"the timeout must be a positive number of seconds, not {self.timeout!r}")
+
+    def _exclude(self, one: str, other: str) -> None:
+        if getattr(self, one) is not None and getattr(self, other) is not None:
+            raise InvalidTaskError(f"{one} and {other} contradict each other: give one of them")
+
+    def over(self, base: TaskOptions) -> TaskOptions:
+        """These options where they say something, else `base`'s; metadata is merged.
+
+        Raises:
+            InvalidTaskError: Together they contradict each other.
+        """
+        said = {name: value for name in OPTION_NAMES if (value := getattr(self, name)) is not None}
+        for one, other in (("key", "unique_by"), ("delay", "run_after"), ("expires_in", "expires_at")):
+            if one in said:
+                base = msgspec.structs.replace(base, **{other: None})
+            elif other in said:
+                base = msgspec.structs.replace(base, **{one: None})
+        if "metadata" in said and base.metadata is not None:
+            said["metadata"] = {**base.metadata, **said["metadata"]}
+        return msgspec.structs.replace(base, **said) if said else base
+
+    def new_task(self, name: str, arguments: tuple[str, str], *, same_call: str, now: datetime) -> NewTask:
+        """The task to enqueue.
+
+        Args:
+            name: The task's name.
+            arguments: Its arguments and keyword arguments as JSON text.
+            same_call: A text that is the same for two calls with the same arguments, for `unique_by="arguments"`.
+            now: The store's time, from which durations count.
+
+        Raises:
+            InvalidTaskError: An option is out of its range, or it expires before it may start.
+        """
+        run_at, expires_at = self._run_at(now), self._expires_at(now)
+        if expires_at is not None and expires_at <= max(now, run_at or now):
+            raise InvalidTaskError(
+                f"task {name!r} would expire ({expires_at.isoformat()}) before it may start "
+                f"({max(now, run_at or now).isoformat()}): give it more time, or a shorter delay"
+            )
+        return NewTask(
+            id=str(uuid_utils.uuid7()),
+            name=name,
+            queue="default" if self.queue is None else self.queue,
+            key=self._key(name, same_call),
+            priority=self.priority or 0,
+            max_attempts=(self.retries or 0) + 1,
+            args=arguments[0],
+            kwargs=arguments[1],
+            metadata="{}" if self.metadata is None else encode(dict(self.metadata), f"the metadata of task {name!r}"),
+            description=self.description,
+            timeout=None if self.timeout is None else seconds(self.timeout).total_seconds(),
+            run_at=run_at,
+            expires_at=expires_at,
+            execution_backend=self.execution_backend or "local",
+            execution_profile=self.execution_profile,
+        )
+
+    def _run_at(self, now: datetime) -> datetime | None:
+        if isinstance(self.run_after, datetime):
+            return self.run_after.astimezone(UTC)
+        wait = self.delay if self.delay is not None else self.run_after
+        return after(now, wait, "the delay") if wait else None
+
+    def _expires_at(self, now: datetime) -> datetime | None:
+        if self.expires_at is not None:
+            return self.expires_at.astimezone(UTC)
+        return None if self.expires_in is None else after(now, self.expires_in, "expires_in")
+
+    def _key(self, name: str, same_call: str) -> str | None:
+        match self.unique_by:
+            case "task":
+                return f"task:{name}"
+            case "arguments":
+                return f"arguments:{hashlib.sha256(f'{name}:{same_call}'.encode()).hexdigest()}"
+            case _:
+                return self.key
+
+
+OPTION_NAMES = TaskOptions.__struct_fields__
+
+
+def after(now: datetime, wait: Duration, what: str) -> datetime:
+    """So long after now.
+
+    Raises:
+        InvalidTaskError: No calendar reaches so far.
+    """
+    try:
+        return now + seconds(wait)
+    except OverflowError:
+        raise InvalidTaskError(f"{what} reaches beyond the year 9999: {wait!r}") from None
+
+
+def check_duration(what: str, value: Duration | None) -> None:
+    """Refuse what is neither None nor a duration from nothing upwards.
+
+    Raises:
+        InvalidTaskError: `value` is not one.
+    """
+    if value is None:
+        return
+    try:
+        negative = seconds(value) < timedelta(0)
+    except (OverflowError, ValueError, TypeError):
+        raise InvalidTaskError(f"{what} must be a number of seconds or a timedelta, not {value!r}") from None
+    if negative:
+        raise InvalidTaskError(f"{what} cannot be negative: {value!r}")

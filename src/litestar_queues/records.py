@@ -1,0 +1,292 @@
+"""The values that pass through the port: immutable, typed, with times in UTC and users' values as JSON text.
+
+Users' values stay text from `enqueue` to the task's function, so that no backend re-encodes them and no reader shares a
+live object with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import msgspec
+
+from litestar_queues.errors import InvalidTaskError
+from litestar_queues.lifecycle import State, entry, holds_key
+
+__all__ = (
+    "KEY_MAX",
+    "MUTABLE",
+    "NAME_MAX",
+    "PRIORITY_MAX",
+    "PRIORITY_MIN",
+    "QUEUE_MAX",
+    "Count",
+    "Enqueued",
+    "Finished",
+    "Held",
+    "Matching",
+    "NewTask",
+    "Overdue",
+    "Query",
+    "Stale",
+    "TaskRecord",
+    "Want",
+    "admit",
+    "claim_order",
+)
+
+NAME_MAX = 200
+"""Longest name of a task, in characters: a key can be made from it."""
+KEY_MAX = 255
+"""Longest key, in characters: what every database of the matrix can index under utf-8."""
+QUEUE_MAX = 100
+"""Longest name of a queue, in characters."""
+PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
+ATTEMPTS_MAX = 2**31 - 1
+
+
+class NewTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that is to be enqueued; one that exists is legal for every backend.
+
+    Times are absolute; a `run_at` in the past means now. `args`, `kwargs` and `metadata` are JSON text.
+
+    Raises:
+        InvalidTaskError: A field is out of its range. The text names it.
+    """
+
+    id: str
+    name: str
+    queue: str = "default"
+    key: str | None = None
+    priority: int = 0
+    max_attempts: int = 1
+    args: str = "[]"
+    kwargs: str = "{}"
+    metadata: str = "{}"
+    description: str | None = None
+    timeout: float | None = None
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
+    execution_backend: str = "local"
+    execution_profile: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("id", self.id, 36)
+        _check_text("name", self.name, NAME_MAX)
+        _check_text("queue", self.queue, QUEUE_MAX)
+        _check_text("execution backend", self.execution_backend, 50)
+        if self.key is not None:
+            _check_text("key", self.key, KEY_MAX)
+        if self.execution_profile is not None:
+            _check_text("execution profile", self.execution_profile, 100)
+        if self.description is not None:
+            _check_text("description", self.description, 1000)
+        check_int("priority", self.priority, PRIORITY_MIN, PRIORITY_MAX)
+        check_int("max_attempts", self.max_attempts, 1, ATTEMPTS_MAX)
+        if self.timeout is not None and not 0 < self.timeout < float("inf"):
+            raise InvalidTaskError(f"the timeout must be a positive number of seconds, not {self.timeout!r}")
+        check_aware("run_at", self.run_at)
+        check_aware("expires_at", self.expires_at)
+
+
+def _check_text(what: str, value: str, longest: int) -> None:
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise InvalidTaskError(f"the {what} must be a text, not {value!r}")
+    if not value:
+        raise InvalidTaskError(f"the {what} is empty: leave it out or give it at least one character")
+    if len(value) > longest:
+        raise InvalidTaskError(
+            f"the {what} has {len(value)} characters, and at most {longest} are possible: {value[:40]!r}..."
+        )
+    if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        raise InvalidTaskError(f"the {what} holds a character that not every database can store: {value[:40]!r}")
+
+
+def check_int(what: str, value: int, least: int, most: int) -> None:
+    """Refuse what is no whole number, or lies outside the range.
+
+    Raises:
+        InvalidTaskError: `value` is not one.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise InvalidTaskError(f"the {what} must be a whole number from {least} to {most}, not {value!r}")
+
+
+def check_aware(what: str, value: datetime | None) -> None:
+    """Refuse a datetime that does not say its time zone.
+
+    Raises:
+        InvalidTaskError: `value` is naive, no datetime, or outside the years that UTC has.
+    """
+    if value is None:
+        return
+    if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise InvalidTaskError(f"{what} must be a datetime with its time zone, not {value!r}")
+    if value.utcoffset() is None:
+        raise InvalidTaskError(
+            f"{what} is a naive datetime ({value.isoformat()}): give it a time zone, for example datetime.now(UTC)"
+        )
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidTaskError(f"{what} lies outside the years 1 to 9999 in UTC: {value.isoformat()}") from None
+
+
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as it is stored. `args`, `kwargs`, `metadata`, `progress`, `result` and `error` are JSON text."""
+
+    id: str
+    name: str
+    queue: str
+    state: State
+    priority: int
+    attempt: int
+    max_attempts: int
+    fence: int
+    key: str | None
+    args: str
+    kwargs: str
+    metadata: str
+    description: str | None
+    timeout: float | None
+    execution_backend: str
+    execution_profile: str | None
+    execution_ref: str | None = None
+    worker: str | None = None
+    progress: str | None = None
+    result: str | None = None
+    error: str | None = None
+    created_at: datetime
+    due_at: datetime
+    expires_at: datetime | None = None
+    started_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    def evolve(self, **changes: Any) -> Self:
+        """The same record with these fields changed."""
+        return msgspec.structs.replace(self, **changes)
+
+    @property
+    def active_key(self) -> str | None:
+        """The key while this task keeps it from others, else None: what the unique index of a database holds."""
+        return self.key if holds_key(self.state) else None
+
+    @property
+    def held(self) -> Held:
+        """The name of the right to write this record."""
+        return Held(self.id, self.fence)
+
+
+MUTABLE = (
+    "state", "attempt", "fence", "due_at", "worker", "progress", "result", "error", "execution_ref", "execution_backend",
+    "started_at", "heartbeat_at", "finished_at",
+)  # fmt: skip
+"""The fields that a commit writes; the others stay as they were enqueued."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A task under the fence that the holder knows; `progress` (JSON text) travels with a heartbeat."""
+
+    id: str
+    fence: int
+    progress: str | None = None
+
+
+class Enqueued(msgspec.Struct, frozen=True):
+    """What became of one task of a batch: its own record, or the active holder of its key as it stands."""
+
+    record: TaskRecord
+    is_new: bool
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """What a claimer asks for. None means any; an empty tuple means none."""
+
+    worker: str
+    limit: int
+    queues: tuple[str, ...] | None = None
+    tasks: tuple[Held, ...] | None = None
+    """Only these, and each only under the fence given."""
+    execution_backends: tuple[str, ...] | None = None
+
+
+class Stale(msgspec.Struct, frozen=True):
+    """Running tasks without a heartbeat since `before` (exclusive), or without any; the oldest heartbeat first."""
+
+    before: datetime
+
+
+class Overdue(msgspec.Struct, frozen=True):
+    """Waiting tasks whose `expires_at` is `at` or earlier; the earliest first."""
+
+    at: datetime
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """Terminal tasks that finished before `before` (exclusive); the earliest first."""
+
+    before: datetime
+
+
+class Matching(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks for people to look at, the newest first. None means any."""
+
+    states: tuple[State, ...] | None = None
+    queues: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+    key: str | None = None
+
+
+Query = Stale | Overdue | Finished | Matching
+
+
+class Count(msgspec.Struct, frozen=True):
+    """How many tasks of one queue are in one state."""
+
+    queue: str
+    state: State
+    tasks: int
+
+
+def admit(new: NewTask, now: datetime) -> TaskRecord:
+    """The record of a new task, as every backend is to store it."""
+    state, due_at = entry(now if new.run_at is None else new.run_at.astimezone(UTC), now)
+    return TaskRecord(
+        id=new.id,
+        name=new.name,
+        queue=new.queue,
+        state=state,
+        priority=new.priority,
+        attempt=0,
+        max_attempts=new.max_attempts,
+        fence=0,
+        key=new.key,
+        args=new.args,
+        kwargs=new.kwargs,
+        metadata=new.metadata,
+        description=new.description,
+        timeout=new.timeout,
+        execution_backend=new.execution_backend,
+        execution_profile=new.execution_profile,
+        created_at=now,
+        due_at=due_at,
+        expires_at=None if new.expires_at is None else new.expires_at.astimezone(UTC),
+    )
+
+
+def claim_order(record: TaskRecord) -> tuple[int, datetime, str]:
+    """The order in which tasks are claimed: higher priority, then longer due, then id."""
+    return (-record.priority, record.due_at, record.id)
+
+
+def seconds(value: float | timedelta) -> timedelta:
+    """A duration that may be given in seconds."""
+    return value if isinstance(value, timedelta) else timedelta(seconds=value)
+
+
+def queue_names(queues: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The queues of a filter, each once, in a stable order."""
+    return None if queues is None else tuple(sorted(set(queues)))

@@ -1,0 +1,364 @@
+"""What applications enqueue with, and look at tasks through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import msgspec
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.clock import StoreClock, SystemClock
+from litestar_queues.config import EXECUTION_BACKENDS, QueueConfig
+from litestar_queues.context import TaskContext
+from litestar_queues.errors import InvalidTaskError, QueueError, TaskArgumentError, WaitTimeoutError
+from litestar_queues.events.dispatcher import EventDispatcher
+from litestar_queues.execution.executor import TaskExecutor
+from litestar_queues.lifecycle import Requeue, Snooze, State
+from litestar_queues.operations import Move, QueueOperations
+from litestar_queues.options import OPTION_NAMES
+from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want, seconds
+from litestar_queues.result import TaskResult
+from litestar_queues.task import Task, TaskCall, TaskRegistry, default_registry, import_task_modules, make_options
+from litestar_queues.wakeups import LocalWakeups
+
+__all__ = ("SERVING", "QueueService", "QueueStats", "open_service")
+
+R = TypeVar("R")
+_FIRST_LOOK, _LONGEST_PAUSE = 0.02, 1.0
+"""Seconds between two looks at a task that somebody waits for: doubling from the first to the second."""
+
+_open: list[QueueService] = []
+SERVING: ContextVar[QueueService | None] = ContextVar("litestar_queues_service", default=None)
+"""The service of the application whose request, or whose task, this context belongs to."""
+
+
+class QueueStats(msgspec.Struct, frozen=True):
+    """How many tasks are in each state.
+
+    Attributes:
+        queues: Per queue.
+        totals: Over all queues that were asked for.
+    """
+
+    queues: dict[str, dict[State, int]]
+    totals: dict[State, int]
+
+
+def open_service() -> QueueService:
+    """The service of the application that this code runs for, or else the one that is open in this process.
+
+    Raises:
+        QueueError: There is none, or more than one.
+    """
+    serving = SERVING.get()
+    if serving is not None and serving in _open:
+        return serving
+    if not _open:
+        raise QueueError(
+            "no queue service is open in this process: enqueue inside the application's lifespan, inside a worker, "
+            "or open one with `async with QueueService(config) as service`"
+        )
+    if len(_open) > 1:
+        raise QueueError(f"{len(_open)} queue services are open in this process: say which, with service.enqueue(...)")
+    return _open[0]
+
+
+class QueueService:
+    """Enqueues tasks and answers for them. Open it before use: `async with QueueService(config) as service`.
+
+    Args:
+        config: The queues.
+        registry: Where tasks are found by name.
+    """
+
+    def __init__(self, config: QueueConfig | None = None, *, registry: TaskRegistry = default_registry) -> None:
+        self.config = config or QueueConfig()
+        self.registry = registry
+        self.clock = StoreClock()
+        self.events = EventDispatcher(self.config.event_sinks)
+        self._wakeups = LocalWakeups()
+        self._backend: QueueBackend | None = None
+        self._operations: QueueOperations | None = None
+        self._executor: TaskExecutor | None = None
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    async def open(self) -> None:
+        """Import the task modules and make the store usable. Harmless when repeated.
+
+        Raises:
+            QueueConfigurationError: The configuration cannot work.
+            BackendUnavailableError: The store cannot be reached or opened.
+        """
+        if self._operations is not None:
+            return
+        import_task_modules(self.config.task_modules)
+        backend = self._backend or self.config.create_backend()
+        await backend.open()
+        try:
+            await self.clock.sync(backend)
+        except BaseException:
+            await backend.close()
+            raise
+        self._backend = backend
+        self._operations = QueueOperations(
+            backend, self.clock, events=self.events, wakeups=self._wakeups, on_terminal=self._on_terminal
+        )
+        _open.append(self)
+
+    async def close(self) -> None:
+        """Hand on the last events and release the store. Harmless when repeated."""
+        if self._operations is None:
+            return
+        self._operations = None
+        _open.remove(self)
+        await self.events.flush()
+        if self._backend is not None:
+            await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def operations(self) -> QueueOperations:
+        """What the service does everything through.
+
+        Raises:
+            QueueError: The service is not open.
+        """
+        if self._operations is None:
+            raise QueueError("this queue service is not open: use `async with QueueService(config) as service`")
+        return self._operations
+
+    @property
+    def executor(self) -> TaskExecutor:
+        """Runs tasks in this process."""
+        if self._executor is None:
+            self._executor = TaskExecutor(self.registry, self.clock, threads=self.config.worker_max_threads)
+        return self._executor
+
+    @overload
+    async def enqueue(self, task: TaskCall[R], /, **options: Any) -> TaskResult[R]: ...
+    @overload
+    async def enqueue(self, task: Task[..., R], /, *args: Any, **kwargs: Any) -> TaskResult[R]: ...
+    @overload
+    async def enqueue(self, task: str, /, *args: Any, **kwargs: Any) -> TaskResult[Any]: ...
+    async def enqueue(
+        self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, **kwargs: Any
+    ) -> TaskResult[Any]:
+        """Store a task, to be run by a worker.
+
+        Args:
+            task: The task, its registered name, or a call of it (`task.call(...)`, which type checkers understand).
+            *args: Its arguments.
+            **kwargs: Its keyword arguments, and options: see `TaskOptions`.
+
+        Returns:
+            The stored task, or the active task that holds its key (`is_new` is false then).
+
+        Raises:
+            UnknownTaskError: No task of this name is registered here.
+            InvalidTaskError: Arguments or options cannot be stored; nothing was.
+            BackendUnavailableError: The store cannot be reached; whether the task was stored is not known.
+        """
+        call = self._call(task, args, kwargs)
+        (result,) = await self._enqueue([call])
+        return result
+
+    def prepare(self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskCall[Any]:
+        """The call that `enqueue` would store, checked as far as that is possible without the store.
+
+        Works before the service is open, too; durations are then judged by this machine's clock.
+
+        Raises:
+            UnknownTaskError: No task of this name is registered here.
+            InvalidTaskError: Arguments or options cannot be stored.
+        """
+        call = self._call(task, args, kwargs)
+        self._new_task(call, 0, [call], (SystemClock() if self._operations is None else self.clock).now())
+        return call
+
+    async def enqueue_many(self, calls: Iterable[TaskCall[Any]]) -> list[TaskResult[Any]]:
+        """Store tasks in one write: all of them, or none.
+
+        Args:
+            calls: Calls of tasks: `task.call(...)`, or `task.using(priority=5).call(...)`.
+
+        Returns:
+            For each, in order, what `enqueue` returns.
+
+        Raises:
+            InvalidTaskError: One of them cannot be stored; nothing was.
+            BackendUnavailableError: The store cannot be reached; whether the tasks were stored is not known.
+        """
+        return await self._enqueue(list(calls))
+
+    async def get(self, task_id: str) -> TaskResult[Any] | None:
+        """A task by id; None where it is not stored."""
+        record = (await self.operations.backend.get([task_id])).get(task_id)
+        return None if record is None else TaskResult(self, record, is_new=False)
+
+    async def cancel(self, task_id: str) -> TaskResult[Any]:
+        """Cancel a task. One that runs is stopped at its worker's next heartbeat.
+
+        Raises:
+            TaskNotFoundError: It is not stored.
+            TaskStateError: It ended in another way.
+        """
+        return TaskResult(self, await self.operations.cancel_task(task_id), is_new=False)
+
+    async def retry(self, task_id: str) -> TaskResult[Any]:
+        """Let a failed or cancelled task run again, with a fresh budget of attempts.
+
+        Raises:
+            TaskNotFoundError: It is not stored.
+            TaskStateError: It is neither failed nor cancelled, or its `expires_at` has passed.
+            KeyHeldError: Another active task holds its key.
+        """
+        return TaskResult(self, await self.operations.revive_task(task_id), is_new=False)
+
+    async def stats(self, queues: Sequence[str] | None = None) -> QueueStats:
+        """How many tasks are in each state, in these queues or in all."""
+        per_queue: dict[str, dict[State, int]] = {}
+        totals = dict.fromkeys(State, 0)
+        for count in await self.operations.backend.count(None if queues is None else tuple(queues)):
+            per_queue.setdefault(count.queue, dict.fromkeys(State, 0))[count.state] += count.tasks
+            totals[count.state] += count.tasks
+        return QueueStats(dict(sorted(per_queue.items())), totals)
+
+    async def wait_for(self, result: TaskResult[Any], timeout: float | None) -> None:  # noqa: ASYNC109  # as TaskResult.wait
+        """Refresh the result until it is finished; see `TaskResult.wait`."""
+        if result.is_finished:
+            return
+        hint = asyncio.Event()
+        self._waiting.setdefault(result.id, set()).add(hint)
+        try:
+            async with asyncio.timeout(timeout):
+                pause = _FIRST_LOOK
+                while not (await result.refresh()).is_finished:
+                    try:
+                        async with asyncio.timeout(pause):
+                            await hint.wait()
+                    except TimeoutError:
+                        pause = min(pause * 2, _LONGEST_PAUSE)
+                    hint.clear()
+        except TimeoutError as error:
+            raise WaitTimeoutError(
+                f"task {result.id} ({result.record.name}) was still {result.status.value} after {timeout} s; "
+                "it goes on regardless: wait longer, or look at whether a worker serves "
+                f"the queue {result.record.queue!r}"
+            ) from error
+        finally:
+            hints = self._waiting[result.id]
+            hints.discard(hint)
+            if not hints:
+                del self._waiting[result.id]
+
+    def _on_terminal(self, records: Sequence[TaskRecord]) -> None:
+        for record in records:
+            for hint in self._waiting.get(record.id, ()):
+                hint.set()
+
+    def _call(
+        self, task: TaskCall[Any] | Task[..., Any] | str, args: tuple[Any, ...], given: dict[str, Any]
+    ) -> TaskCall[Any]:
+        options = make_options({name: value for name, value in given.items() if name in OPTION_NAMES})
+        kwargs = {name: value for name, value in given.items() if name not in OPTION_NAMES}
+        if isinstance(task, TaskCall):
+            if args or kwargs:
+                raise TaskArgumentError(
+                    f"the call of task {task.task.name!r} has its arguments already: "
+                    f"{', '.join([*map(repr, args), *kwargs])} is too much"
+                )
+            return TaskCall(task.task, task.args, task.kwargs, options.over(task.options))
+        if isinstance(task, str):
+            task = self.registry.get(task)
+        elif not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise TaskArgumentError(
+                f"enqueue takes a task, a task's name or a call of it, not {type(task).__qualname__}: "
+                "put @task on the function"
+            )
+        if both := [name for name in given if name in OPTION_NAMES and name in task.signature.parameters]:
+            raise TaskArgumentError(
+                f"{', '.join(both)} is a parameter of task {task.name!r} and an option of enqueue: pass the argument by "
+                "position, or use task.call(...) for arguments and task.using(...) for options"
+            )
+        return TaskCall(task, args, kwargs, options.over(task.options))
+
+    async def _enqueue(self, calls: Sequence[TaskCall[Any]]) -> list[TaskResult[Any]]:
+        operations = self.operations
+        now = self.clock.now()
+        tasks = [self._new_task(call, index, calls, now) for index, call in enumerate(calls)]
+        answers = await operations.enqueue_many(tasks)
+        return [TaskResult(self, await self._run_now(answer), is_new=answer.is_new) for answer in answers]
+
+    def _new_task(self, call: TaskCall[Any], index: int, calls: Sequence[TaskCall[Any]], now: datetime) -> NewTask:
+        backend = call.options.execution_backend or self.config.execution_backend
+        if backend not in EXECUTION_BACKENDS:
+            raise InvalidTaskError(
+                f"task {call.task.name!r} wants the execution backend {backend!r}: "
+                f"the known ones are {', '.join(EXECUTION_BACKENDS)}"
+            )
+        try:
+            return TaskCall(
+                call.task,
+                call.args,
+                call.kwargs,
+                msgspec.structs.replace(call.options, execution_backend=backend),
+            ).new_task(now)
+        except InvalidTaskError as error:
+            if len(calls) > 1:
+                error.add_note(f"(task {index + 1} of {len(calls)}; none of them was stored)")
+            raise
+
+    @asynccontextmanager
+    async def _kept(self, context: TaskContext) -> AsyncGenerator[None, None]:
+        """Beat for a task that runs here, so that no worker takes it for stale."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(seconds(self.config.worker_heartbeat_interval).total_seconds())
+                with suppress(QueueError):
+                    held = Held(context.id, context.record.fence, context.latest_progress)
+                    await self.operations.backend.touch_heartbeats([held])
+
+        beating = asyncio.get_running_loop().create_task(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+
+    async def _run_now(self, answer: Enqueued) -> TaskRecord:
+        """Run a new task here if it is immediate and due; its retries too, without their waits."""
+        record = answer.record
+        if not answer.is_new or record.execution_backend != "immediate":
+            return record
+        while record.state is State.PENDING:
+            claimed = await self.operations.claim(Want(worker="immediate", limit=1, tasks=(record.held,)))
+            if not claimed:  # a worker was faster
+                break
+            context = TaskContext(claimed[0])
+            try:
+                async with self._kept(context):
+                    event = await self.executor.execute(context, retry_at_once=True)
+            except asyncio.CancelledError:
+                await asyncio.shield(self.operations.apply([Move(context.latest_record, Requeue())]))
+                raise
+            settled = await self.operations.apply([Move(context.latest_record, event)])
+            if not settled.stored:
+                break
+            record = settled.stored[0]
+            if isinstance(event, Snooze):  # whatever it waits for, the caller does not
+                break
+        return (await self.operations.backend.get([record.id])).get(record.id, record)

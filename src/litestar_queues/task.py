@@ -1,0 +1,276 @@
+"""Tasks: functions with a name, which a worker in another process can find."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from litestar_queues.codec import Signature
+from litestar_queues.errors import InvalidTaskError, QueueConfigurationError, UnknownTaskError
+from litestar_queues.options import Duration, TaskOptions, UniqueBy
+from litestar_queues.records import NAME_MAX, NewTask
+from litestar_queues.retry import Backoff, ExponentialBackoff
+
+if TYPE_CHECKING:
+    from litestar_queues.result import TaskResult
+    from litestar_queues.service import QueueService
+
+__all__ = ("Task", "TaskCall", "TaskRegistry", "default_registry", "import_task_modules", "task")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+DEFAULT_BACKOFF = ExponentialBackoff()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task(Generic[P, R]):
+    """A function that workers can run. Calling it calls the function, here and now."""
+
+    name: str
+    function: Callable[P, Awaitable[R]] | Callable[P, R]
+    options: TaskOptions
+    backoff: Backoff
+    signature: Signature
+    is_async: bool
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return self.function(*args, **kwargs)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+        """This task with these arguments, to be enqueued."""
+        return TaskCall(self, args, kwargs, self.options)
+
+    def using(self, **options: Any) -> TaskTemplate[P, R]:
+        """This task with other options: those of `TaskOptions`.
+
+        Raises:
+            InvalidTaskError: An option does not exist, is out of its range, or contradicts another one.
+        """
+        return TaskTemplate(self, make_options(options))
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+        """Enqueue this task with the service that is open in this process.
+
+        Raises:
+            QueueError: No service is open here, or more than one.
+            InvalidTaskError: The arguments do not fit; nothing was stored.
+        """
+        return await _open_service().enqueue(self.call(*args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTemplate(Generic[P, R]):
+    """A task with some of its options replaced."""
+
+    task: Task[P, R]
+    options: TaskOptions
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+        """The task with these arguments and options, to be enqueued."""
+        return TaskCall(self.task, args, kwargs, self.options.over(self.task.options))
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+        """As `Task.enqueue`."""
+        return await _open_service().enqueue(self.call(*args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCall(Generic[R]):
+    """A task with its arguments and options, not yet enqueued."""
+
+    task: Task[Any, R]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    options: TaskOptions
+
+    def new_task(self, now: datetime) -> NewTask:
+        """What to store.
+
+        Raises:
+            InvalidTaskError: The arguments or options cannot be stored; the text says why.
+        """
+        signature = self.task.signature
+        arguments = signature.encode(self.args, self.kwargs)
+        same_call = signature.same_call(self.args, self.kwargs) if self.options.unique_by == "arguments" else ""
+        return self.options.new_task(self.task.name, arguments, same_call=same_call, now=now)
+
+
+def make_options(given: Mapping[str, Any]) -> TaskOptions:
+    """Options by name.
+
+    Raises:
+        InvalidTaskError: One does not exist, is out of its range, or contradicts another one.
+    """
+    if unknown := given.keys() - set(TaskOptions.__struct_fields__):
+        known = ", ".join(TaskOptions.__struct_fields__)
+        raise InvalidTaskError(f"unknown option {', '.join(sorted(unknown))}: the options are {known}")
+    return TaskOptions(**given)
+
+
+@dataclass(slots=True)
+class TaskRegistry:
+    """Tasks by name."""
+
+    _tasks: dict[str, Task[Any, Any]] = field(default_factory=dict[str, "Task[Any, Any]"])
+
+    def add(self, task: Task[Any, Any]) -> None:
+        """Register a task.
+
+        Raises:
+            QueueConfigurationError: Another function is registered under this name.
+        """
+        present = self._tasks.get(task.name)
+        if present is not None and _source(present) != _source(task):
+            raise QueueConfigurationError(
+                f"two tasks are named {task.name!r}: {_source(present)} and {_source(task)}; rename one of them"
+            )
+        self._tasks[task.name] = task
+
+    def get(self, name: str) -> Task[Any, Any]:
+        """The task of this name.
+
+        Raises:
+            UnknownTaskError: There is none; the text names those that come close.
+        """
+        try:
+            return self._tasks[name]
+        except KeyError:
+            near = get_close_matches(name, self._tasks)
+            hint = f"; close to it: {', '.join(near)}" if near else ""
+            raise UnknownTaskError(
+                f"no task named {name!r} is registered in this process{hint}: "
+                "import its module, or name the module in QueueConfig(task_modules=...)"
+            ) from None
+
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return sorted(self._tasks)
+
+
+def _source(task: Task[Any, Any]) -> str:
+    code = getattr(inspect.unwrap(task.function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(task.function)
+
+
+default_registry = TaskRegistry()
+"""Where `@task` registers, unless told otherwise."""
+
+
+class _Decorator:
+    def __init__(self, name: str | None, options: TaskOptions, backoff: Backoff, registry: TaskRegistry) -> None:
+        self.name, self.options, self.backoff, self.registry = name, options, backoff, registry
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[P, Any], /) -> Task[P, Any]:
+        name = self.name or _name_of(function)
+        if len(name) > NAME_MAX:
+            raise QueueConfigurationError(f"the name of a task has at most {NAME_MAX} characters: {name[:40]!r}...")
+        plain = inspect.unwrap(function)
+        while isinstance(plain, functools.partial):
+            plain = plain.func
+        made = Task(
+            name=name,
+            function=function,
+            options=self.options,
+            backoff=self.backoff,
+            signature=Signature.of(function, name),
+            is_async=inspect.iscoroutinefunction(function)
+            or inspect.iscoroutinefunction(plain)
+            or inspect.iscoroutinefunction(getattr(plain, "__call__", None)),  # noqa: B004  # an object with an async __call__
+        )
+        self.registry.add(made)
+        return made
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    try:
+        return f"{function.__module__}.{function.__qualname__}"
+    except AttributeError:
+        raise QueueConfigurationError(
+            f"{function!r} has no name of its own that another process could know: give it one, @task('some.name')"
+        ) from None
+
+
+@overload
+def task(name: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+@overload
+def task(name: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    name: str | None = None,
+    /,
+    *,
+    queue: str | None = None,
+    priority: int | None = None,
+    retries: int | None = None,
+    backoff: Backoff = DEFAULT_BACKOFF,
+    timeout: Duration | None = None,
+    key: str | None = None,
+    unique_by: UniqueBy | None = None,
+    delay: Duration | None = None,
+    run_after: datetime | Duration | None = None,
+    expires_in: Duration | None = None,
+    expires_at: datetime | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    description: str | None = None,
+    execution_backend: str | None = None,
+    execution_profile: str | None = None,
+    registry: TaskRegistry = default_registry,
+) -> _Decorator: ...
+def task(
+    name: Callable[..., Any] | str | None = None,
+    /,
+    *,
+    backoff: Backoff = DEFAULT_BACKOFF,
+    registry: TaskRegistry = default_registry,
+    **options: Any,
+) -> Any:
+    """Make a function, async or not, a task.
+
+    A sync function runs in a thread. The annotations of the parameters decide how the stored JSON is read back: UUID,
+    datetime, dataclasses, msgspec structs and Pydantic models among others.
+
+    Args:
+        name: What workers find it by; module and qualified name unless given. Keep it when the function moves.
+        backoff: How long to wait before each retry; exponential from one second to one hour unless given.
+        registry: Where to register.
+        **options: See `TaskOptions`. Each can be replaced at enqueue, by `using(...)` or `QueueService.enqueue`.
+
+    Raises:
+        QueueConfigurationError: The options contradict each other, a type cannot be read from JSON, or the name is taken.
+    """
+    try:
+        made = make_options(options)
+    except InvalidTaskError as error:
+        raise QueueConfigurationError(f"@task({'' if callable(name) else repr(name)}): {error}") from error
+    if callable(name):
+        return _Decorator(None, made, backoff, registry)(name)
+    return _Decorator(name, made, backoff, registry)
+
+
+def import_task_modules(modules: Iterable[str]) -> None:
+    """Import the modules whose tasks a worker must know.
+
+    Raises:
+        QueueConfigurationError: One cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise QueueConfigurationError(f"the task module {module!r} cannot be imported: {error}") from error
+
+
+def _open_service() -> QueueService:
+    from litestar_queues.service import open_service  # noqa: PLC0415  # the service knows tasks, not the reverse
+
+    return open_service()

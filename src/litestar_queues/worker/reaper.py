@@ -1,0 +1,87 @@
+"""Maintenance: stale tasks are recovered, overdue ones expire, old ones are deleted. One worker at a time does it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import timedelta
+
+from litestar_queues.clock import StoreClock
+from litestar_queues.errors import QueueError
+from litestar_queues.operations import QueueOperations
+
+__all__ = ("Reaper",)
+
+_log = logging.getLogger("litestar_queues.worker")
+_LOCK = "maintenance"
+_STEP = 500
+"""Tasks per write, so that no statement holds its locks for long."""
+
+
+class Reaper:
+    """Looks after tasks that nobody else looks after.
+
+    The lock only saves work: were two reapers to run, the fence decides, and each task is moved once.
+
+    Args:
+        operations: What it works through.
+        clock: The store's clock, which it keeps in step.
+        owner: The name to hold the lock under.
+        interval: How often it looks.
+        stale_after: How old a heartbeat makes a running task stale.
+        retention: How long terminal tasks are kept; None keeps them.
+    """
+
+    def __init__(
+        self,
+        operations: QueueOperations,
+        clock: StoreClock,
+        *,
+        owner: str,
+        interval: timedelta,
+        stale_after: timedelta,
+        retention: timedelta | None,
+    ) -> None:
+        self._operations = operations
+        self._clock = clock
+        self._owner = owner
+        self._interval = interval
+        self._stale_after = stale_after
+        self._retention = retention
+
+    async def run(self) -> None:
+        """Look every interval, until cancelled; a store that is away is looked at again later."""
+        try:
+            while True:
+                try:
+                    await self.look()
+                except QueueError as error:
+                    _log.warning("maintenance could not be done: %s", error)
+                await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.8, 1.2))  # noqa: S311  # spread
+        finally:
+            await self._unlock()
+
+    async def look(self) -> None:
+        """Do what is to be done now, in bounded steps, if no other worker is at it."""
+        backend = self._operations.backend
+        await self._clock.sync(backend)
+        if not await backend.lock(_LOCK, self._owner, 3 * self._interval):
+            return
+        while (recovery := await self._operations.requeue_stale_running(self._stale_after, limit=_STEP)).ids:
+            for record in recovery.requeued:
+                _log.warning("task %s (%s) was stale, and is requeued", record.id, record.name)
+            for record in recovery.failed:
+                _log.error("task %s (%s) was stale in its last attempt, and has failed", record.id, record.name)
+        while expired := await self._operations.expire_overdue(limit=_STEP):
+            _log.info("%d tasks expired before they started", len(expired))
+        if self._retention is not None:
+            while deleted := await self._operations.delete_finished(self._retention, limit=_STEP):
+                _log.info("%d old tasks were deleted", len(deleted))
+
+    async def _unlock(self) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await self._operations.backend.unlock(_LOCK, self._owner)
+        except (QueueError, TimeoutError):
+            _log.debug("the maintenance lock was not given back; it runs out by itself")

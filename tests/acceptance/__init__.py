@@ -1,0 +1,1 @@
+"""Real worker processes on a SQLite file, and what happens to them."""

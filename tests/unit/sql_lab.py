@@ -1,0 +1,94 @@
+"""The SQL engine on Python's own sqlite3, without SQLSpec's drivers: programs need no more than this."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from litestar_queues.backends.sql.engine import Engine
+from litestar_queues.backends.sql.families import SQLITE, Kind, Statement, load, statements_of
+from litestar_queues.backends.sql.program import Call, Program, Rows, advance
+from litestar_queues.clock import Clock, ManualClock
+
+T = TypeVar("T")
+
+WHOLE = statements_of(SQLITE)
+"""Operations in one statement, as the file of the family has them."""
+
+_ONE_STATEMENT = ("claim", "claim_queues", "claim_held", "touch_heartbeats", "commit", "commit_keys", "delete", "lock")
+_LOCKING = load(Path(__file__).with_name("lock_step_write.sql"), SQLITE)
+LOCKED = {name: statement for name, statement in WHOLE.items() if name not in _ONE_STATEMENT} | _LOCKING
+"""The same operations for a family that cannot: lock, step, write."""
+
+
+class Lab:
+    """The port's methods, over a database in memory."""
+
+    def __init__(self, statements: Mapping[str, Statement], clock: Clock | None = None) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.engine = Engine(SQLITE, statements, clock or ManualClock())
+        self.run(self.engine.create_schema())
+
+    def run(self, program: Program[T]) -> T:
+        steps = program.start()
+        call = advance(steps)
+        if program.kind is Kind.WRITE:
+            self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            while isinstance(call, Call):
+                call = advance(steps, self.send(call))
+        except BaseException:
+            self.connection.rollback()
+            raise
+        self.connection.commit()
+        return call.answer
+
+    def send(self, call: Call) -> Rows:
+        cursor = self.connection.execute(call.statement.text, dict(call.parameters))
+        return Rows(cursor.fetchall(), cursor.rowcount)
+
+    def plan(self, name: str, **parameters: Any) -> str:
+        """How SQLite goes about a statement, a step a line."""
+        text = self.engine._statements[name].text
+        named = dict.fromkeys(_parameters(text)) | parameters
+        rows = self.connection.execute(f"EXPLAIN QUERY PLAN {text}", named).fetchall()
+        return "\n".join(row[3] for row in rows)
+
+    async def enqueue_many(self, tasks: Any, *, now: Any = None) -> Any:
+        return self.run(self.engine.enqueue_many(tasks, now))
+
+    async def claim(self, want: Any, *, now: Any = None) -> Any:
+        return self.run(self.engine.claim(want, now))
+
+    async def touch_heartbeats(self, held: Any, *, now: Any = None) -> Any:
+        return self.run(self.engine.touch_heartbeats(held, now))
+
+    async def commit(self, tasks: Any, *, stale_before: Any = None) -> Any:
+        return self.run(self.engine.commit(tasks, stale_before))
+
+    async def get(self, ids: Any) -> Any:
+        return self.run(self.engine.get(ids))
+
+    async def find(self, query: Any, limit: int) -> Any:
+        return self.run(self.engine.find(query, limit))
+
+    async def count(self, queues: Any = None) -> Any:
+        return self.run(self.engine.count(queues))
+
+    async def next_due(self, queues: Any = None) -> Any:
+        return self.run(self.engine.next_due(queues))
+
+    async def delete(self, held: Any) -> Any:
+        return self.run(self.engine.delete(held))
+
+    async def lock(self, name: str, owner: str, ttl: Any, *, now: Any = None) -> Any:
+        return self.run(self.engine.lock(name, owner, ttl, now))
+
+    async def unlock(self, name: str, owner: str) -> Any:
+        return self.run(self.engine.unlock(name, owner))
+
+
+def _parameters(text: str) -> set[str]:
+    return {word.strip(":,()") for word in text.replace("(", " ").split() if word.startswith(":")}

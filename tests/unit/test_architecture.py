@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import litestar_queues
+
+ROOT = Path(litestar_queues.__file__).parent
+PACKAGE = "litestar_queues"
+SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module of this package that a file imports, inside functions and for type checkers too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            module = node.module or ""
+            found.add(module)
+            found |= {f"{module}.{alias.name}" for alias in node.names if f"{module}.{alias.name}" in MODULES}
+    return {name for name in found if name == PACKAGE or name.startswith(f"{PACKAGE}.")}
+
+
+MODULES = {module_of(path) for path in SOURCES}
+IMPORTS = {module_of(path): imports_of(path) for path in SOURCES}
+
+
+def inside(module: str, *packages: str) -> bool:
+    return any(module == f"{PACKAGE}.{p}" or module.startswith(f"{PACKAGE}.{p}.") for p in packages)
+
+
+def broken(of: set[str], *forbidden: str) -> list[str]:
+    return sorted(f"{m} -> {i}" for m in of for i in IMPORTS[m] if inside(i, *forbidden) or i == PACKAGE)
+
+
+def test_every_file_is_looked_at() -> None:
+    assert len(MODULES) > 25
+    assert IMPORTS[f"{PACKAGE}.worker.worker"] >= {f"{PACKAGE}.service", f"{PACKAGE}.worker.heart"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "may"),
+    [
+        ("errors", set[str]()),
+        ("lifecycle", set[str]()),
+        ("records", {"errors", "lifecycle"}),
+        ("backends.base", {"records"}),
+        ("clock", {"backends.base"}),
+        ("retry", {"errors"}),
+        ("codec", {"errors"}),
+        ("wakeups", set[str]()),
+    ],
+)
+def test_the_ground_floor_knows_only_what_lies_below_it(layer: str, may: set[str]) -> None:
+    assert {name.removeprefix(f"{PACKAGE}.") for name in IMPORTS[f"{PACKAGE}.{layer}"]} <= may
+
+
+def test_no_backend_knows_what_stands_above_the_port() -> None:
+    backends = {m for m in MODULES if inside(m, "backends")}
+    above = (
+        "service", "operations", "worker", "execution", "plugin", "cli", "task", "options", "config", "events", "result",
+        "context", "background", "litestar",
+    )  # fmt: skip
+    assert broken(backends, *above) == []
+
+
+def test_what_stands_above_the_port_knows_no_backend() -> None:
+    above = {m for m in MODULES if not inside(m, "backends", "plugin", "cli") and m != PACKAGE}
+    known = [
+        f"{m} -> {i}" for m in sorted(above) for i in sorted(IMPORTS[m])
+        if inside(i, "backends") and i not in (f"{PACKAGE}.backends.base", f"{PACKAGE}.backends")
+    ]  # fmt: skip
+    assert known == [f"{PACKAGE}.config -> {PACKAGE}.backends.memory"]
+
+
+def test_one_backend_does_not_know_another() -> None:
+    engine, sqlspec = {m for m in MODULES if inside(m, "backends.sql")}, f"{PACKAGE}.backends.sqlspec"
+    memory = f"{PACKAGE}.backends.memory"
+    assert broken(engine, "backends.sqlspec", "backends.memory") == []
+    assert broken({memory}, "backends.sql", "backends.sqlspec") == []
+    assert broken({m for m in MODULES if m.startswith(sqlspec)}, "backends.memory") == []
+
+
+def test_the_core_knows_neither_the_worker_nor_litestar() -> None:
+    core = {m for m in MODULES if not inside(m, "worker", "plugin", "cli", "background", "litestar") and m != PACKAGE}
+    assert broken(core, "worker", "plugin", "cli") == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ("execution", ("worker", "service", "operations", "plugin", "cli")),
+        ("events", ("worker", "service", "operations", "execution", "plugin", "cli")),
+        ("operations", ("service", "worker", "task", "execution", "plugin", "cli")),
+        ("worker", ("plugin", "cli")),
+        ("service", ("worker", "plugin", "cli")),
+    ],
+)
+def test_dependencies_point_one_way(low: str, high: tuple[str, ...]) -> None:
+    assert broken({m for m in MODULES if inside(m, low)}, *high) == []
+
+
+CLIENTS = (
+    "sqlspec", "sqlalchemy", "advanced_alchemy", "redis", "valkey", "google", "grpc", "click", "rich_click", "rich",
+    "aiosqlite", "asyncpg", "pydantic", "uvicorn",
+)  # fmt: skip
+
+
+def test_importing_the_package_imports_no_client() -> None:
+    code = f"import sys, litestar_queues; print(*sorted({set(CLIENTS)!r} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == []
+
+
+def test_no_file_reads_a_clock_that_it_was_not_given() -> None:
+    wall = ("datetime.now(", "utcnow(", "time.time(")
+    found = [
+        module_of(p) for p in SOURCES if module_of(p) != f"{PACKAGE}.clock"
+        and any(word in p.read_text(encoding="utf-8").split('"""', 2)[-1] for word in wall)
+    ]  # fmt: skip
+    # Named in the text of an error, for example; a database without a server has no clock of its own.
+    assert set(found) <= {f"{PACKAGE}.records", f"{PACKAGE}.backends.sqlspec.backend"}

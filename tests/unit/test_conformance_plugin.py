@@ -1,0 +1,459 @@
+"""The pytest plugin of the conformance suite, run on small suites of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litestar_queues_conformance.docs import cases_of, main
+from litestar_queues_conformance.guarantees import AREAS, GUARANTEES
+from litestar_queues_conformance.harness import guarantee
+from litestar_queues_conformance.session import CaseDeadline, _alarm
+from litestar_queues_conformance.target import UnknownTarget, known_targets, load_target
+
+pytest_plugins = ["pytester"]
+
+HEAD = """
+import pytest
+from litestar_queues_conformance import Check, Store, Violation, guarantee
+"""
+KEPT = (
+    HEAD
+    + """
+@guarantee("KEY-01")
+async def test_kept(store: Store, check: Check) -> None:
+    actor = await store.actor()
+    record = await store.enqueue(actor, key="k")
+    check("KEY-01", (await store.enqueue(actor, key="k")).id == record.id, "one holder")
+"""
+)
+BROKEN = (
+    HEAD
+    + """
+@guarantee("KEY-02")
+async def test_broken(store: Store, check: Check) -> None:
+    check.equal("KEY-02", 1, 2, "the sum")
+"""
+)
+
+
+def run(pytester: pytest.Pytester, *arguments: str, backend: str = "memory") -> pytest.RunResult:
+    return pytester.runpytest("-p", "no:cacheprovider", f"--backend={backend}", *arguments)
+
+
+def report(pytester: pytest.Pytester, *arguments: str) -> dict[str, Any]:
+    path = pytester.path / "out" / "report.json"
+    run(pytester, f"--report-json={path}", *arguments)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(pytester: pytest.Pytester) -> None:
+    result = run(pytester, backend="nosuch")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*unknown backend 'nosuch'*aiosqlite, memory, sqlite*--backend=my_package*"])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no.such.module:target", "cannot be loaded: No module named 'no'"),
+        ("json:nosuch", "cannot be loaded"),
+        ("json:dumps", "is no target: it lacks distribution, capabilities"),
+    ],
+)
+def test_what_is_no_target_is_refused_with_the_reason(name: str, says: str) -> None:
+    with pytest.raises(UnknownTarget, match=says):
+        load_target(name)
+
+
+def test_a_target_whose_capabilities_are_not_answered_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        half="""
+from litestar_queues_matrix.memory import MemoryTarget
+class Half(MemoryTarget):
+    capabilities = {"multi_process": False}
+"""
+    )
+    pytester.syspathinsert()
+    with pytest.raises(UnknownTarget, match="must be a Capabilities"):
+        load_target("half:Half")
+
+
+def test_the_targets_of_the_matrix_are_found_by_name() -> None:
+    assert {"memory", "aiosqlite", "sqlite"} <= set(known_targets())
+    assert load_target("memory") is load_target("litestar_queues_matrix.memory:memory")
+
+
+def test_a_kept_guarantee_is_reported_as_passed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_one=KEPT)
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*conformance: backend memory, --seed=*", "KEY-01  passed       1  At most one*"])
+    result.stdout.fnmatch_lines([f"1 of {len(GUARANTEES)} core guarantees kept*"])
+
+
+def test_a_broken_guarantee_is_reported_as_failed_with_what_was_wrong(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_one=BROKEN)
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["KEY-02  failed *", "failed: KEY-02, *KEY-02: the sum: is 1, not 2"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_case_without_evidence_is_an_error(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+@guarantee("KEY-01", "KEY-02")
+async def test_half(store: Store, check: Check) -> None:
+    check("KEY-02", True, "of course")
+
+@guarantee("KEY-03")
+async def test_nothing() -> None:
+    pass
+"""
+    )
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*NoEvidence: no evidence: the case ended without a check() for KEY-01"])
+    result.stdout.fnmatch_lines(["KEY-01  failed *"])
+    result.stdout.fnmatch_lines(["KEY-03  failed *"])
+
+
+def test_a_violation_that_the_case_swallows_still_fails_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+@guarantee("KEY-01")
+async def test_swallows(check: Check) -> None:
+    try:
+        check("KEY-01", False, "was wrong")
+    except Violation:
+        pass
+"""
+    )
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*swallowed by the case: KEY-01: was wrong*"])
+
+
+def test_a_check_for_another_guarantee_than_the_cases_own_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+@guarantee("KEY-01")
+async def test_other(check: Check) -> None:
+    check("KEY-02", True, "of another case")
+"""
+    )
+    run(pytester, "test_one.py").stdout.fnmatch_lines(["*not marked for KEY-02*"])
+
+
+@pytest.mark.parametrize("how", ["pytest.skip('not here')", "pytest.xfail('known')"])
+def test_a_case_cannot_be_skipped_or_expected_to_fail(pytester: pytest.Pytester, how: str) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + f"""
+@guarantee("KEY-01")
+async def test_skips(check: Check) -> None:
+    {how}
+"""
+    )
+    found = report(pytester, "test_one.py")
+    assert found["guarantees"]["KEY-01"]["result"] == "failed"
+    assert "was skipped or expected to fail" in found["guarantees"]["KEY-01"]["reason"]
+
+
+def test_an_unregistered_id_is_a_collection_error(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+@guarantee("KEY-99")
+async def test_unknown(check: Check) -> None:
+    check("KEY-99", True, "of course")
+"""
+    )
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no such guarantee: KEY-99*"])
+
+
+def test_a_guarantee_must_be_named() -> None:
+    with pytest.raises(ValueError, match="none was named"):
+        guarantee()
+
+
+def test_a_case_that_never_ends_fails_by_its_name(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+import asyncio
+
+@guarantee("KEY-01", deadline=0.05)
+async def test_waits(check: Check) -> None:
+    await asyncio.Event().wait()
+"""
+    )
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*CaseDeadline: test_waits did not end within 0.05 s*"])
+
+
+def test_a_case_that_blocks_its_event_loop_is_ended() -> None:
+    with pytest.raises(CaseDeadline, match="test_blocks did not end"), _alarm("test_blocks", 0.05):
+        threading.Event().wait(30)
+
+
+def test_a_timeout_of_the_backends_own_is_no_deadline(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+@guarantee("KEY-01")
+async def test_raises(check: Check) -> None:
+    raise TimeoutError("the backend's")
+"""
+    )
+    run(pytester, "test_one.py").stdout.fnmatch_lines(["*TimeoutError: the backend's*"])
+
+
+def test_what_a_case_opened_is_closed_and_removed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        watched="""
+from litestar_queues.backends.memory import MemoryBackend
+from litestar_queues_matrix.memory import MemoryTarget
+
+log = []
+
+class Backend(MemoryBackend):
+    async def close(self):
+        log.append("close")
+
+class Watched(MemoryTarget):
+    def new_backend(self):
+        return Backend()
+    async def reset(self, config):
+        log.append("reset")
+        await super().reset(config)
+""",
+        test_one=HEAD
+        + """
+import watched
+
+@guarantee("KEY-01")
+async def test_fails(store: Store, check: Check) -> None:
+    await store.actors(2)
+    await store.another().actor()
+    check("KEY-01", False, "on purpose")
+
+@guarantee("KEY-02")
+async def test_looks(check: Check) -> None:
+    check.equal("KEY-02", watched.log, ["close", "reset", "close", "close", "reset"], "what happened")
+""",
+    )
+    pytester.syspathinsert()
+    run(pytester, "test_one.py", backend="watched:Watched").assert_outcomes(passed=1, failed=1)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_the_report_says_what_was_found_and_what_was_not_run(
+    pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(test_one=KEPT, test_two=BROKEN)
+    found = report(pytester, "test_one.py", "test_two.py", "--seed=77", *workers)
+    assert found["backend"] == "memory"
+    assert found["seed"] == 77
+    assert set(found["versions"]) == {
+        *("python", "pytest", "hypothesis", "litestar-queues", "litestar-queues-conformance", "server")
+    }
+    assert found["capabilities"]["multi_process"] is False
+    assert found["summary"] == {"passed": 1, "failed": 1, "not run": len(GUARANTEES) - 2}
+    guarantees = found["guarantees"]
+    assert list(guarantees) == list(GUARANTEES)
+    assert guarantees["KEY-01"]["result"] == "passed"
+    assert guarantees["KEY-01"]["must"] == GUARANTEES["KEY-01"].must
+    assert guarantees["KEY-01"]["cases"] == ["test_one.py::test_kept"]
+    assert guarantees["KEY-02"]["result"] == "failed"
+    assert "the sum: is 1, not 2" in guarantees["KEY-02"]["reason"]
+    assert guarantees["CLM-01"] == {
+        "id": "CLM-01",
+        "must": GUARANTEES["CLM-01"].must,
+        "profile": "core",
+        "result": "not run",
+        "reason": "no case for it was collected",
+        "cases": [],
+    }
+    assert [(case["case"], case["outcome"], case["evidence"]) for case in found["cases"]] == [
+        ("test_one.py::test_kept", "passed", {"KEY-01": 1}),
+        ("test_two.py::test_broken", "failed", {"KEY-02": 1}),
+    ]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_what_was_not_selected_is_not_run_and_listed(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    pytester.makepyfile(test_one=KEPT, test_two=BROKEN)
+    result = run(pytester, "test_one.py", "test_two.py", "-k", "KEY-01", *workers)
+    result.assert_outcomes(passed=1, deselected=0 if workers else 1)
+    result.stdout.fnmatch_lines(["not run: KEY-02, its cases were not selected"])
+    result.stdout.fnmatch_lines(["not run: CLM-01, no case for it was collected"])
+
+
+def test_what_the_run_did_not_come_to_is_not_run_and_listed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_one=BROKEN, test_two=KEPT.replace("KEY-01", "KEY-03"))
+    result = run(pytester, "-x", "test_one.py", "test_two.py")
+    result.stdout.fnmatch_lines(["not run: KEY-03, the run ended before its cases"])
+
+
+def test_cases_run_in_the_order_of_the_registry(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_one=BROKEN, test_two=KEPT)
+    result = run(pytester, "-v", "test_one.py", "test_two.py")
+    result.stdout.fnmatch_lines(["test_two.py::test_kept *", "test_one.py::test_broken *"])
+
+
+def test_one_seed_repeats_what_a_case_draws(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+from pathlib import Path
+from hypothesis import given, strategies as st
+
+@guarantee("KEY-01")
+async def test_draws(store: Store, check: Check, seed: str) -> None:
+    check("KEY-01", True, "of course")
+    with Path("drawn").open("a") as file:
+        file.write(f"{store.new_id()}{seed} ")
+
+@guarantee("KEY-02")
+@given(number=st.integers(0, 2**60))
+def test_draws_by_hypothesis(check: Check, number: int) -> None:
+    check("KEY-02", True, "of course")
+    with Path("drawn").open("a") as file:
+        file.write(f"{number} ")
+"""
+    )
+
+    def drawn(seed: str, *, ci: str = "") -> str:
+        path = pytester.path / "drawn"
+        path.unlink(missing_ok=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CI", ci) if ci else patch.delenv("CI", raising=False)
+            result = pytester.runpytest_subprocess("--backend=memory", f"--seed={seed}", "test_one.py")
+        result.assert_outcomes(passed=2)
+        return path.read_text()
+
+    first = drawn("1")
+    assert drawn("1", ci="true") == first
+    assert drawn("2", ci="true") != first
+
+
+def test_without_a_path_the_suites_own_cases_are_collected(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ntestpaths = tests\npython_files = check_*.py")
+    tests = pytester.mkdir("tests")
+    (tests / "check_mine.py").write_text("def test_mine(): pass")
+    result = run(pytester, "--collect-only", "-q")
+    assert "test_mine" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["*cases/test_lck.py::test_a_lock_has_one_owner"])
+    named = run(pytester, "--collect-only", "-q", "tests")
+    named.stdout.fnmatch_lines(["*check_mine.py::test_mine"])
+    assert "test_lck" not in named.stdout.str()
+
+
+def test_without_a_backend_nothing_changes(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_mine="""
+import pytest
+
+@pytest.fixture
+def store():
+    return "mine"
+
+def test_mine(store):
+    assert store == "mine"
+
+def test_others(request):
+    for name in ("check", "rng", "seed", "target_under_test"):
+        with pytest.raises(pytest.FixtureLookupError):
+            request.getfixturevalue(name)
+"""
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*guarantee*")
+    result.stdout.no_fnmatch_line("*conformance:*")
+
+
+def test_the_cases_are_refused_without_a_backend(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_one=KEPT)
+    result = pytester.runpytest("test_one.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*conformance cases need a backend: --backend=NAME*"])
+
+
+def test_a_project_that_has_these_options_keeps_them(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("""
+def pytest_addoption(parser):
+    parser.addoption("--backend", default="theirs")
+    parser.addoption("--seed", default="theirs")
+""")
+    pytester.makepyfile(
+        test_mine="""
+def test_mine(request):
+    assert request.config.getoption("--backend") == "postgres"
+    assert request.config.getoption("--seed") == "theirs"
+""",
+        test_one=KEPT,
+    )
+    pytester.runpytest("--backend=postgres", "test_mine.py").assert_outcomes(passed=1)
+    result = pytester.runpytest("--queue-backend=memory", "--queue-seed=5", "test_one.py")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*conformance: backend memory, --seed=5"])
+
+
+def test_every_guarantee_has_a_case_and_an_area() -> None:
+    without = [id_ for id_, cases in cases_of().items() if not cases]
+    assert without == []
+    assert list(dict.fromkeys(one.area for one in GUARANTEES.values())) == list(AREAS)
+    assert all(" MUST " in one.must and one.must.endswith(".") for one in GUARANTEES.values())
+
+
+def test_a_stale_page_of_guarantees_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "guarantees.md"
+    assert main([str(page), "--check"]) == 1
+    assert main([str(page)]) == 0
+    assert main([str(page), "--check"]) == 0
+    page.write_text(page.read_text().replace("KEY-01", "KEY-1", 1))
+    assert main([str(page), "--check"]) == 1
+
+
+README = Path(__file__).parents[2] / "conformance" / "README.md"
+
+
+def test_the_readmes_target_and_case_work_as_they_stand(pytester: pytest.Pytester) -> None:
+    target, case = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len([line for line in target.splitlines() if line.strip()]) < 30
+    package = pytester.mkpydir("my_queues")
+    (package / "__init__.py").write_text(
+        """
+from litestar_queues.backends.memory import MemoryBackend
+
+_stores = {}
+
+def MyBackend(url, prefix):
+    return _stores.setdefault((url, prefix), MemoryBackend())
+
+async def drop_everything(url, prefix):
+    _stores.pop((url, prefix), None)
+
+async def server_version(url):
+    return "My 1.0"
+"""
+    )
+    (package / "conformance.py").write_text(target)
+    pytester.makepyfile(test_one=case)
+    pytester.syspathinsert()
+    run(pytester, "test_one.py", backend="my_queues.conformance:Target").assert_outcomes(passed=1)

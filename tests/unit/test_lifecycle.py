@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import ast
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litestar_queues import lifecycle
+from litestar_queues.lifecycle import (
+    ACTIVE,
+    EFFECTS,
+    GUARDS,
+    TERMINAL,
+    TRANSITIONS,
+    WAITING,
+    Cancel,
+    Claim,
+    Complete,
+    Event,
+    EventName,
+    Expire,
+    Fail,
+    IllegalTransition,
+    LoseHeartbeat,
+    NullHeartbeat,
+    Requeue,
+    Revive,
+    Snooze,
+    State,
+    entry,
+    holds_key,
+    step,
+)
+from litestar_queues.records import TaskRecord
+
+NOW = datetime(2030, 5, 1, 12, 0, 0, 250, tzinfo=UTC)
+PAST, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+TICK = timedelta(microseconds=1)
+
+
+def make(state: State, **fields: Any) -> TaskRecord:
+    """A task in this state, with everything that such a task can carry."""
+    given: dict[str, Any] = {
+        "id": "t1", "name": "n", "queue": "q", "state": state, "priority": 3, "attempt": 1, "max_attempts": 3, "fence": 7,
+        "key": "k", "args": "[1]", "kwargs": '{"a":1}', "metadata": "{}", "description": "d", "timeout": 5.0,
+        "execution_backend": "local", "execution_profile": None, "created_at": PAST, "due_at": PAST,
+    }  # fmt: skip
+    if state is State.SCHEDULED:
+        given["due_at"] = LATER
+    if state is State.RUNNING:
+        given |= {"worker": "w1", "started_at": PAST, "heartbeat_at": PAST, "progress": "{}"}
+    if state in TERMINAL:
+        given["finished_at"] = PAST
+    if state is State.COMPLETED:
+        given["result"] = "5"
+    if state is State.FAILED:
+        given |= {"error": '"why"', "progress": "{}", "worker": "w1", "started_at": PAST}
+    return TaskRecord(**{**given, **fields})
+
+
+OWNED = {"worker": "w2", "started_at": NOW, "heartbeat_at": NOW}
+CLEARED = {"heartbeat_at": None}
+ENDED = {"heartbeat_at": None, "finished_at": NOW}
+AGAIN = {"heartbeat_at": None, "due_at": NOW}
+REVIVED = {
+    "state": State.PENDING, "attempt": 0, "due_at": NOW, "result": None, "error": None, "progress": None,
+    "finished_at": None, "started_at": None, "worker": None,
+}  # fmt: skip
+
+CASES: dict[str, tuple[TaskRecord, Event, dict[str, Any]]] = {
+    "a pending task is claimed": (
+        make(State.PENDING, attempt=0), Claim("w2"), {"state": State.RUNNING, "attempt": 1, **OWNED},
+    ),
+    "a task due at this very moment is claimed": (
+        make(State.PENDING, due_at=NOW), Claim("w2"), {"state": State.RUNNING, "attempt": 2, **OWNED},
+    ),
+    "a scheduled task whose time has come is claimed": (
+        make(State.SCHEDULED, due_at=PAST), Claim("w2"), {"state": State.RUNNING, "attempt": 2, **OWNED},
+    ),
+    "a claim keeps the error of the last attempt": (
+        make(State.PENDING, error='"e"'), Claim("w2"), {"state": State.RUNNING, "attempt": 2, "error": '"e"', **OWNED},
+    ),
+    "a task whose expiry lies ahead is claimed": (
+        make(State.PENDING, expires_at=NOW + TICK), Claim("w2"), {"state": State.RUNNING, "attempt": 2, **OWNED},
+    ),
+    "a completed task keeps its result and forgets an earlier error": (
+        make(State.RUNNING, error='"e"'), Complete("9"),
+        {"state": State.COMPLETED, "result": "9", "error": None, **ENDED},
+    ),
+    "a task completes although its expiry has passed meanwhile": (
+        make(State.RUNNING, expires_at=PAST), Complete("9"), {"state": State.COMPLETED, "result": "9", **ENDED},
+    ),
+    "a retry later is scheduled": (
+        make(State.RUNNING), Fail('"e"', LATER),
+        {"state": State.SCHEDULED, "error": '"e"', "due_at": LATER, **CLEARED},
+    ),
+    "a retry in the past is pending, due now": (
+        make(State.RUNNING), Fail('"e"', PAST), {"state": State.PENDING, "error": '"e"', **AGAIN},
+    ),
+    "a retry at this very moment is pending": (
+        make(State.RUNNING), Fail('"e"', NOW), {"state": State.PENDING, "error": '"e"', **AGAIN},
+    ),
+    "a failure without a retry is final": (
+        make(State.RUNNING), Fail('"e"'), {"state": State.FAILED, "error": '"e"', **ENDED},
+    ),
+    "a retry later with a spent budget is final": (
+        make(State.RUNNING, attempt=3), Fail('"e"', LATER), {"state": State.FAILED, "error": '"e"', **ENDED},
+    ),
+    "a retry now with a spent budget is final": (
+        make(State.RUNNING, attempt=3), Fail('"e"', PAST), {"state": State.FAILED, "error": '"e"', **ENDED},
+    ),
+    "a task given back keeps its budget and goes to the back": (
+        make(State.RUNNING, attempt=3), Requeue(), {"state": State.PENDING, "attempt": 2, **AGAIN},
+    ),
+    "a task snoozed for later keeps its budget": (
+        make(State.RUNNING, attempt=3), Snooze(LATER),
+        {"state": State.SCHEDULED, "attempt": 2, "due_at": LATER, **CLEARED},
+    ),
+    "a task snoozed to the past is pending": (
+        make(State.RUNNING), Snooze(PAST), {"state": State.PENDING, "attempt": 0, **AGAIN},
+    ),
+    "a task snoozed to this very moment is pending": (
+        make(State.RUNNING), Snooze(NOW), {"state": State.PENDING, "attempt": 0, **AGAIN},
+    ),
+    "a stale task with budget left is pending, its attempt spent": (
+        make(State.RUNNING, attempt=2), LoseHeartbeat('"lost"'),
+        {"state": State.PENDING, "attempt": 2, "error": '"lost"', **AGAIN},
+    ),
+    "a stale task with a spent budget fails": (
+        make(State.RUNNING, attempt=3), LoseHeartbeat('"lost"'), {"state": State.FAILED, "error": '"lost"', **ENDED},
+    ),
+    "a task whose heartbeat is nulled still runs": (
+        make(State.RUNNING), NullHeartbeat(), {"state": State.RUNNING, "heartbeat_at": None},
+    ),
+    "a pending task is cancelled": (
+        make(State.PENDING), Cancel(), {"state": State.CANCELLED, "finished_at": NOW},
+    ),
+    "a scheduled task is cancelled": (
+        make(State.SCHEDULED), Cancel(), {"state": State.CANCELLED, "finished_at": NOW},
+    ),
+    "a running task is cancelled": (make(State.RUNNING), Cancel(), {"state": State.CANCELLED, **ENDED}),
+    "a pending task expires": (
+        make(State.PENDING, expires_at=PAST), Expire(), {"state": State.EXPIRED, "finished_at": NOW},
+    ),
+    "a scheduled task expires at its very moment": (
+        make(State.SCHEDULED, expires_at=NOW), Expire(), {"state": State.EXPIRED, "finished_at": NOW},
+    ),
+    "a failed task is revived with a fresh budget": (make(State.FAILED, attempt=3), Revive(), REVIVED),
+    "a cancelled task is revived": (make(State.CANCELLED, expires_at=LATER), Revive(), REVIVED),
+}  # fmt: skip
+"""Written by hand, never derived from the table: what is before, what happens, and every field that differs after."""
+
+
+@pytest.mark.parametrize(("before", "event", "changes"), CASES.values(), ids=CASES)
+def test_an_event_changes_what_is_written_here_and_nothing_else(
+    before: TaskRecord, event: Event, changes: dict[str, Any]
+) -> None:
+    assert step(before, event, NOW) == before.evolve(fence=before.fence + 1, **changes)
+
+
+def test_every_row_of_the_table_has_a_case() -> None:
+    seen = set()
+    for before, event, _ in CASES.values():
+        rows = [row for row in TRANSITIONS if (row.state, row.event) == (before.state, event.name)]
+        seen.add(next(row for row in rows if GUARDS[row.guard][0](before, event, NOW)))
+    assert seen == set(TRANSITIONS)
+
+
+def test_every_guard_and_every_effect_is_used() -> None:
+    assert {row.guard for row in TRANSITIONS} == set(GUARDS)
+    assert {effect for row in TRANSITIONS for effect in row.effects} == set(EFFECTS)
+
+
+EXAMPLES: dict[EventName, Event] = {
+    event.name: event
+    for event in (
+        Claim("w2"), Complete("1"), Fail('"e"', LATER), Requeue(), Snooze(LATER), LoseHeartbeat('"e"'), NullHeartbeat(),
+        Cancel(), Expire(), Revive(),
+    )
+}  # fmt: skip
+ALLOWED = {
+    State.PENDING: {"claim", "cancel", "expire"},
+    State.SCHEDULED: {"claim", "cancel", "expire"},
+    State.RUNNING: {"complete", "fail", "requeue", "snooze", "lose_heartbeat", "null_heartbeat", "cancel"},
+    State.COMPLETED: set(),
+    State.FAILED: {"revive"},
+    State.CANCELLED: {"revive"},
+    State.EXPIRED: set(),
+}
+REFUSED = [(state, name) for state in State for name in EventName if name.value not in ALLOWED[state]]
+
+
+def test_there_is_an_example_of_every_event() -> None:
+    assert set(EXAMPLES) == set(EventName)
+    assert len(REFUSED) == len(State) * len(EventName) - 15
+
+
+@pytest.mark.parametrize(("state", "name"), REFUSED)
+def test_an_event_that_the_state_does_not_know_is_refused_by_name(state: State, name: EventName) -> None:
+    with pytest.raises(IllegalTransition) as refused:
+        step(make(state, expires_at=PAST), EXAMPLES[name], NOW)
+    assert str(refused.value) == f"cannot {name.value.replace('_', ' ')} task t1: it is '{state.value}'"
+    assert (refused.value.task_id, refused.value.event, refused.value.state) == ("t1", name, state)
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "words"),
+    [
+        (make(State.SCHEDULED, due_at=NOW + TICK), Claim("w"), "`due_at` has come"),
+        (make(State.PENDING, due_at=NOW + TICK), Claim("w"), "`due_at` has come"),
+        (make(State.PENDING, expires_at=NOW), Claim("w"), "`expires_at` has not"),
+        (make(State.PENDING), Expire(), "`expires_at` has come"),
+        (make(State.SCHEDULED, expires_at=NOW + TICK), Expire(), "`expires_at` has come"),
+        (make(State.FAILED, expires_at=NOW), Revive(), "`expires_at` has not come"),
+        (make(State.CANCELLED, expires_at=PAST), Revive(), "`expires_at` has not come"),
+    ],
+)
+def test_an_event_whose_guard_does_not_hold_is_refused_with_what_it_takes(
+    before: TaskRecord, event: Event, words: str
+) -> None:
+    with pytest.raises(IllegalTransition) as refused:
+        step(before, event, NOW)
+    assert f"it is '{before.state.value}', and that takes: " in str(refused.value)
+    assert words in str(refused.value)
+
+
+def test_no_state_and_no_event_is_missing_from_the_groups() -> None:
+    assert {State.PENDING, State.SCHEDULED} == WAITING
+    assert {State.PENDING, State.SCHEDULED, State.RUNNING} == ACTIVE
+    assert {State.COMPLETED, State.FAILED, State.CANCELLED, State.EXPIRED} == TERMINAL
+    assert {state for state in State if holds_key(state)} == ACTIVE
+
+
+@pytest.mark.parametrize("row", [row for row in TRANSITIONS if row.to in TERMINAL])
+def test_a_terminal_task_has_an_end_and_no_heartbeat(row: lifecycle.Transition) -> None:
+    assert "finish" in row.effects
+    assert row.state is not State.RUNNING or "disown" in row.effects
+
+
+@pytest.mark.parametrize(
+    ("due_at", "expected"),
+    [
+        (LATER, (State.SCHEDULED, LATER)),
+        (NOW + TICK, (State.SCHEDULED, NOW + TICK)),
+        (NOW, (State.PENDING, NOW)),
+        (PAST, (State.PENDING, NOW)),
+    ],
+)
+def test_a_task_starts_to_wait_as_pending_unless_its_time_lies_ahead(
+    due_at: datetime, expected: tuple[State, datetime]
+) -> None:
+    assert entry(due_at, NOW) == expected
+
+
+def test_the_lifecycle_imports_nothing_but_the_standard_library() -> None:
+    tree = ast.parse(Path(lifecycle.__file__).read_text(encoding="utf-8"))
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(node.module or "")
+    assert imported
+    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names

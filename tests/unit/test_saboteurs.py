@@ -1,0 +1,114 @@
+"""The conformance suite against backends that are wrong on purpose: a sample, and the verdicts. `nox -s saboteurs` is all."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from litestar_queues_conformance.guarantees import GUARANTEES
+from litestar_queues_conformance.saboteur_run import Verdict, judge, run, uncovered
+from litestar_queues_conformance.saboteurs import BENIGN, EXEMPT, ORDER, SABOTEURS, Saboteur, first
+from litestar_queues_conformance.target import load_target
+
+CAUGHT = Verdict(
+    name="Some",
+    defect="Something is wrong.",
+    guarantee="KEY-01",
+    broken=("KEY-01", "KEY-03"),
+    otherwise=(),
+    example="",
+    passed=1,
+    seconds=0.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "areas"),
+    [
+        ("LooksUpKeysFirst", ("key", "bursts")),
+        ("ReviveTakesTheKey", ("key",)),
+        ("ReportsCandidates", ("rec", "own")),
+        ("OwnerOfCancelledBeatsOn", ("can", "hbt")),
+        ("LockRunsOutLate", ("lck",)),
+    ],
+)
+def test_a_saboteur_is_caught_first_under_its_own_id(name: str, areas: tuple[str, ...]) -> None:
+    verdict = run(name, areas=areas)
+    assert verdict.first == SABOTEURS[name].guarantee, verdict
+    assert not judge([verdict])
+
+
+def test_the_state_machine_alone_catches_what_takes_a_longer_history() -> None:
+    assert run("ForgetsPriorityOfLaterAttempts", areas=("machine",)).broken == ("LIF-13",)
+
+
+def test_an_odd_but_legal_backend_passes() -> None:
+    verdict = run("NeverPromotes", areas=("lif", "sta", "machine"))
+    assert verdict.right, verdict
+
+
+class DoesNothingWrong(Saboteur):
+    """Nothing is wrong with it."""
+
+    guarantee = "LCK-01"
+
+
+SABOTEURS.pop("DoesNothingWrong")
+
+
+def test_a_saboteur_that_survives_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SABOTEURS, "DoesNothingWrong", DoesNothingWrong)
+    verdict = run("DoesNothingWrong", areas=("lck",))
+    assert verdict.passed > 0
+    assert judge([verdict]) == ["DoesNothingWrong: survived"]
+
+
+def test_a_run_without_a_store_to_run_on_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DoesNothingWrong.target, "name", "litestar_queues_conformance.saboteurs:nothing")
+    monkeypatch.setitem(SABOTEURS, "DoesNothingWrong", DoesNothingWrong)
+    with pytest.raises(RuntimeError, match="did not run"):
+        run("DoesNothingWrong", areas=("lck",))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, None),
+        ({"broken": ()}, "Some: survived"),
+        ({"broken": (), "otherwise": ("test_x: KeyError",)}, "Some: survived: no check named what ended its cases"),
+        ({"guarantee": "KEY-03"}, "Some: caught under KEY-01, not KEY-03"),
+        ({"guarantee": "KEY-09"}, "Some: caught under KEY-01, not KEY-09"),
+        ({"guarantee": None}, "Some: refused: KEY-01, KEY-03"),
+        ({"guarantee": None, "broken": (), "otherwise": ("test_x: KeyError",)}, "Some: refused: cases ended otherwise"),
+        ({"guarantee": None, "broken": (), "passed": 0}, "Some: refused: cases ended otherwise"),
+        ({"guarantee": None, "broken": ()}, None),
+    ],
+)
+def test_a_verdict_says_what_is_wrong(changed: dict[str, object], words: str | None) -> None:
+    assert judge([dataclasses.replace(CAUGHT, **changed)]) == ([] if words is None else [words])
+
+
+def test_every_core_guarantee_has_a_saboteur_or_a_reason() -> None:
+    assert uncovered() == []
+    assert set(EXEMPT).isdisjoint(one.guarantee for one in SABOTEURS.values())
+
+
+def test_a_guarantee_without_a_saboteur_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name, one in SABOTEURS.items() if one.guarantee == "REC-05"]:
+        monkeypatch.delitem(SABOTEURS, name)
+    assert uncovered() == ["REC-05"]
+
+
+def test_the_order_holds_every_guarantee_once() -> None:
+    assert sorted(ORDER) == sorted(GUARANTEES)
+    assert first(["LIF-13", "LIF-01"]) == "LIF-01"
+    assert first([]) is None
+
+
+@pytest.mark.parametrize("name", [*SABOTEURS, *BENIGN])
+def test_every_backend_can_be_named_on_the_command_line_and_says_what_it_does(name: str) -> None:
+    backend = SABOTEURS.get(name) or BENIGN[name]
+    assert load_target(backend.target.name) is backend.target
+    assert backend.__doc__
+    assert backend.__doc__.strip().endswith(".")

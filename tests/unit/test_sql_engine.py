@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sql_lab import LOCKED, WHOLE, Lab
+
+from litestar_queues.backends.memory import MemoryBackend
+from litestar_queues.backends.sql.engine import PROMOTED_AT_ONCE
+from litestar_queues.backends.sql.families import Statement
+from litestar_queues.clock import ManualClock
+from litestar_queues.lifecycle import (
+    TERMINAL,
+    WAITING,
+    Cancel,
+    Complete,
+    Expire,
+    Fail,
+    IllegalTransition,
+    LoseHeartbeat,
+    NullHeartbeat,
+    Requeue,
+    Revive,
+    Snooze,
+    State,
+    step,
+)
+from litestar_queues.records import Count, Enqueued, Finished, Held, Matching, NewTask, Overdue, Stale, TaskRecord, Want
+
+pytestmark = pytest.mark.anyio
+
+FORMS = pytest.mark.parametrize("statements", [WHOLE, LOCKED], ids=["one-statement", "lock-step-write"])
+QUEUES = ("default", "mail", "Mail", "reports")
+BACKENDS = ("local", "remote")
+KEYS = (None, None, "k", "K", "k ", "\u00e4")
+
+
+class Actor:
+    """Does the same random things to two backends, and compares what they answer."""
+
+    def __init__(self, seed: int, statements: Mapping[str, Statement]) -> None:
+        self.random = random.Random(seed)
+        self.clock = ManualClock()
+        self.backends: tuple[Any, Any] = (MemoryBackend(self.clock), Lab(statements, self.clock))
+        self.known: list[TaskRecord] = []
+        self.made = 0
+        self.seen: set[tuple[State, bool]] = set()
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    async def both(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        answers = [await getattr(backend, method)(*args, **kwargs) for backend in self.backends]
+        expected, found = [self.settled(answer) for answer in answers]
+        assert found == expected, f"{method}{args}{kwargs}"
+        return answers[1]
+
+    def settled(self, answer: Any) -> Any:
+        """The answer without what is left to a backend: when it makes a due task pending, and the order of counts."""
+        match answer:
+            case TaskRecord() if answer.state is State.SCHEDULED and answer.due_at <= self.now:
+                return answer.evolve(state=State.PENDING)
+            case Enqueued(record, is_new):
+                return Enqueued(self.settled(record), is_new)
+            case [Count(), *_]:
+                counts: dict[tuple[str, str], int] = defaultdict(int)
+                for one in answer:
+                    counts[one.queue, "waiting" if one.state in WAITING else one.state] += one.tasks
+                return counts
+            case list():
+                return [self.settled(one) for one in answer]
+            case dict():
+                return {id_: self.settled(one) for id_, one in answer.items()}
+            case _:
+                return answer
+
+    def time(self) -> datetime:
+        return self.now + timedelta(seconds=self.random.choice((-60, -1, 0, 0.000001, 1, 30, 300)))
+
+    def task(self) -> NewTask:
+        self.made += 1
+        pick = self.random.choice
+        return NewTask(
+            id=f"{pick('abc')}{self.made:05}",
+            name=pick(("app.one", "app.two")),
+            queue=pick(QUEUES),
+            key=pick(KEYS),
+            priority=pick((-(2**31), -1, 0, 0, 1, 2**31 - 1)),
+            max_attempts=pick((1, 2, 5)),
+            run_at=pick((None, None, self.time())),
+            expires_at=pick((*[None] * 3, self.time())),
+            execution_backend=pick(BACKENDS),
+            timeout=pick((None, 0.1, 1 / 3, 1e-7)),
+            args=pick(("[]", '["\\u0000", "\u2028", "{}", 12345678901234567890]')),
+            metadata=pick(("{}", '{"":""}')),
+            description=pick((None, 'it\'s "quoted"\n')),
+        )
+
+    def events(self) -> tuple[Any, ...]:
+        return (
+            Complete('{"ok":"\U0001f600"}'),
+            Fail('"no"', None),
+            Fail('"no"', self.time()),
+            Requeue(),
+            Snooze(self.time()),
+            LoseHeartbeat('"lost"'),
+            NullHeartbeat(),
+            Cancel(),
+            Expire(),
+            Revive(),
+            Revive(),
+        )
+
+    def subset(self, of: tuple[str, ...]) -> tuple[str, ...] | None:
+        return self.random.choice((None, tuple(self.random.sample(of, self.random.randint(1, len(of))))))
+
+    def held(self) -> tuple[Held, ...]:
+        some = self.random.sample(self.known, min(len(self.known), 6))
+        return tuple(
+            Held(r.id, r.fence - self.random.choice((0, 0, 0, 1)), self.random.choice((None, '"50 %"'))) for r in some
+        )
+
+    async def enqueue(self) -> None:
+        tasks = [self.task() for _ in range(self.random.randint(0, 8))]
+        answers = await self.both("enqueue_many", tasks)
+        self.known += [answer.record for answer in answers if answer.is_new]
+        if self.random.random() < 0.2:  # an unclear failure: the batch again
+            await self.both("enqueue_many", tasks)
+
+    async def claim(self) -> None:
+        want = Want(
+            worker=self.random.choice(("w1", "w2")),
+            limit=self.random.choice((0, 1, 3, 10)),
+            queues=self.subset(QUEUES),
+            tasks=self.held() if self.random.random() < 0.3 else None,
+            execution_backends=self.subset(BACKENDS),
+        )
+        await self.both("claim", want)
+
+    async def touch(self) -> None:
+        await self.both("touch_heartbeats", self.held())
+
+    async def commit(self) -> None:
+        changed: dict[str, TaskRecord] = {}
+        running = [record for record in self.known if record.state is State.RUNNING]
+        others = self.random.sample(self.known, min(len(self.known), 4))
+        for record in {r.id: r for r in (*running, *others)}.values():
+            for event in self.random.sample(self.events(), 5):
+                with suppress(IllegalTransition):
+                    changed[record.id] = step(record, event, self.now)
+        tasks = list(changed.values())
+        for task in self.random.sample(tasks, len(tasks) // 4):  # somebody whose task it is no more
+            changed[task.id] = task.evolve(fence=task.fence - 1)
+        stale_before = self.random.choice((None, None, self.time()))
+        await self.both("commit", list(changed.values()), stale_before=stale_before)
+
+    async def find(self) -> None:
+        query = self.random.choice(
+            (
+                Stale(self.time()),
+                Overdue(self.time()),
+                Finished(self.time()),
+                Matching(states=(State.FAILED, State.RUNNING), queues=self.subset(QUEUES)),
+                Matching(names=("app.one",), key=self.random.choice(KEYS)),
+            )
+        )
+        await self.both("find", query, self.random.choice((0, 1, 5, 1000)))
+
+    async def delete(self) -> None:
+        terminal = [record.held for record in self.known if record.state in TERMINAL]
+        await self.both("delete", [*self.random.sample(terminal, min(len(terminal), 2)), *self.held()[:2]])
+
+    async def lock(self) -> None:
+        name, owner = self.random.choice("xy"), self.random.choice(("a", "b"))
+        await self.both("lock", name, owner, timedelta(seconds=self.random.choice((1, 60))))
+        if self.random.random() < 0.3:
+            await self.both("unlock", self.random.choice("xy"), self.random.choice(("a", "b")))
+
+    async def act(self) -> None:
+        kinds = (self.enqueue, self.claim, self.claim, self.touch, self.commit, self.commit, self.find, self.delete)
+        await self.random.choice((*kinds, self.lock))()
+        self.clock.advance(self.random.choice((0, 0.000001, 0.5, 20)))
+        self.known = await self.both("find", Matching(), 100_000)
+        await self.both("count", self.subset(QUEUES))
+        self.seen |= {(record.state, record.attempt > 1) for record in self.known}
+        ids = [record.id for record in self.random.sample(self.known, min(len(self.known), 5))]
+        await self.both("get", [*ids, "no such id"])
+
+
+@FORMS
+async def test_engine_answers_and_stores_what_the_memory_backend_does(statements: Mapping[str, Statement]) -> None:
+    seen: set[tuple[State, bool]] = set()
+    for seed in range(8):
+        actor = Actor(seed, statements)
+        for _ in range(150):
+            await actor.act()
+        seen |= actor.seen
+    assert {state for state, _ in seen} == set(State), "the histories did not get far enough to mean anything"
+    assert any(repeated for _, repeated in seen), "no task was tried twice"
+
+
+@pytest.fixture(params=[WHOLE, LOCKED], ids=["one-statement", "lock-step-write"])
+def lab(request: pytest.FixtureRequest) -> Lab:
+    return Lab(request.param)
+
+
+def new(id_: str, **fields: Any) -> NewTask:
+    return NewTask(id=id_, name="app.task", **fields)
+
+
+def after(seconds: float) -> datetime:
+    return ManualClock().now() + timedelta(seconds=seconds)
+
+
+async def test_next_due_is_the_first_scheduled_task_of_the_queues_asked(lab: Lab) -> None:
+    await lab.enqueue_many(
+        [new("a", queue="x", run_at=after(30)), new("b", queue="y", run_at=after(20)), new("c", queue="z")]
+    )
+    assert await lab.next_due() == after(20)
+    assert await lab.next_due(("x",)) == after(30)
+    assert await lab.next_due(("x", "y", "z")) == after(20)
+    assert await lab.next_due(("z",)) is None
+    assert await lab.next_due(()) is None
+
+
+async def test_a_key_given_up_in_a_batch_can_be_taken_later_in_the_same_batch(lab: Lab) -> None:
+    await lab.enqueue_many([new("old", key="k")])
+    [old] = (await lab.get(["old"])).values()
+    cancelled = step(old, Cancel(), after(0))
+    assert await lab.commit([cancelled]) == {"old"}
+    await lab.enqueue_many([new("young", key="k")])
+    [young] = (await lab.get(["young"])).values()
+    revived = step(cancelled, Revive(), after(1))
+    assert await lab.commit([revived]) == set()
+    assert await lab.commit([revived, step(young, Cancel(), after(1))]) == {"young"}
+    [young] = (await lab.get(["young"])).values()
+    both = [revived, step(young, Revive(), after(1))]
+    assert await lab.commit(both) == {"old"}, "only the first of two that want one key"
+
+
+async def test_a_claim_makes_a_bounded_number_of_due_tasks_pending_and_leaves_their_fences(lab: Lab) -> None:
+    count = PROMOTED_AT_ONCE + 50
+    await lab.enqueue_many([new(f"{i:05}", run_at=after(1 + i / 1000)) for i in range(count)])
+    [claimed] = await lab.claim(Want(worker="w", limit=1), now=after(60))
+    assert (claimed.id, claimed.fence, claimed.attempt) == ("00000", 1, 1)
+    waiting = (await lab.get([f"{i:05}" for i in range(1, count)])).values()
+    assert {record.fence for record in waiting} == {0}
+    pending = [record.id for record in waiting if record.state is State.PENDING]
+    assert sorted(pending) == [f"{i:05}" for i in range(1, PROMOTED_AT_ONCE + 1)], "the longest due first"

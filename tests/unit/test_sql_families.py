@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+
+import pytest
+from sql_lab import WHOLE, Lab
+
+from litestar_queues.backends.sql.families import SQLITE, statements_of
+from litestar_queues.backends.sql.values import COLUMNS, text_of_time, time_of_text
+from litestar_queues.errors import QueueConfigurationError
+from litestar_queues.lifecycle import State
+from litestar_queues.records import TaskRecord
+
+STATES = re.compile(r"state (?:=|(?:NOT )?IN) \(?((?:'\w+'(?:, )?)+)")
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab(WHOLE)
+
+
+def test_the_columns_are_the_fields_of_a_record() -> None:
+    assert sorted(COLUMNS) == sorted(TaskRecord.__struct_fields__)
+    assert ", ".join(COLUMNS) in " ".join(WHOLE["get"].text.split())
+
+
+def test_the_table_has_a_column_for_each_field_and_the_active_key(lab: Lab) -> None:
+    columns = [row[1] for row in lab.connection.execute("PRAGMA table_info(litestar_queue_task)")]
+    assert sorted(columns) == sorted([*COLUMNS, "active_key"])
+
+
+def test_the_table_refuses_a_state_that_the_lifecycle_does_not_know(lab: Lab) -> None:
+    insert = (
+        "INSERT INTO litestar_queue_task (id, name, queue, state, priority, attempt, max_attempts, fence, args, kwargs, "
+        "metadata, execution_backend, created_at, due_at) VALUES (?, '', '', ?, 0, 0, 1, 0, '', '', '', '', '', '')"
+    )
+    for state in State:
+        lab.connection.execute(insert, (f"id {state}", state))
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+        lab.connection.execute(insert, ("other", "dreaming"))
+
+
+def test_every_state_that_a_statement_names_is_one_of_the_lifecycle() -> None:
+    named = {name for s in WHOLE.values() for part in STATES.findall(s.text) for name in re.findall(r"\w+", part)}
+    assert {"pending", "scheduled", "running"} <= named <= set(State)
+
+
+@pytest.mark.parametrize("table", ["", "a b", "1a", 'a"b', "a;drop", "é", "a.b", "x" * 48])
+def test_a_name_that_cannot_be_a_tables_is_refused(table: str) -> None:
+    with pytest.raises(QueueConfigurationError, match="table name"):
+        statements_of(SQLITE, table)
+
+
+@pytest.mark.parametrize("table", ["order", "Tasks_2", "_", "litestar_queue_task_two"])
+def test_an_odd_table_name_is_used_everywhere(table: str) -> None:
+    lab = Lab(statements_of(SQLITE, table))
+    made = {row[0] for row in lab.connection.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL")}
+    assert {table, f"{table}_lock", f"{table}_ready"} <= made
+    assert all(name.startswith(table) for name in made)
+
+
+def test_times_as_text_sort_as_times_do() -> None:
+    texts = [
+        "0999-12-31T23:59:59.999999+00:00",
+        "2030-01-01T00:00:00.000000+00:00",
+        "2030-01-01T00:00:00.000001+00:00",
+        "2030-01-01T00:00:01.000000+00:00",
+        "9999-12-31T23:59:59.999999+00:00",
+    ]
+    assert [text_of_time(time_of_text(text)) for text in texts] == texts
+    assert sorted(texts, key=time_of_text) == sorted(texts) == texts
+    assert text_of_time(time_of_text("2030-01-01T02:00:00+02:00")) == texts[1]
