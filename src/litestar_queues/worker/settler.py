@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -78,7 +79,7 @@ class Settler:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        last = 0.0
+        last = -math.inf  # never yet; the monotonic clock may have started a moment ago, at 0
         while True:
             await self._nudge.wait()
             wait = last + self._delay - time.monotonic()
