@@ -205,9 +205,9 @@ def producer(workers: Workers, **store: Any) -> QueueService:
 
 WINDOWS: dict[str, Any] = {
     "worker_heartbeat_interval": 0.2,
-    "worker_stale_after": 1.2,
+    "worker_stale_after": 3.0,
     "maintenance_interval": 0.2,
     "worker_poll_interval": 0.05,
     "worker_drain_timeout": 20,
 }
-"""Short windows. A worker that is not run by the machine for a second would lose its tasks here, and rightly so."""
+"""Short windows. A worker that the machine does not run for three seconds would lose its tasks here, and rightly so."""

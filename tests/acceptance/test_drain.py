@@ -67,7 +67,7 @@ async def test_what_does_not_end_within_the_drain_timeout_is_given_back_unspent(
         assert actor.attempt == 1
         actor.order("return")
     for task in held:
-        await task.wait(30)
+        await task.wait(60)
         assert (task.status, task.attempt, task.result) == (State.COMPLETED, 1, successor.pid)
     assert journal.overlaps({worker.pid: journal.executions()[held[0].id][1].start}) == []
 

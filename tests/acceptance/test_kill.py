@@ -33,13 +33,13 @@ async def test_what_a_killed_worker_ran_runs_again_elsewhere_and_ends_once(
 
     assert second.keys() == first.keys()
     for task in held:
-        await task.wait(30)
+        await task.wait(60)
         assert (task.status, task.attempt, task.result) == (State.COMPLETED, 2, successor.pid), task.to_dict()
         assert task.record.worker == name
         assert second[task.id].fence > first[task.id].fence
         assert task.record.fence == second[task.id].fence + 1
     for task in waiting:
-        await task.wait(30)
+        await task.wait(60)
     assert [task.result for task in waiting] == list(range(20))
     await successor.told("lose_heartbeat", *first)
     assert sorted(event["task_id"] for event in successor.events("lose_heartbeat")) == sorted(first)
@@ -64,7 +64,7 @@ async def test_a_task_whose_last_attempt_was_killed_fails_and_says_why(
 
     await victim.kill()
     await witness.told("lose_heartbeat", task.id)
-    await task.wait(30)
+    await task.wait(60)
 
     assert (task.status, task.attempt) == (State.FAILED, 1)
     assert task.error is not None

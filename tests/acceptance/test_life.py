@@ -9,7 +9,7 @@ import pytest
 
 import litestar_queues
 from acceptance.database import DRIVERS, reader, rows
-from acceptance.processes import WINDOWS, Workers, producer
+from acceptance.processes import Workers, producer
 from acceptance.stage import Journal, Stage, until
 from acceptance.tasks import (
     burning,
@@ -28,11 +28,12 @@ pytestmark = pytest.mark.anyio
 async def test_a_long_task_is_left_alone_while_its_worker_lives(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
-    (owner,) = await workers.started(count=1)
+    stale_after = 6.0
+    (owner,) = await workers.started(count=1, worker_stale_after=stale_after)
     tasks = [await service.enqueue(each, retries=1) for each in (on_stage, on_stage_in_a_thread, burning)]
     actors = await stage.arrivals(3)
-    (witness,) = await workers.started(count=1)
-    long_enough = timedelta(seconds=3 * WINDOWS["worker_stale_after"])
+    (witness,) = await workers.started(count=1, worker_stale_after=stale_after)
+    long_enough = timedelta(seconds=1.5 * stale_after)
 
     async def is_old(task: TaskResult[int]) -> bool:
         record = (await task.refresh()).record
@@ -46,7 +47,7 @@ async def test_a_long_task_is_left_alone_while_its_worker_lives(
         actor.order("return")
 
     for task in tasks:
-        await task.wait(30)
+        await task.wait(60)
         assert (task.status, task.attempt, task.result) == (State.COMPLETED, 1, owner.pid)
     assert stage.is_empty
     assert witness.events("lose_heartbeat") == owner.events("fence_loss") == []
@@ -62,8 +63,8 @@ async def test_a_task_that_no_worker_knows_fails_by_name(workers: Workers, servi
     (worker,) = await workers.started(count=1)
     unknown = await service.enqueue(monthly.using(retries=5).call())
     known = await service.enqueue(quick, 3)
-    await unknown.wait(30)
-    await known.wait(30)
+    await unknown.wait(60)
+    await known.wait(60)
 
     assert (unknown.status, unknown.attempt) == (State.FAILED, 1)
     assert unknown.error is not None
@@ -93,7 +94,7 @@ async def test_a_running_task_that_is_cancelled_elsewhere_stops_at_the_next_hear
         (run,) = journal.executions()[task.id]
         assert run.end - run.start < 10  # some beats; the stale window is 600 s, and the task would run for ever
     after = await service.enqueue(quick, 1)
-    await after.wait(30)
+    await after.wait(60)
     assert stage.is_empty
     assert worker.events("complete") == [event for event in worker.events("complete") if event["task_id"] == after.id]
     assert await worker.terminate() == 0
@@ -116,7 +117,7 @@ async def test_progress_is_stored_with_the_heartbeat(workers: Workers, service: 
     for actor in actors.values():
         actor.order("return")
     for task in tasks:
-        await task.wait(30)
+        await task.wait(60)
         assert task.status is State.COMPLETED
 
 
@@ -129,13 +130,13 @@ async def test_workers_serve_the_queues_that_they_are_given(
     tasks = [await service.enqueue(quick, number, queue=queue) for number in range(5) for queue in names]
     nobodys = await service.enqueue(quick, 0)
     for task in tasks:
-        await task.wait(30)
+        await task.wait(60)
     assert [task.record.worker for task in tasks] == [names[task.record.queue] for task in tasks]
     assert [await red.terminate(), await both.terminate()] == [0, 0]
     assert (await nobodys.refresh()).record.fence == 0
 
     await workers.started(count=1)
-    await nobodys.wait(30)
+    await nobodys.wait(60)
     assert nobodys.status is State.COMPLETED
 
 

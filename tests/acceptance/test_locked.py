@@ -40,7 +40,7 @@ async def test_a_locked_database_costs_time_and_nothing_else(
                 await other.enqueue(quick, -1)
 
     for task in [*held, *many]:
-        await task.wait(30)
+        await task.wait(60)
         assert (task.status, task.attempt) == (State.COMPLETED, 1)
     assert [task.result for task in many] == list(range(100))
     assert journal.overlaps() == []
@@ -66,7 +66,7 @@ async def test_a_worker_that_cannot_beat_gives_its_tasks_up_before_another_runs_
         actor.order("return")
 
     for task in tasks:
-        await task.wait(30)
+        await task.wait(60)
         assert (task.status, task.attempt, task.result) == (State.COMPLETED, 2, again[task.id].pid)
     assert journal.overlaps() == []
     assert sorted(event["task_id"] for worker in two for event in worker.events("fence_loss")) == sorted(actors)

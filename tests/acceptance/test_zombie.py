@@ -45,7 +45,7 @@ async def test_a_worker_that_was_stopped_too_long_cannot_write_and_goes_on_worki
         assert (row["state"], row["fence"], row["worker"]) == ("running", new[task.id].fence, await successor.ready())
         new[task.id].order("return")
     for task in (ended, running, awaiting):
-        await task.wait(30)
+        await task.wait(60)
         assert (task.status, task.attempt, task.result) == (State.COMPLETED, 2, successor.pid)
     assert sorted(event["task_id"] for event in successor.events("complete")) == sorted(ids)
     assert successor.events("fence_loss") == []
@@ -53,7 +53,7 @@ async def test_a_worker_that_was_stopped_too_long_cannot_write_and_goes_on_worki
 
     assert await successor.terminate() == 0
     later = await service.enqueue(quick, 7)
-    await later.wait(30)
+    await later.wait(60)
     assert (later.result, later.record.worker) == (7, await zombie.ready())
     assert await zombie.terminate() == 0
 
@@ -69,7 +69,7 @@ async def test_an_outcome_from_before_the_stop_is_refused_when_it_comes_late(
     (successor,) = await workers.started(count=1)
     new = await stage.arrival()
     new.order("fail", message="the successor's failure")
-    await task.wait(30)
+    await task.wait(60)
     before = rows(workers.database, task.id)
 
     old.order("return")
@@ -95,10 +95,10 @@ async def test_a_stop_shorter_than_the_stale_window_costs_nothing(
     worker.stop(workers.database)
     (witness,) = await workers.started(count=1, worker_stale_after=3600)
     other = await service.enqueue(quick, 1)
-    await other.wait(30)  # the witness is at work, and its reaper has looked
+    await other.wait(60)  # the witness is at work, and its reaper has looked
     actor.order("return")
     worker.send(signal.SIGCONT)
-    await task.wait(30)
+    await task.wait(60)
 
     assert (task.status, task.attempt, task.result) == (State.COMPLETED, 1, worker.pid)
     assert worker.events("fence_loss") == witness.events("lose_heartbeat") == []
