@@ -34,7 +34,7 @@ class Lab:
     def run(self, program: Program[T]) -> T:
         steps = program.start()
         call = advance(steps)
-        if program.kind is Kind.WRITE:
+        if program.kind is not Kind.READ:
             self.connection.execute("BEGIN IMMEDIATE")
         try:
             while isinstance(call, Call):

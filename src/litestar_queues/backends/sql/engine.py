@@ -11,9 +11,29 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar_queues.backends.sql.families import Family, Statement
-from litestar_queues.backends.sql.program import Call, ConflictError, Rows, Steps, reads, writes
-from litestar_queues.backends.sql.values import commit_batch, enqueue_batch, held_batch, json_text, record_of
+from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement, split_name
+from litestar_queues.backends.sql.program import (
+    Call,
+    ConflictError,
+    Program,
+    Rows,
+    Steps,
+    reads,
+    writes,
+    writes_each,
+    writes_once,
+)
+from litestar_queues.backends.sql.values import (
+    COMMITTED,
+    ENQUEUED,
+    HELD,
+    batch_text,
+    commit_rows,
+    enqueue_rows,
+    held_rows,
+    json_text,
+    record_of,
+)
 from litestar_queues.clock import Clock
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import TERMINAL, Claim, State, step
@@ -48,10 +68,14 @@ class Engine:
         family: What differs from other databases.
         statements: The family's statements, for the table.
         clock: The time, for a family that has no clock of its own.
+        table: The table's name, as the statements have it.
     """
 
-    def __init__(self, family: Family, statements: Mapping[str, Statement], clock: Clock) -> None:
+    def __init__(
+        self, family: Family, statements: Mapping[str, Statement], clock: Clock, *, table: str = TABLE
+    ) -> None:
         self.family = family
+        self._table = split_name(family, table)[1]
         self._statements = statements
         self._clock = clock
 
@@ -59,8 +83,12 @@ class Engine:
 
     @writes
     def create_schema(self) -> Steps[None]:
-        for name in self.family.ddl:
-            yield self._call(name)
+        existing: set[str] = set()
+        if "existing" in self._statements:
+            existing = {str(row[0]) for row in (yield self._call("existing")).rows}
+        for name, suffix in self.family.ddl.items():
+            if f"{self._table}{suffix}" not in existing:
+                yield self._call(name)
 
     @reads
     def check_schema(self) -> Steps[None]:
@@ -76,45 +104,60 @@ class Engine:
 
     @reads
     def now(self) -> Steps[datetime]:
-        return (yield from self._time(None))
+        if self.family.clock == "client":
+            return self._clock.now()
+        return (yield from self._server_time())
 
-    @writes
-    def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
+    def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
+        """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile."""
+        kind = Kind.EACH if all(task.key is None for task in tasks) else Kind.WRITE
+        return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now))
+
+    def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
         if not tasks:
             return []
-        now = yield from self._time(now)
-        records = [admit(new, now) for new in tasks]
-        batch = {"batch": enqueue_batch(records), "now": self._bind(now)}
+        if "enqueue_timed" not in self._statements:
+            now = yield from self._time(now)
+        # In the order of their keys, so that two batches with the same keys wait for each other, and never both.
+        batch = self._enqueue_batch(sorted(tasks, key=lambda task: task.key or ""), now)
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.
         for _ in range(3):
-            inserted = yield self._call("enqueue", batch)
-            if inserted.affected == len(records):
-                return [Enqueued(record, True) for record in records]
-            ids = [record.id for record in records]
-            keys = [record.key for record in records if record.key is not None]
-            found = yield self._call("enqueued", {"ids": json_text(ids), "keys": json_text(keys)})
+            if "enqueue_timed" in self._statements:
+                inserted = yield self._call("enqueue_timed", {"batch": batch, "now": self._bind_now(now)})
+                stored_now = len(inserted.rows)
+                now = self.family.read_time(inserted.rows[0][1]) if inserted.rows else now
+            else:
+                assert now is not None  # noqa: S101  # just asked for
+                stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
+            if stored_now == len(tasks) and now is not None:
+                at = now
+                return [Enqueued(admit(new, at), True) for new in tasks]
+            ids = [new.id for new in tasks]
+            keys = [new.key for new in tasks if new.key is not None]
+            found = yield self._call("enqueued", {"ids": self._list(ids), "keys": self._list(keys)})
             stored = {record.id: record for record in self._records(found)}
             holders = {record.active_key: record for record in stored.values()}
-            answers = [_answer(record, stored, holders) for record in records]
+            answers = [_answer(new, stored, holders) for new in tasks]
             if None not in answers:
                 return [answer for answer in answers if answer is not None]
         raise ConflictError("the holders of the keys change faster than they can be read")
 
-    @writes
+    @writes_once
     def claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
         if want.limit < 1 or want.queues == () or want.tasks == () or want.execution_backends == ():
             return []
-        now = yield from self._time(now)
+        if self.family.clock != "statement":
+            now = yield from self._time(now)
         queues = queue_names(want.queues)
         parameters: dict[str, Any] = {
-            "now": self._bind(now),
+            "now": self._bind_now(now),
             "limit": want.limit,
-            "execution_backends": _any_of(want.execution_backends),
+            "execution_backends": self._any_of(want.execution_backends),
         }
         if want.tasks is not None:
             name = "claim_held"
-            parameters |= {"held": held_batch(want.tasks), "queues": _any_of(queues)}
+            parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
         else:
             name = "claim"
             promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
@@ -122,42 +165,56 @@ class Engine:
                 yield self._call("promote", promoted)
             else:
                 name = "claim_queues"
-                parameters["queues"] = json_text(queues)
+                parameters["queues"] = self._list(queues)
                 yield self._call("promote_queues", promoted | {"queues": parameters["queues"]})
         if name in self._statements:
             claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
+            # Of the tasks that it chose, another may have been faster with some, and there may be more.
+            while self.family.swaps and 0 < len(claimed) < want.limit:
+                more = parameters | {"worker": want.worker, "limit": want.limit - len(claimed)}
+                if not (rest := self._records((yield self._call(name, more)))):
+                    break
+                claimed += rest
         else:
+            at = yield from self._time(now)
             locked = self._records((yield self._call(f"{name}_lock", parameters)))
-            claimed = [step(record, Claim(want.worker), now) for record in locked]
+            claimed = [step(record, Claim(want.worker), at) for record in locked]
             yield from self._write(claimed)
         claimed.sort(key=claim_order)
         return claimed
 
-    @writes
+    @writes_each
     def touch_heartbeats(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         if not held:
             return set()
-        now = yield from self._time(now)
         if "touch_heartbeats" in self._statements:
-            touched = {"held": held_batch(held), "now": self._bind(now)}
+            if self.family.clock != "statement":
+                now = yield from self._time(now)
+            touched = {"held": self._held_batch(held), "now": self._bind_now(now)}
             return _ids((yield self._call("touch_heartbeats", touched)))
+        at = yield from self._time(now)
         stored = yield from self._lock_tasks(held)
         kept = [
-            record.evolve(heartbeat_at=now, progress=one.progress or record.progress)
+            record.evolve(heartbeat_at=at, progress=one.progress or record.progress)
             for one, record in stored
             if record.state is State.RUNNING
         ]
         yield from self._write(kept)
         return {record.id for record in kept}
 
-    @writes
-    def commit(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+    def commit(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Program[set[str]]:
+        """One statement suffices where no two of the tasks have one key."""
+        parts = _by_key(tasks)
+        kind = Kind.EACH if len(parts) < 2 else Kind.WRITE
+        return Program("commit", kind, lambda: self._commit(parts, stale_before))
+
+    def _commit(self, parts: list[list[TaskRecord]], stale_before: datetime | None) -> Steps[set[str]]:
         stored: set[str] = set()
-        for batch in _by_key(tasks):
+        for batch in parts:
             if "commit" in self._statements:
                 name = "commit" if all(task.active_key is None for task in batch) else "commit_keys"
-                before = None if stale_before is None else self._bind(stale_before)
-                stored |= _ids((yield self._call(name, {"batch": commit_batch(batch), "stale_before": before})))
+                written = {"batch": self._commit_batch(batch), "stale_before": self._bind_now(stale_before)}
+                stored |= _ids((yield self._call(name, written)))
             else:
                 stored |= yield from self._commit_locked(batch, stale_before)
         return stored
@@ -166,7 +223,7 @@ class Engine:
     def get(self, ids: Collection[str]) -> Steps[dict[str, TaskRecord]]:
         if not ids:
             return {}
-        found = yield self._call("get", {"ids": json_text(list(ids))})
+        found = yield self._call("get", {"ids": self._list(ids)})
         return {record.id: record for record in self._records(found)}
 
     @reads
@@ -181,13 +238,18 @@ class Engine:
             case Finished(before):
                 call = self._call("find_finished", {"before": self._bind(before), "limit": limit})
             case Matching(states=states, queues=queues, names=names, key=key):
-                matching = {"states": _any_of(states), "queues": _any_of(queues), "names": _any_of(names), "key": key}
+                matching = {
+                    "states": self._any_of(states),
+                    "queues": self._any_of(queues),
+                    "names": self._any_of(names),
+                    "key": key,
+                }
                 call = self._call("find_matching", matching | {"limit": limit})
         return self._records((yield call))
 
     @reads
     def count(self, queues: tuple[str, ...] | None) -> Steps[list[Count]]:
-        found = yield self._call("count", {"queues": _any_of(queues)})
+        found = yield self._call("count", {"queues": self._any_of(queues)})
         return [Count(queue, State(state), tasks) for queue, state, tasks in found.rows]
 
     @reads
@@ -195,35 +257,38 @@ class Engine:
         if queues is None:
             found = yield self._call("next_due")
         else:
-            found = yield self._call("next_due_queues", {"queues": _any_of(queues)})
+            found = yield self._call("next_due_queues", {"queues": self._list(queues)})
         first = found.rows[0][0] if found.rows else None
         return None if first is None else self.family.read_time(first)
 
-    @writes
+    @writes_each
     def delete(self, held: Sequence[Held]) -> Steps[set[str]]:
         if not held:
             return set()
         if "delete" in self._statements:
-            return _ids((yield self._call("delete", {"held": held_batch(held)})))
+            return _ids((yield self._call("delete", {"held": self._held_batch(held)})))
         stored = yield from self._lock_tasks(held)
         deleted = {record.id for _, record in stored if record.state in TERMINAL}
         if deleted:
-            yield self._call("delete_tasks", {"ids": json_text(list(deleted))})
+            yield self._call("delete_tasks", {"ids": self._list(deleted)})
         return deleted
 
-    @writes
+    @writes_each
     def lock(self, name: str, owner: str, ttl: timedelta, now: datetime | None) -> Steps[bool]:
-        now = yield from self._time(now)
-        parameters = {"name": name, "owner": owner, "expires_at": self._bind(now + ttl)}
+        if self.family.clock == "statement":
+            lent = {"name": name, "owner": owner, "now": self._bind_now(now), "ttl": ttl // timedelta(microseconds=1)}
+            return bool((yield self._call("lock", lent)).rows)
+        at = yield from self._time(now)
+        parameters = {"name": name, "owner": owner, "expires_at": self._bind(at + ttl)}
         if "lock" in self._statements:
-            return bool((yield self._call("lock", parameters | {"now": self._bind(now)})).rows)
+            return bool((yield self._call("lock", parameters | {"now": self._bind(at)})).rows)
         found = yield self._call("lock_read", {"name": name})
-        if found.rows and found.rows[0][0] != owner and self.family.read_time(found.rows[0][1]) > now:
+        if found.rows and found.rows[0][0] != owner and self.family.read_time(found.rows[0][1]) > at:
             return False
         yield self._call("lock_write", parameters)
         return True
 
-    @writes
+    @writes_each
     def unlock(self, name: str, owner: str) -> Steps[bool]:
         return (yield self._call("unlock", {"name": name, "owner": owner})).affected > 0
 
@@ -238,11 +303,33 @@ class Engine:
     def _bind(self, value: datetime) -> Any:
         return self.family.bind_time(value)
 
+    def _bind_now(self, value: datetime | None) -> Any:
+        return None if value is None else self.family.bind_time(value)
+
+    def _list(self, values: Iterable[str]) -> str:
+        return json_text(list(values))
+
+    def _any_of(self, values: Iterable[str] | None) -> str | None:
+        """A filter; None filters nothing."""
+        return None if values is None else self._list(values)
+
+    def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
+        return batch_text(ENQUEUED, enqueue_rows(tasks, now), named=self.family.named_batches)
+
+    def _commit_batch(self, tasks: Iterable[TaskRecord]) -> str:
+        return batch_text(COMMITTED, commit_rows(tasks), named=self.family.named_batches)
+
+    def _held_batch(self, held: Iterable[Held]) -> str:
+        return batch_text(HELD, held_rows(held), named=self.family.named_batches)
+
     def _time(self, now: datetime | None) -> Steps[datetime]:
         if now is not None:
             return now
         if self.family.clock == "client":
             return self._clock.now()
+        return (yield from self._server_time())
+
+    def _server_time(self) -> Steps[datetime]:
         found = yield self._call("now")
         return self.family.read_time(found.rows[0][0])
 
@@ -253,12 +340,12 @@ class Engine:
     def _write(self, records: Sequence[TaskRecord]) -> Steps[None]:
         """Write rows that this transaction holds locked."""
         if records:
-            yield self._call("write_tasks", {"batch": commit_batch(records)})
+            yield self._call("write_tasks", {"batch": self._commit_batch(records)})
 
     def _lock_tasks(self, held: Iterable[Held]) -> Steps[list[tuple[Held, TaskRecord]]]:
         """Lock those of the tasks that are under the fence given, each once."""
         asked = {(one.id, one.fence): one for one in held}
-        found = yield self._call("lock_tasks", {"ids": json_text([id_ for id_, _ in asked])})
+        found = yield self._call("lock_tasks", {"ids": self._list(sorted({id_ for id_, _ in asked}))})
         stored = self._records(found)
         return [(asked[r.id, r.fence], r) for r in stored if (r.id, r.fence) in asked]
 
@@ -272,7 +359,7 @@ class Engine:
         ]
         keys = [task.active_key for task in passed if task.active_key is not None]
         if keys:
-            found = yield self._call("lock_keys", {"keys": json_text(keys)})
+            found = yield self._call("lock_keys", {"keys": self._list(keys)})
             holders = {row[0]: row[1] for row in found.rows}
             passed = [t for t in passed if t.active_key is None or holders.get(t.active_key, t.id) == t.id]
         yield from self._write(passed)
@@ -280,12 +367,12 @@ class Engine:
 
 
 def _answer(
-    record: TaskRecord, stored: Mapping[str, TaskRecord], holders: Mapping[str | None, TaskRecord]
+    new: NewTask, stored: Mapping[str, TaskRecord], holders: Mapping[str | None, TaskRecord]
 ) -> Enqueued | None:
     """What became of a new task, or None where neither it nor a holder of its key is stored."""
-    if record.id in stored:
-        return Enqueued(stored[record.id], True)
-    holder = None if record.key is None else holders.get(record.key)
+    if new.id in stored:
+        return Enqueued(stored[new.id], True)
+    holder = None if new.key is None else holders.get(new.key)
     return None if holder is None else Enqueued(holder, False)
 
 
@@ -301,11 +388,6 @@ def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
             parts.append([])
         parts[part].append(task)
     return parts
-
-
-def _any_of(values: Iterable[str] | None) -> str | None:
-    """A filter as JSON; None filters nothing."""
-    return None if values is None else json_text(list(values))
 
 
 def _ids(found: Rows) -> set[str]:

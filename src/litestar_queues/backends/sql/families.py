@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -17,13 +17,15 @@ from litestar_queues.backends.sql.values import text_of_time, time_of_text
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
 
-__all__ = ("SQLITE", "TABLE", "Family", "Kind", "Statement", "statements_of")
+__all__ = ("COCKROACH", "POSTGRES", "SQLITE", "TABLE", "Family", "Kind", "Statement", "load", "statements_of")
 
 TABLE = "litestar_queue_task"
 """The table's name in the files of statements, and where nothing else is configured."""
 
 _OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
+_TABLES = ("", "_lock")
+"""What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
 
 
@@ -32,8 +34,14 @@ class Kind(Enum):
 
     READ = "read"
     """One statement that reads."""
+    EACH = "each"
+    """Statements that write, each of which may take effect by itself."""
     WRITE = "write"
     """Statements that take effect together, and decide on what no other transaction changes meanwhile."""
+
+
+def _no_code(_error: BaseException) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,63 +50,143 @@ class Family:
 
     Attributes:
         name: Names the family in messages, and its file of statements beside this module.
-        clock: Whose time counts: the client's for a database without a server, else the server's.
-        ddl: The statements that create the schema, in their order.
+        clock: Whose time counts: the client's for a database without a server, else the server's; in a family of which
+            every statement takes a `now` of NULL for the server's time, nobody needs to ask for that beforehand.
+        ddl: The statements that create the schema, in their order, each with what follows the table's name in the name
+            of what it creates. Where the family has a statement `existing`, only what that does not list is created.
         begin: The arguments of a driver's `begin` for a kind of transaction; a kind that is absent needs no `begin`.
         one_writer: Whether only one transaction at a time may write, so that those of one process had better queue for it
             than find the database locked.
         conflicts: The names of those errors of the driver layer after which a whole transaction may be tried again.
-        conflict_codes: The same, as SQLite's own result codes, for errors that come from below the driver layer.
+        conflict_codes: The same, by the database's own codes: SQLSTATEs, numbers of errors, SQLite's result codes.
+        code_of: The database's own code of an error, where it carries one.
+        slots: What the file leaves open, by name; `states` is filled in every family.
+        swaps: Whether claims lock nothing beforehand, and take what is still as it was when they write.
+        swapping: The same databases by such claims, for those that do not have SKIP LOCKED.
+        named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
         least_version: The oldest version that understands the statements.
         quote: What stands on both sides of a name.
+        has_schemas: Whether a table's name can be preceded by that of a schema.
         name_max: Longest name of a table or an index, in characters.
         bind_time: A time as a parameter. Inside a JSON batch it is always the text of `values.text_of_time`.
         read_time: A time in UTC, from what a driver returns.
     """
 
     name: str
-    clock: Literal["client", "server"]
-    ddl: tuple[str, ...]
+    clock: Literal["client", "server", "statement"]
+    ddl: Mapping[str, str]
     begin: Mapping[Kind, tuple[str, ...]]
     one_writer: bool = False
     conflicts: frozenset[str] = frozenset({"DeadlockError", "SerializationConflictError"})
     least_version: tuple[int, ...] = ()
     quote: str = '"'
+    has_schemas: bool = True
     name_max: int = 63
-    conflict_codes: frozenset[int] = frozenset()
+    conflict_codes: frozenset[int | str | None] = frozenset()
+    code_of: Callable[[BaseException], int | str | None] = _no_code
+    slots: Mapping[str, str] = field(default_factory=dict[str, str])
+    swaps: bool = False
+    swapping: Family | None = None
+    named_batches: bool = False
     bind_time: Callable[[datetime], Any] = text_of_time
     read_time: Callable[[Any], datetime] = time_of_text
 
     def is_conflict(self, error: BaseException) -> bool:
         """Whether the error means that another transaction got in the way, and that the whole may be tried again."""
-        if any(cls.__name__ in self.conflicts for cls in type(error).__mro__):
-            return True
-        code = getattr(error, "sqlite_errorcode", None)
-        return code is not None and code & 0xFF in self.conflict_codes
+        return any(
+            not self.conflicts.isdisjoint(cls.__name__ for cls in type(one).__mro__)
+            or self.code_of(one) in self.conflict_codes
+            for one in _chain(error)
+        )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__
+
+
+def _sqlite_code(error: BaseException) -> int | None:
+    """The primary result code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE, as drivers of PostgreSQL call it."""
+    return getattr(error, "sqlstate", None)
 
 
 SQLITE = Family(
     name="sqlite",
     clock="client",
-    ddl=(
-        "create_task_table",
-        "create_key_index",
-        "create_ready_index",
-        "create_queue_ready_index",
-        "create_scheduled_index",
-        "create_queue_scheduled_index",
-        "create_running_index",
-        "create_overdue_index",
-        "create_finished_index",
-        "create_queue_finished_index",
-        "create_lock_table",
-    ),
+    ddl={
+        "create_task_table": "",
+        "create_key_index": "_key",
+        "create_ready_index": "_ready",
+        "create_queue_ready_index": "_queue_ready",
+        "create_scheduled_index": "_scheduled",
+        "create_queue_scheduled_index": "_queue_scheduled",
+        "create_running_index": "_running",
+        "create_overdue_index": "_overdue",
+        "create_finished_index": "_finished",
+        "create_queue_finished_index": "_queue_finished",
+        "create_lock_table": "_lock",
+    },
     # A deferred transaction that reads first and writes later fails at once where another has written in between.
-    begin={Kind.WRITE: ("IMMEDIATE",)},
+    begin={Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
     one_writer=True,
+    has_schemas=False,
     conflict_codes=frozenset({5, 6}),  # SQLITE_BUSY, SQLITE_LOCKED
+    code_of=_sqlite_code,
     least_version=(3, 38),
 )
+
+
+def _same(value: datetime) -> datetime:
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Drivers answer in the time zone of the session, or of their own choice."""
+    return value.astimezone(UTC)
+
+
+_BY_LOCK = {"skip_locked": "FOR UPDATE SKIP LOCKED", "skip_locked_t": "FOR UPDATE OF t SKIP LOCKED", "unclaimed": ""}
+_BY_SWAP = {"skip_locked": "", "skip_locked_t": "", "unclaimed": "AND state IN ('pending', 'scheduled')"}
+
+_LOCKING = Family(
+    name="postgres",
+    clock="statement",
+    ddl=SQLITE.ddl,
+    begin={Kind.WRITE: ()},
+    # Serialization failures, deadlocks, locks that were waited for too long; and what two see who create the same thing,
+    # or give the same key to two tasks, at one moment.
+    conflict_codes=frozenset({"40001", "40P01", "55P03", "23505", "42P07", "42710"}),
+    conflicts=frozenset({"DeadlockError", "SerializationConflictError", "UniqueViolationError"}),
+    code_of=_sqlstate,
+    least_version=(12,),
+    named_batches=True,
+    bind_time=_same,
+    read_time=_in_utc,
+    slots={
+        **_BY_LOCK,
+        "json": "JSON",
+        "exact": ' COLLATE "C"',
+        # A page keeps room for the next versions of its rows: 23,000 against 13,600 settled a second. Dead rows are
+        # cleaned away before a claim has to step over many.
+        "storage": "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)",
+    },
+)
+
+_SWAPPING = replace(_LOCKING, swaps=True, slots={**_LOCKING.slots, **_BY_SWAP})
+POSTGRES = replace(_LOCKING, swapping=_SWAPPING)
+COCKROACH = replace(_SWAPPING, slots={**_SWAPPING.slots, "json": "TEXT", "exact": "", "storage": ""})
+"""CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +197,24 @@ class Statement:
     text: str
 
 
+def split_name(family: Family, table: str) -> tuple[str | None, str]:
+    """The schema, if one is named, and the table of a configured name.
+
+    Raises:
+        QueueConfigurationError: The name cannot be a table's.
+    """
+    longest = family.name_max - _LONGEST_SUFFIX
+    found = _NAME.fullmatch(table)
+    if found is None or len(found["table"]) > longest:
+        raise QueueConfigurationError(
+            f"the table name {table!r} cannot be used: it takes letters, digits and underscores, no digit first, and at "
+            f"most {longest} characters{', after a schema and a dot if it stands in one' if family.has_schemas else ''}"
+        )
+    if found["schema"] and not family.has_schemas:
+        raise QueueConfigurationError(f"the table name {table!r} names a schema, and {family.name} knows none")
+    return found["schema"], found["table"]
+
+
 @cache
 def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]:
     """A family's statements by name, for a table of this name.
@@ -116,24 +222,25 @@ def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]
     Raises:
         QueueConfigurationError: The name cannot be a table's.
     """
-    longest = family.name_max - _LONGEST_SUFFIX
-    if not _NAME.fullmatch(table) or len(table) > longest:
-        raise QueueConfigurationError(
-            f"the table name {table!r} cannot be used: it takes letters, digits and underscores, no digit first, and at "
-            f"most {longest} characters"
-        )
+    split_name(family, table)
     return load(Path(__file__).with_name(f"{family.name}.sql"), family, table)
 
 
 def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]:
     """The statements of a file, by name; our names in them become those of the table, quoted."""
+    slots = {"states": ", ".join(f"'{state}'" for state in State), **family.slots}
+    schema, name_of_table = split_name(family, table)
+    quote = family.quote
+    where = f"{quote}{schema}{quote}." if schema else ""
+
+    def named(found: re.Match[str]) -> str:
+        return f"{where if found[1] in _TABLES else ''}{quote}{name_of_table}{found[1]}{quote}"
+
     loader = SQLFileLoader()
     loader.load_sql(path)
-    slots = {"states": ", ".join(f"'{state}'" for state in State)}
-    quoted = rf"{family.quote}{table}\1{family.quote}"
     statements: dict[str, Statement] = {}
     for name in loader.list_queries():
         fills = {slot.name: slots[slot.name] for slot in loader.get_query_slots(name)}
         text = loader.get_sql(name, **fills).raw_sql
-        statements[name] = Statement(name, _OUR_NAME.sub(quoted, text))
+        statements[name] = Statement(name, _OUR_NAME.sub(named, text))
     return statements

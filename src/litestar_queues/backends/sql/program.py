@@ -13,8 +13,22 @@ from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from litestar_queues.backends.sql.families import Kind, Statement
+from litestar_queues.errors import BackendUnavailableError
 
-__all__ = ("Call", "ConflictError", "Done", "Program", "Rows", "Steps", "advance", "reads", "writes")
+__all__ = (
+    "Call",
+    "ConflictError",
+    "Done",
+    "LostConnectionError",
+    "Program",
+    "Rows",
+    "Steps",
+    "advance",
+    "reads",
+    "writes",
+    "writes_each",
+    "writes_once",
+)
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -59,31 +73,42 @@ class ConflictError(Exception):
     """Another transaction got in the way: this one is rolled back, and may be tried again as a whole."""
 
 
+class LostConnectionError(BackendUnavailableError):
+    """The connection went away in the middle: whether the transaction was committed is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program(Generic[T]):
-    """The steps of one transaction, and the kind that it needs."""
+    """The steps of one transaction, the kind that it needs, and whether it may be repeated.
+
+    One that may be repeated answers the second time as it would have the first time, or as a write that was refused: so
+    where the reply was lost, it is sent once more.
+    """
 
     name: str
     kind: Kind
     start: Callable[[], Steps[T]]
+    repeatable: bool = True
 
 
-def _program(kind: Kind) -> Callable[[Callable[Concatenate[S, P], Steps[T]]], Callable[Concatenate[S, P], Program[T]]]:
+def _program(
+    kind: Kind, *, repeatable: bool = True
+) -> Callable[[Callable[Concatenate[S, P], Steps[T]]], Callable[Concatenate[S, P], Program[T]]]:
     def decorate(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Program[T]]:
         @wraps(steps)
         def make(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Program[T]:
-            return Program(steps.__name__, kind, lambda: steps(self, *args, **kwargs))
+            return Program(steps.__name__, kind, lambda: steps(self, *args, **kwargs), repeatable)
 
         return make
 
     return decorate
 
 
-def reads(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Program[T]]:
-    """Make a program that reads of a method that yields its statements."""
-    return _program(Kind.READ)(steps)
-
-
-def writes(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Program[T]]:
-    """Make a program that writes of a method that yields its statements."""
-    return _program(Kind.WRITE)(steps)
+reads = _program(Kind.READ)
+"""Makes a program that reads of a method that yields its statement."""
+writes = _program(Kind.WRITE)
+"""Makes a program that writes of a method that yields its statements, which take effect together."""
+writes_each = _program(Kind.EACH)
+"""Makes a program of a method that yields statements each of which may take effect by itself."""
+writes_once = _program(Kind.EACH, repeatable=False)
+"""The same for what would do more if it were repeated after a lost reply."""

@@ -9,13 +9,16 @@ from typing import TypeVar
 
 import anyio
 
-from litestar_queues.backends.sql.program import ConflictError
+from litestar_queues.backends.sql.program import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendUnavailableError
 
-__all__ = ("PATIENCE", "with_retries")
+__all__ = ("LOSSES", "PATIENCE", "with_retries")
 
 PATIENCE = 10.0
 """Seconds for which a transaction is tried again before the database counts as unavailable."""
+
+LOSSES = 5
+"""How often a repeatable transaction is sent again after its connection was lost."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
@@ -27,16 +30,22 @@ async def with_retries(
     *,
     what: str,
     patience: float,
+    repeatable: bool = False,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> T:
     """Make attempts until one meets no conflict, with pauses that grow and differ, for about `patience` seconds.
 
+    An attempt whose connection was lost is made again a few times, if it is `repeatable`: a pool hands out what it does
+    not know to be dead.
+
     Raises:
-        BackendUnavailableError: The last attempt met a conflict, too. Nothing of it was stored.
+        BackendUnavailableError: The last attempt met a conflict, too, and nothing of it was stored; or its connection was
+            lost, and what was stored is not known.
     """
     started = time.monotonic()
     pause = _FIRST_PAUSE
     tries = 1
+    lost = 0
     while True:
         try:
             return await attempt()
@@ -47,6 +56,11 @@ async def with_retries(
                     f"{what}: other transactions were in the way for {time.monotonic() - started:.1f} s and {tries} "
                     f"attempts ({conflict}); nothing was stored, and the same call may work later"
                 ) from conflict
+        except LostConnectionError:
+            lost += 1
+            left = patience - (time.monotonic() - started)
+            if not repeatable or lost > LOSSES or left <= 0:
+                raise
         await sleep(min(random.uniform(pause / 2, pause), left))  # noqa: S311  # no secret
         pause = min(pause * 2, _LONGEST_PAUSE)
         tries += 1

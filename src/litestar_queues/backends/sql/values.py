@@ -6,20 +6,24 @@ others that of the statements of their names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from litestar_queues.lifecycle import State
-from litestar_queues.records import Held, TaskRecord
+from litestar_queues.lifecycle import State, entry
+from litestar_queues.records import Held, NewTask, TaskRecord
 
 __all__ = (
     "COLUMNS",
-    "commit_batch",
-    "enqueue_batch",
-    "held_batch",
+    "COMMITTED",
+    "ENQUEUED",
+    "HELD",
+    "batch_text",
+    "commit_rows",
+    "enqueue_rows",
+    "held_rows",
     "json_text",
     "record_of",
     "text_of_time",
@@ -99,34 +103,59 @@ def _text(value: datetime | None) -> str | None:
     return None if value is None else text_of_time(value)
 
 
-def enqueue_batch(records: Iterable[TaskRecord]) -> str:
-    """New records, for the statement `enqueue`; `created_at` travels beside them, once."""
-    return json_text(
-        [
-            (
-                r.id, r.name, r.queue, r.state, r.priority, r.max_attempts, r.key, r.args, r.kwargs, r.metadata,
-                r.description, r.timeout, r.execution_backend, r.execution_profile, text_of_time(r.due_at),
-                _text(r.expires_at),
-            )
-            for r in records
-        ]
-    )  # fmt: skip
+ENQUEUED = (
+    "id", "name", "queue", "state", "priority", "max_attempts", "key", "args", "kwargs", "metadata", "description",
+    "timeout", "execution_backend", "execution_profile", "due_at", "expires_at",
+)  # fmt: skip
+"""The fields of a row of `enqueue_rows`."""
+COMMITTED = (
+    "id", "fence", "state", "active_key", "attempt", "due_at", "worker", "progress", "result", "error", "execution_ref",
+    "execution_backend", "started_at", "heartbeat_at", "finished_at",
+)  # fmt: skip
+"""The fields of a row of `commit_rows`."""
+HELD = ("id", "fence", "progress")
+"""The fields of a row of `held_rows`."""
+
+Row = tuple[str | int | float | None, ...]
 
 
-def commit_batch(records: Iterable[TaskRecord]) -> str:
-    """What a transition can change of records, for the statements `commit` and `write_tasks`."""
-    return json_text(
-        [
-            (
-                r.id, r.fence, r.state, None if r.key is None else r.active_key, r.attempt, text_of_time(r.due_at), r.worker, r.progress,
-                r.result, r.error, r.execution_ref, r.execution_backend, _text(r.started_at), _text(r.heartbeat_at),
-                _text(r.finished_at),
-            )
-            for r in records
-        ]
-    )  # fmt: skip
+def batch_text(fields: Sequence[str], rows: Iterable[Row], *, named: bool) -> str:
+    """Rows as one JSON parameter: each an array, or, where they are `named`, an object."""
+    return json_text([dict(zip(fields, row, strict=True)) for row in rows] if named else list(rows))
 
 
-def held_batch(held: Iterable[Held]) -> str:
-    """Tasks under their fences, with the progress that travels with a heartbeat."""
-    return json_text([(one.id, one.fence, one.progress) for one in held])
+def enqueue_rows(tasks: Iterable[NewTask], now: datetime | None) -> Iterator[Row]:
+    """New tasks. `created_at` travels beside them, once.
+
+    Without `now` the state is None, and `due_at` what was asked for: the server, which knows the time, makes of them
+    what `lifecycle.entry` does.
+    """
+    for t in tasks:
+        if now is None:
+            state, due_at = None, _text(t.run_at)
+        else:
+            entered, due = entry(now if t.run_at is None else t.run_at, now)
+            state, due_at = entered.value, text_of_time(due)
+        yield (
+            t.id, t.name, t.queue, state, t.priority, t.max_attempts, t.key, t.args, t.kwargs, t.metadata,
+            t.description, t.timeout, t.execution_backend, t.execution_profile, due_at, _text(t.expires_at),
+        )  # fmt: skip
+
+
+def commit_rows(records: Iterable[TaskRecord]) -> Iterator[Row]:
+    """What a transition can change of records, for the statements `commit` and `write_tasks`; in the order of ids.
+
+    Two transactions that write the same rows then wait for each other, and never both.
+    """
+    for r in sorted(records, key=lambda r: r.id):
+        yield (
+            r.id, r.fence, r.state.value, None if r.key is None else r.active_key, r.attempt, text_of_time(r.due_at),
+            r.worker, r.progress, r.result, r.error, r.execution_ref, r.execution_backend, _text(r.started_at),
+            _text(r.heartbeat_at), _text(r.finished_at),
+        )  # fmt: skip
+
+
+def held_rows(held: Iterable[Held]) -> Iterator[Row]:
+    """Tasks under their fences, with the progress that travels with a heartbeat; in the order of ids."""
+    for one in sorted(held, key=lambda one: one.id):
+        yield (one.id, one.fence, one.progress)

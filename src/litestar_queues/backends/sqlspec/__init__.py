@@ -10,6 +10,7 @@ except ImportError as error:
     raise MissingDependencyError("sqlspec", "sqlspec") from error
 
 from litestar_queues.backends.sqlspec.config import SQLSpecBackendConfig
-from litestar_queues.backends.sqlspec.stores import QueueStore, register_queue_store
+from litestar_queues.backends.sqlspec.store import Location, QueueStore
+from litestar_queues.backends.sqlspec.stores import register_queue_store
 
-__all__ = ("QueueStore", "SQLSpecBackendConfig", "register_queue_store")
+__all__ = ("Location", "QueueStore", "SQLSpecBackendConfig", "register_queue_store")

@@ -16,7 +16,7 @@ from litestar_queues.backends.sql.families import Kind, Statement
 from litestar_queues.backends.sql.program import Program
 from litestar_queues.backends.sql.retry import with_retries
 from litestar_queues.backends.sqlspec.failures import Failures
-from litestar_queues.backends.sqlspec.stores import QueueStore
+from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
 from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
@@ -57,7 +57,7 @@ class SQLSpecBackend:
         self._creates_schema = create_schema
         self._table_name = table_name
         self._patience = patience
-        self._engine = Engine(store.family, statements, clock or SystemClock())
+        self._engine = Engine(store.family, statements, clock or SystemClock(), table=table_name)
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._transport: Transport | None = None
         self._owns_pool = False
@@ -77,7 +77,7 @@ class SQLSpecBackend:
             await asyncio.to_thread(self._store.probe, self._config)
         self._take_pool()
         self._writing = asyncio.Lock() if self._store.family.one_writer else None
-        self._transport = self._store.transport(spec, self._config, self._store.family, self._failures)
+        self._transport = self._store.transport(spec, self._config, self._store, self._failures)
         try:
             await self._check_version()
             await self._check_schema()
@@ -142,10 +142,11 @@ class SQLSpecBackend:
             partial(self._attempt, transport, program),
             what=f"{self._failures.database}: {program.name}",
             patience=self._patience,
+            repeatable=program.repeatable,
         )
 
     async def _attempt(self, transport: Transport, program: Program[T]) -> T:
-        if self._writing is None or program.kind is not Kind.WRITE:
+        if self._writing is None or program.kind is Kind.READ:
             return await transport.attempt(program)
         # SQLite's own waiting is a sleep of up to 100 ms. With 20 tasks that enqueue at once, the 99th percentile was
         # 122 ms without this lock, and 8 ms with it.

@@ -9,7 +9,7 @@ from typing import Any
 from sqlspec.exceptions import DatabaseConnectionError, SQLSpecError
 
 from litestar_queues.backends.sql.families import Family
-from litestar_queues.backends.sql.program import ConflictError
+from litestar_queues.backends.sql.program import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueError
 
 __all__ = ("Failures",)
@@ -47,7 +47,7 @@ class Failures:
         if self._family.is_conflict(error):
             return ConflictError(self._text(error))
         if isinstance(error, DatabaseConnectionError) or not isinstance(error, SQLSpecError):
-            return BackendUnavailableError(what)
+            return LostConnectionError(what)
         return BackendError(what)
 
     def of_connection(self, error: Exception) -> Exception:

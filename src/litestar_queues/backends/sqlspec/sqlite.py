@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from sqlspec import SQLSpec
 from sqlspec.adapters.sqlite.driver import SqliteDriver
 
-from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sql.program import Call, Done, Program, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
-from litestar_queues.backends.sqlspec.transports import BlockingTransport, Location, to_the_end
+from litestar_queues.backends.sqlspec.store import Location, QueueStore
+from litestar_queues.backends.sqlspec.transports import BlockingTransport, to_the_end
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
 
 __all__ = ("AiosqliteTransport", "locate", "locate_in_threads", "probe")
@@ -120,10 +120,10 @@ class AiosqliteTransport(BlockingTransport):
     a single enqueue took 1,050 us, and a claim of 10 with its commit 3,150 us; so, 430 and 1,400 us.
     """
 
-    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None:
+    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         from sqlspec.adapters.aiosqlite.core import run_on_worker_thread  # noqa: PLC0415  # needs aiosqlite
 
-        super().__init__(spec, config, family, failures)
+        super().__init__(spec, config, store, failures)
         self._in_thread = run_on_worker_thread
 
     async def attempt(self, program: Program[T]) -> T:

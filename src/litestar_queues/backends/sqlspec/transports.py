@@ -12,39 +12,25 @@ import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import anyio
 from sqlspec import SQLSpec
 from sqlspec.core import SQL
 
-from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sql.program import Call, Done, Program, Rows, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.store import QueueStore
 
-__all__ = ("AsyncTransport", "BlockingTransport", "Location", "ThreadTransport", "Transport", "to_the_end")
+__all__ = ("AsyncTransport", "BlockingTransport", "ThreadTransport", "Transport", "to_the_end")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where a configuration's database is.
-
-    Attributes:
-        database: What to call it in messages; a password in it is kept out of them.
-        process_local: Whether no other process can see it.
-    """
-
-    database: str
-    process_local: bool
 
 
 class Transport(Protocol):
     """Makes attempts at programs."""
 
-    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None: ...
+    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None: ...
 
     async def attempt(self, program: Program[T]) -> T:
         """Run the program in a transaction, and commit it.
@@ -82,10 +68,10 @@ async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
 class AsyncTransport:
     """Awaits each statement of an async driver."""
 
-    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None:
+    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         self._spec: Any = spec
         self._config = config
-        self._family = family
+        self._store = store
         self._failures = failures
 
     async def attempt(self, program: Program[T]) -> T:
@@ -110,13 +96,13 @@ class AsyncTransport:
         return answer
 
     async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
-        begin = self._family.begin.get(program.kind)
+        begin = self._store.family.begin.get(program.kind)
         call: Call | Done[T] = first
         if begin is not None:
             await driver.begin(*begin)
         while isinstance(call, Call):
             call = advance(steps, _rows(await driver.execute(_statement(call, self._config))))
-        if begin is not None:
+        if begin is not None or not self._store.autocommit:
             await driver.commit()
         return call.answer
 
@@ -131,22 +117,22 @@ class AsyncTransport:
 class BlockingTransport:
     """What transports have in common that run a whole program in one thread."""
 
-    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None:
+    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         self._spec: Any = spec
         self._config = config
-        self._family = family
+        self._store = store
         self._failures = failures
 
     def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
         """Run the program on a sync driver, in the thread that calls."""
-        begin = self._family.begin.get(program.kind)
+        begin = self._store.family.begin.get(program.kind)
         call: Call | Done[T] = first
         try:
             if begin is not None:
                 driver.begin(*begin)
             while isinstance(call, Call):
                 call = advance(steps, _rows(driver.execute(_statement(call, self._config))))
-            if begin is not None:
+            if begin is not None or not self._store.autocommit:
                 driver.commit()
         except BaseException as error:
             steps.close()
@@ -166,8 +152,8 @@ class ThreadTransport(BlockingTransport):
 
     threads = 4
 
-    def __init__(self, spec: SQLSpec, config: Any, family: Family, failures: Failures) -> None:
-        super().__init__(spec, config, family, failures)
+    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
+        super().__init__(spec, config, store, failures)
         self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="litestar-queues-sql")
 
     async def attempt(self, program: Program[T]) -> T:

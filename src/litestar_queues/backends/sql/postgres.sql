@@ -1,0 +1,321 @@
+-- The statements of the postgres family: PostgreSQL 12 or newer.
+--
+-- The table is called litestar_queue_task here; the family puts the configured name in its place. A batch travels as one
+-- JSON parameter, which json_to_recordset unpacks by the names of the fields. Users' values are JSON columns, not JSONB:
+-- they have to come back as they were, and JSONB rewrites numbers and refuses \u0000. Times are the server's: a :now of
+-- NULL means statement_timestamp(), which is one value in a whole statement, and may be compared with an index.
+--
+-- A batch is estimated at 100 rows, however large it is; conditions on it that always hold (h.fence >= 0) bring the
+-- estimate to a dozen, so that its rows are looked up by id, and no table of a few thousand rows is read as a whole.
+
+-- fragment: now
+coalesce(CAST(:now AS timestamptz), statement_timestamp())
+
+-- fragment: columns
+id, name, queue, state, priority, attempt, max_attempts, fence, key, CAST(args AS text) AS args,
+CAST(kwargs AS text) AS kwargs, CAST(metadata AS text) AS metadata, description, timeout, execution_backend,
+execution_profile, execution_ref, worker, CAST(progress AS text) AS progress, CAST(result AS text) AS result,
+CAST(error AS text) AS error, created_at, due_at, expires_at, started_at, heartbeat_at, finished_at
+
+-- fragment: claimable
+due_at <= /* include: now */
+AND (expires_at IS NULL OR expires_at > /* include: now */)
+AND (
+    CAST(:execution_backends AS text) IS NULL
+    OR execution_backend IN (SELECT json_array_elements_text(CAST(CAST(:execution_backends AS text) AS json)))
+)
+
+-- fragment: take
+state = 'running', attempt = attempt + 1, fence = fence + 1, worker = CAST(:worker AS text),
+started_at = /* include: now */, heartbeat_at = /* include: now */
+
+-- fragment: held
+json_to_recordset(CAST(CAST(:held AS text) AS json)) AS h (id text, fence bigint, progress text)
+
+-- fragment: write
+UPDATE litestar_queue_task AS t SET
+    state = c.state, active_key = c.active_key, attempt = c.attempt, fence = c.fence, due_at = c.due_at,
+    worker = c.worker, progress = CAST(c.progress AS /* slot: json */), result = CAST(c.result AS /* slot: json */),
+    error = CAST(c.error AS /* slot: json */), execution_ref = c.execution_ref, execution_backend = c.execution_backend,
+    started_at = c.started_at, heartbeat_at = c.heartbeat_at, finished_at = c.finished_at
+FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS c (
+    id text, fence bigint, state text, active_key text, attempt integer, due_at timestamptz, worker text, progress text,
+    result text, error text, execution_ref text, execution_backend text, started_at timestamptz,
+    heartbeat_at timestamptz, finished_at timestamptz
+)
+WHERE t.id = c.id AND t.fence = c.fence - 1 AND c.fence > 0 AND c.attempt >= 0
+AND (
+    CAST(:stale_before AS timestamptz) IS NULL OR t.heartbeat_at IS NULL
+    OR t.heartbeat_at < CAST(:stale_before AS timestamptz)
+)
+
+-- name: existing
+SELECT c.relname FROM pg_catalog.pg_class AS c
+WHERE c.oid IN (to_regclass('litestar_queue_task'), to_regclass('litestar_queue_task_lock'))
+OR c.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = to_regclass('litestar_queue_task'))
+
+-- name: create_task_table
+CREATE TABLE IF NOT EXISTS litestar_queue_task (
+    id varchar(36)/* slot: exact */ NOT NULL PRIMARY KEY,
+    name text NOT NULL,
+    queue text/* slot: exact */ NOT NULL,
+    state text NOT NULL CHECK (state IN (/* slot: states */)),
+    priority integer NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    fence bigint NOT NULL,
+    key text,
+    active_key text/* slot: exact */,
+    args /* slot: json */ NOT NULL,
+    kwargs /* slot: json */ NOT NULL,
+    metadata /* slot: json */ NOT NULL,
+    description text,
+    timeout double precision,
+    execution_backend text NOT NULL,
+    execution_profile text,
+    execution_ref text,
+    worker text,
+    progress /* slot: json */,
+    result /* slot: json */,
+    error /* slot: json */,
+    created_at timestamptz NOT NULL,
+    due_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    started_at timestamptz,
+    heartbeat_at timestamptz,
+    finished_at timestamptz
+) /* slot: storage */
+
+-- name: create_key_index
+CREATE UNIQUE INDEX IF NOT EXISTS litestar_queue_task_key ON litestar_queue_task (active_key)
+
+-- name: create_ready_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_ready ON litestar_queue_task (priority DESC, due_at, id)
+WHERE state = 'pending'
+
+-- name: create_queue_ready_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_queue_ready ON litestar_queue_task (queue, priority DESC, due_at, id)
+WHERE state = 'pending'
+
+-- name: create_scheduled_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_scheduled ON litestar_queue_task (due_at, id)
+WHERE state = 'scheduled'
+
+-- name: create_queue_scheduled_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_queue_scheduled ON litestar_queue_task (queue, due_at, id)
+WHERE state = 'scheduled'
+
+-- Running tasks are few, and each of their heartbeats would write an index on it: this one serves the search for stale
+-- ones by being short.
+
+-- name: create_running_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_running ON litestar_queue_task (queue)
+WHERE state = 'running'
+
+-- name: create_overdue_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_overdue ON litestar_queue_task (expires_at, id)
+WHERE expires_at IS NOT NULL AND state IN ('pending', 'scheduled')
+
+-- name: create_finished_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_finished ON litestar_queue_task (finished_at, id)
+WHERE finished_at IS NOT NULL
+
+-- name: create_queue_finished_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_queue_finished ON litestar_queue_task (queue, state)
+WHERE state IN ('completed', 'failed', 'cancelled', 'expired')
+
+-- name: create_lock_table
+CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
+    name text NOT NULL PRIMARY KEY,
+    owner text NOT NULL,
+    expires_at timestamptz NOT NULL
+)
+
+-- name: check_schema
+SELECT /* include: columns */, active_key FROM litestar_queue_task LIMIT 0
+
+-- name: version
+SELECT CAST(CAST(current_setting('server_version_num') AS integer) / 10000 AS text)
+
+-- name: now
+SELECT clock_timestamp()
+
+-- name: enqueue_timed
+INSERT INTO litestar_queue_task (
+    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, metadata,
+    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
+)
+SELECT
+    n.id, n.name, n.queue, CASE WHEN n.due_at > /* include: now */ THEN 'scheduled' ELSE 'pending' END, n.priority, 0,
+    n.max_attempts, 0, n.key, n.key, CAST(n.args AS /* slot: json */), CAST(n.kwargs AS /* slot: json */),
+    CAST(n.metadata AS /* slot: json */), n.description, n.timeout, n.execution_backend, n.execution_profile,
+    /* include: now */, greatest(n.due_at, /* include: now */), n.expires_at
+FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS n (
+    id text, name text, queue text, priority integer, max_attempts integer, key text, args text, kwargs text,
+    metadata text, description text, timeout double precision, execution_backend text, execution_profile text,
+    due_at timestamptz, expires_at timestamptz
+)
+ON CONFLICT DO NOTHING
+RETURNING id, created_at
+
+-- name: enqueued
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json))))
+UNION ALL
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE active_key = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:keys AS text) AS json))))
+
+-- The ids of a claim are an array, so that they are chosen once, and looked up by the primary key whatever the planner
+-- believes their number to be.
+
+-- name: promote
+UPDATE litestar_queue_task SET state = 'pending'
+WHERE id = ANY(ARRAY(
+    SELECT id FROM litestar_queue_task
+    WHERE state = 'scheduled' AND due_at <= /* include: now */
+    ORDER BY due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
+)) /* slot: unclaimed */
+
+-- name: promote_queues
+UPDATE litestar_queue_task SET state = 'pending'
+WHERE id = ANY(ARRAY(
+    SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
+    CROSS JOIN LATERAL (
+        SELECT id, due_at FROM litestar_queue_task
+        WHERE state = 'scheduled' AND queue = q.name AND due_at <= /* include: now */
+        ORDER BY due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
+    ) AS s
+    ORDER BY s.due_at, s.id LIMIT CAST(:limit AS bigint)
+)) /* slot: unclaimed */
+
+-- name: claim
+UPDATE litestar_queue_task SET /* include: take */
+WHERE id = ANY(ARRAY(
+    SELECT id FROM litestar_queue_task
+    WHERE state = 'pending' AND /* include: claimable */
+    ORDER BY priority DESC, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
+)) /* slot: unclaimed */
+RETURNING /* include: columns */
+
+-- Each queue's first tasks through its own part of the index, then the first of those: another queue's backlog is never
+-- looked at.
+
+-- name: claim_queues
+UPDATE litestar_queue_task SET /* include: take */
+WHERE id = ANY(ARRAY(
+    SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
+    CROSS JOIN LATERAL (
+        SELECT id, priority, due_at FROM litestar_queue_task
+        WHERE state = 'pending' AND queue = q.name AND /* include: claimable */
+        ORDER BY priority DESC, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
+    ) AS s
+    ORDER BY s.priority DESC, s.due_at, s.id LIMIT CAST(:limit AS bigint)
+)) /* slot: unclaimed */
+RETURNING /* include: columns */
+
+-- name: claim_held
+UPDATE litestar_queue_task SET /* include: take */
+WHERE id = ANY(ARRAY(
+    SELECT t.id FROM /* include: held */ JOIN litestar_queue_task AS t ON t.id = h.id AND t.fence = h.fence
+    WHERE h.fence >= 0 AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
+    AND (
+        CAST(:queues AS text) IS NULL
+        OR t.queue IN (SELECT json_array_elements_text(CAST(CAST(:queues AS text) AS json)))
+    )
+    ORDER BY t.priority DESC, t.due_at, t.id LIMIT CAST(:limit AS bigint) /* slot: skip_locked_t */
+)) /* slot: unclaimed */
+RETURNING /* include: columns */
+
+-- name: touch_heartbeats
+UPDATE litestar_queue_task AS t
+SET heartbeat_at = /* include: now */, progress = coalesce(CAST(h.progress AS /* slot: json */), t.progress)
+FROM /* include: held */
+WHERE t.id = h.id AND t.fence = h.fence AND h.fence >= 0 AND t.state = 'running'
+RETURNING t.id
+
+-- name: commit
+/* include: write */
+RETURNING t.id
+
+-- The same for a batch in which a task holds a key, or takes one. Two that take one key at the same moment meet at the
+-- index, and the later of them is tried again.
+
+-- name: commit_keys
+/* include: write */
+AND (c.active_key IS NULL OR NOT EXISTS (
+    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
+))
+RETURNING t.id
+
+-- name: delete
+DELETE FROM litestar_queue_task AS t USING /* include: held */
+WHERE t.id = h.id AND t.fence = h.fence AND h.fence >= 0
+AND t.state IN ('completed', 'failed', 'cancelled', 'expired')
+RETURNING t.id
+
+-- name: get
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json))))
+
+-- name: find_stale
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < CAST(:before AS timestamptz))
+ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS bigint)
+
+-- name: find_overdue
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= CAST(:at AS timestamptz)
+ORDER BY expires_at, id LIMIT CAST(:limit AS bigint)
+
+-- name: find_finished
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE finished_at IS NOT NULL AND finished_at < CAST(:before AS timestamptz)
+ORDER BY finished_at, id LIMIT CAST(:limit AS bigint)
+
+-- name: find_matching
+SELECT /* include: columns */ FROM litestar_queue_task
+WHERE (
+    CAST(:states AS text) IS NULL OR state IN (SELECT json_array_elements_text(CAST(CAST(:states AS text) AS json)))
+)
+AND (CAST(:queues AS text) IS NULL OR queue IN (SELECT json_array_elements_text(CAST(CAST(:queues AS text) AS json))))
+AND (CAST(:names AS text) IS NULL OR name IN (SELECT json_array_elements_text(CAST(CAST(:names AS text) AS json))))
+AND (CAST(:key AS text) IS NULL OR key = CAST(:key AS text))
+ORDER BY created_at DESC, id LIMIT CAST(:limit AS bigint)
+
+-- fragment: counted
+(CAST(:queues AS text) IS NULL OR queue IN (SELECT json_array_elements_text(CAST(CAST(:queues AS text) AS json))))
+
+-- name: count
+SELECT queue, 'pending' AS state, count(*) AS tasks FROM litestar_queue_task
+WHERE state = 'pending' AND /* include: counted */ GROUP BY queue
+UNION ALL
+SELECT queue, 'scheduled', count(*) FROM litestar_queue_task
+WHERE state = 'scheduled' AND /* include: counted */ GROUP BY queue
+UNION ALL
+SELECT queue, 'running', count(*) FROM litestar_queue_task
+WHERE state = 'running' AND /* include: counted */ GROUP BY queue
+UNION ALL
+SELECT queue, state, count(*) FROM litestar_queue_task
+WHERE state IN ('completed', 'failed', 'cancelled', 'expired') AND /* include: counted */ GROUP BY queue, state
+
+-- name: next_due
+SELECT min(due_at) FROM litestar_queue_task WHERE state = 'scheduled'
+
+-- name: next_due_queues
+SELECT min(first) FROM (
+    SELECT (SELECT min(due_at) FROM litestar_queue_task WHERE state = 'scheduled' AND queue = q.name) AS first
+    FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
+) AS queues
+
+-- name: lock
+INSERT INTO litestar_queue_task_lock AS held (name, owner, expires_at)
+VALUES (
+    CAST(:name AS text), CAST(:owner AS text),
+    /* include: now */ + CAST(:ttl AS bigint) * interval '1 microsecond'
+)
+ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
+WHERE held.owner = excluded.owner OR held.expires_at <= /* include: now */
+RETURNING name
+
+-- name: unlock
+DELETE FROM litestar_queue_task_lock WHERE name = CAST(:name AS text) AND owner = CAST(:owner AS text)
