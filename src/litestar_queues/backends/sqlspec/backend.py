@@ -16,18 +16,18 @@ from litestar_queues.backends.sql.families import Kind, Statement
 from litestar_queues.backends.sql.program import Program
 from litestar_queues.backends.sql.retry import with_retries
 from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
+from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
 from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+from litestar_queues.lifecycle import State
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
 __all__ = ("SQLSpecBackend",)
 
 T = TypeVar("T")
-
-_users: dict[int, int] = {}
-"""How many open backends use the pool of each configuration whose pool they opened: the last one closes it."""
 
 
 class SQLSpecBackend:
@@ -46,6 +46,7 @@ class SQLSpecBackend:
         create_schema: bool,
         table_name: str,
         patience: float,
+        heartbeats: HeartbeatPool | None = None,
         clock: Clock | None = None,
     ) -> None:
         location = store.locate(config)
@@ -60,7 +61,8 @@ class SQLSpecBackend:
         self._engine = Engine(store.family, statements, clock or SystemClock(), table=table_name)
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._transport: Transport | None = None
-        self._owns_pool = False
+        self._pool = Pool(config)
+        self._heartbeats = heartbeats
         self._writing: asyncio.Lock | None = None
 
     @property
@@ -71,16 +73,17 @@ class SQLSpecBackend:
         if self._transport is not None:
             return
         spec = self._shared or SQLSpec()
-        if id(self._config) not in spec.configs:
-            spec.add_config(self._config)
+        register(spec, self._config, shared=self._shared is not None)
         if self._store.probe is not None:
             await asyncio.to_thread(self._store.probe, self._config)
-        self._take_pool()
+        self._pool.take(shared=self._shared is not None)
         self._writing = asyncio.Lock() if self._store.family.one_writer else None
         self._transport = self._store.transport(spec, self._config, self._store, self._failures)
         try:
             await self._check_version()
             await self._check_schema()
+            if self._heartbeats is not None:
+                await self._heartbeats.open(spec, shared=self._shared is not None, check=self._check_heartbeats)
         except BaseException:
             await self.close()
             raise
@@ -89,11 +92,10 @@ class SQLSpecBackend:
         transport, self._transport = self._transport, None
         if transport is None:
             return
+        if self._heartbeats is not None:
+            await self._heartbeats.close()
         await transport.close()
-        if self._leave_pool():
-            closing = self._config.close_pool()
-            if closing is not None:
-                await closing
+        await self._pool.leave()
 
     async def create_schema(self) -> None:
         await self._run(self._engine.create_schema())
@@ -108,10 +110,12 @@ class SQLSpecBackend:
         return await self._run(self._engine.claim(want, now))
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        return await self._run(self._engine.touch_heartbeats(held, now))
+        return await self._run(self._engine.touch_heartbeats(held, now), self._beats_through())
 
     async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        return await self._run(self._engine.commit(tasks, stale_before))
+        beats_only = all(task.state is State.RUNNING and task.heartbeat_at is None for task in tasks)
+        through = self._beats_through() if beats_only else None
+        return await self._run(self._engine.commit(tasks, stale_before), through)
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
         return await self._run(self._engine.get(ids))
@@ -134,8 +138,8 @@ class SQLSpecBackend:
     async def unlock(self, name: str, owner: str) -> bool:
         return await self._run(self._engine.unlock(name, owner))
 
-    async def _run(self, program: Program[T]) -> T:
-        transport = self._transport
+    async def _run(self, program: Program[T], through: Transport | None = None) -> T:
+        transport = through or self._transport
         if transport is None:
             raise BackendUnavailableError(f"{self._failures.database}: the backend is not open: call open() first")
         return await with_retries(
@@ -146,7 +150,7 @@ class SQLSpecBackend:
         )
 
     async def _attempt(self, transport: Transport, program: Program[T]) -> T:
-        if self._writing is None or program.kind is Kind.READ:
+        if self._writing is None or program.kind is Kind.READ or transport is not self._transport:
             return await transport.attempt(program)
         # SQLite's own waiting is a sleep of up to 100 ms. With 20 tasks that enqueue at once, the 99th percentile was
         # 122 ms without this lock, and 8 ms with it.
@@ -176,21 +180,11 @@ class SQLSpecBackend:
                 f"create_schema=True where it is to be created, or choose another table_name"
             ) from error
 
-    def _take_pool(self) -> None:
-        """Note whether the pool is ours: nobody shares it with us, and nobody else made it before."""
-        key = id(self._config)
-        self._owns_pool = self._shared is None and (key in _users or self._config.connection_instance is None)
-        if self._owns_pool:
-            _users[key] = _users.get(key, 0) + 1
+    def _beats_through(self) -> Transport | None:
+        """The pool of heartbeats; None where they share the main one."""
+        return None if self._heartbeats is None else self._heartbeats.transport
 
-    def _leave_pool(self) -> bool:
-        """Whether the pool is to be closed: it was ours, and no other backend uses it."""
-        if not self._owns_pool:
-            return False
-        self._owns_pool = False
-        key = id(self._config)
-        _users[key] -= 1
-        if _users[key]:
-            return False
-        del _users[key]
-        return True
+    async def _check_heartbeats(self, transport: Transport, failures: Failures) -> None:
+        program = self._engine.check_schema()
+        attempt = partial(transport.attempt, program)
+        await with_retries(attempt, what=f"{failures.database}: {program.name}", patience=self._patience)

@@ -11,6 +11,8 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import TABLE, statements_of
 from litestar_queues.backends.sql.retry import PATIENCE
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
+from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
+from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.errors import QueueConfigurationError
 
@@ -31,6 +33,9 @@ class SQLSpecBackendConfig:
         sqlspec: The application's own registry, to share its pool for `config`; the application closes it. Without one,
             the backend opens a pool, and closes it.
         create_schema: Create what is missing of the tables when the backend opens.
+        heartbeat_pool_config: A second configuration of the same adapter and the same database, whose pool is for
+            heartbeats only, so that they stay on time while every connection of the first is busy. Where it cannot be
+            opened, the backend warns once and does without. Under the `bind_key` of the first, it gets one of its own.
         table_name: The table of the tasks; that of the locks is called the same with `_lock` after it.
         lock_timeout: Seconds for which a transaction that meets a conflict is tried again, before the database counts as
             unavailable. An attempt waits for a lock as long as the database's own setting says (SQLite under SQLSpec:
@@ -40,6 +45,7 @@ class SQLSpecBackendConfig:
     config: Any
     sqlspec: SQLSpec | None = None
     create_schema: bool = True
+    heartbeat_pool_config: Any = None
     table_name: str = TABLE
     lock_timeout: float = PATIENCE
 
@@ -60,4 +66,15 @@ class SQLSpecBackendConfig:
             create_schema=self.create_schema,
             table_name=self.table_name,
             patience=self.lock_timeout,
+            heartbeats=self._heartbeat_pool(store),
         )
+
+    def _heartbeat_pool(self, store: QueueStore) -> HeartbeatPool | None:
+        if self.heartbeat_pool_config is None:
+            return None
+        if store_of(self.heartbeat_pool_config) is not store:
+            raise QueueConfigurationError(
+                f"heartbeat_pool_config is a {type(self.heartbeat_pool_config).__qualname__}, and config a "
+                f"{type(self.config).__qualname__}: both have to be configurations of one adapter, for one database"
+            )
+        return HeartbeatPool(store, self.heartbeat_pool_config, self.config)
