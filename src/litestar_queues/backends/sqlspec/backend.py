@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,11 +13,12 @@ from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import Wakeups
 from litestar_queues.backends.sql.engine import Engine
-from litestar_queues.backends.sql.families import Kind, Statement
+from litestar_queues.backends.sql.families import Kind, Statement, statements_of
 from litestar_queues.backends.sql.program import Program
 from litestar_queues.backends.sql.retry import with_retries
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
+from litestar_queues.backends.sqlspec.migrating import Migrator
 from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
@@ -28,6 +30,10 @@ from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskR
 __all__ = ("SQLSpecBackend",)
 
 T = TypeVar("T")
+
+
+def _skips_locked(driver: Any) -> Any:
+    return driver.data_dictionary.get_feature_flag(driver, "supports_skip_locked")
 
 
 class SQLSpecBackend:
@@ -44,6 +50,7 @@ class SQLSpecBackend:
         *,
         sqlspec: SQLSpec | None,
         create_schema: bool,
+        run_migrations: bool = False,
         table_name: str,
         patience: float,
         heartbeats: HeartbeatPool | None = None,
@@ -58,8 +65,10 @@ class SQLSpecBackend:
         self._creates_schema = create_schema
         self._table_name = table_name
         self._patience = patience
-        self._engine = Engine(store.family, statements, clock or SystemClock(), table=table_name)
+        self._clock = clock or SystemClock()
+        self._engine = Engine(store.family, statements, self._clock, table=table_name)
         self._failures = Failures(store.family, location.database, config.connection_config)
+        self._migrator = Migrator(config, table_name, self._failures) if run_migrations else None
         self._transport: Transport | None = None
         self._pool = Pool(config)
         self._heartbeats = heartbeats
@@ -81,6 +90,7 @@ class SQLSpecBackend:
         self._transport = self._store.transport(spec, self._config, self._store, self._failures)
         try:
             await self._check_version()
+            await self._choose_claims(self._transport)
             await self._check_schema()
             if self._heartbeats is not None:
                 await self._heartbeats.open(spec, shared=self._shared is not None, check=self._check_heartbeats)
@@ -167,17 +177,30 @@ class SQLSpecBackend:
                 f"is needed"
             )
 
+    async def _choose_claims(self, transport: Transport) -> None:
+        """Claim by compare-and-swap where the database has no SKIP LOCKED."""
+        swapping = self._store.family.swapping
+        if swapping is None:
+            return
+        with suppress(Exception):  # no answer is no denial, and what is wrong with the database shows soon enough
+            if not await transport.ask(_skips_locked):
+                statements = statements_of(swapping, self._table_name)
+                self._engine = Engine(swapping, statements, self._clock, table=self._table_name)
+
     async def _check_schema(self) -> None:
+        advice = "set create_schema=True where it is to be created, or choose another table_name"
         try:
-            if self._creates_schema:
+            if self._migrator is not None:
+                await self._migrator.apply(self._run, self._engine.existing)
+                advice = self._migrator.missing_table()
+            elif self._creates_schema and await self._run(self._engine.lacks_schema()):
                 await self.create_schema()
             await self._run(self._engine.check_schema())
         except BackendUnavailableError:
             raise
         except BackendError as error:
             raise QueueConfigurationError(
-                f"{error}; the table {self._table_name!r} is not there, or is not a queue's of this version: set "
-                f"create_schema=True where it is to be created, or choose another table_name"
+                f"{error}; the table {self._table_name!r} is not there, or is not a queue's of this version: {advice}"
             ) from error
 
     def _beats_through(self) -> Transport | None:

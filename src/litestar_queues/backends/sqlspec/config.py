@@ -12,6 +12,7 @@ from litestar_queues.backends.sql.families import TABLE, statements_of
 from litestar_queues.backends.sql.retry import PATIENCE
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
+from litestar_queues.backends.sqlspec.migrating import register_migrations
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.errors import QueueConfigurationError
@@ -33,6 +34,8 @@ class SQLSpecBackendConfig:
         sqlspec: The application's own registry, to share its pool for `config`; the application closes it. Without one,
             the backend opens a pool, and closes it.
         create_schema: Create what is missing of the tables when the backend opens.
+        run_migrations: Let SQLSpec apply the packaged migrations when the backend opens, and none of the application's;
+            `create_schema` is then without effect. With both off, the tables have to be there.
         heartbeat_pool_config: A second configuration of the same adapter and the same database, whose pool is for
             heartbeats only, so that they stay on time while every connection of the first is busy. Where it cannot be
             opened, the backend warns once and does without. Under the `bind_key` of the first, it gets one of its own.
@@ -45,9 +48,14 @@ class SQLSpecBackendConfig:
     config: Any
     sqlspec: SQLSpec | None = None
     create_schema: bool = True
+    run_migrations: bool = False
     heartbeat_pool_config: Any = None
     table_name: str = TABLE
     lock_timeout: float = PATIENCE
+
+    def __post_init__(self) -> None:
+        if self.run_migrations:
+            register_migrations(self.config, self.table_name)
 
     def create_backend(self) -> QueueBackend:
         """A backend that is not open yet.
@@ -64,6 +72,7 @@ class SQLSpecBackendConfig:
             statements_of(store.family, self.table_name),
             sqlspec=self.sqlspec,
             create_schema=self.create_schema,
+            run_migrations=self.run_migrations,
             table_name=self.table_name,
             patience=self.lock_timeout,
             heartbeats=self._heartbeat_pool(store),

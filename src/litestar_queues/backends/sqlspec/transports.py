@@ -9,9 +9,10 @@ paths of SQLSpec's compiled 0.69.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from inspect import isawaitable
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -22,7 +23,7 @@ from litestar_queues.backends.sql.program import Call, Done, Program, Rows, Step
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
 
-__all__ = ("AsyncTransport", "BlockingTransport", "ThreadTransport", "Transport", "to_the_end")
+__all__ = ("AsyncTransport", "BlockingTransport", "ThreadTransport", "Transport", "ask_async", "to_the_end")
 
 T = TypeVar("T")
 
@@ -40,6 +41,10 @@ class Transport(Protocol):
             BackendUnavailableError: The database cannot be reached; what was stored is unknown.
             BackendError: It refused a statement; nothing was stored.
         """
+        ...
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        """What a driver answers to a question that changes nothing; an answer of an async driver is awaited."""
         ...
 
     async def close(self) -> None:
@@ -63,6 +68,13 @@ async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
     task = asyncio.ensure_future(cleaning)
     with anyio.CancelScope(shield=True):
         await asyncio.shield(task)
+
+
+async def ask_async(session: AbstractAsyncContextManager[Any], question: Callable[[Any], Any]) -> Any:
+    """The answer of an async driver."""
+    async with session as driver:
+        answer = question(driver)
+        return await answer if isawaitable(answer) else answer
 
 
 class AsyncTransport:
@@ -110,6 +122,9 @@ class AsyncTransport:
         with suppress(Exception):
             await driver.rollback()
         await session.__aexit__(None, None, None)
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return await ask_async(self._spec.provide_session(self._config), question)
 
     async def close(self) -> None: ...
 
@@ -174,6 +189,14 @@ class ThreadTransport(BlockingTransport):
             return self.transact(driver, program, steps, first)
         finally:
             session.__exit__(None, None, None)
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, question)
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
+        with session as driver:
+            return question(driver)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown)
