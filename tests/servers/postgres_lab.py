@@ -7,6 +7,7 @@ from itertools import count
 
 import asyncpg
 import pytest
+
 from litestar_queues_matrix.servers import Server, start
 
 _numbers = count(1)

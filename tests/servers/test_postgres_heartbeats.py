@@ -45,9 +45,7 @@ async def test_a_pool_that_cannot_be_opened_is_warned_of_once_and_done_without(
     assert away.connection_instance is None
 
 
-async def test_a_pool_of_a_database_without_the_table_is_not_used(
-    dsn: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_pool_of_a_database_without_the_table_is_not_used(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
     elsewhere = config(f"{dsn.rpartition('/')[0]}/postgres", 1)
     backend = SQLSpecBackendConfig(config=config(dsn, 2), heartbeat_pool_config=elsewhere).create_backend()
     await backend.open()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
 from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 

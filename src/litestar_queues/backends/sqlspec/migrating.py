@@ -30,7 +30,16 @@ _WHERE = "litestar_queues.backends.sqlspec:migrations"
 _TRIES = 6
 """How often the migrations are started where others are in the way, or nobody says why they were not applied."""
 _FIRST_PAUSE = 0.05
-_SIZES = ("min", "max", "minsize", "maxsize", "min_size", "max_size", "pool_size", "max_db_pool_size")
+_SIZES = (  # what adapters call the sizes of their pools; some refuse one of a single connection
+    "min",
+    "max",
+    "minsize",
+    "maxsize",
+    "min_size",
+    "max_size",
+    "pool_size",
+    "max_db_pool_size",
+)
 
 Run = Callable[[Program[set[str]]], Awaitable[set[str]]]
 
@@ -121,7 +130,8 @@ class Migrator:
 
     @reads
     def _applied(self) -> Steps[set[str]]:
-        found = yield Call(Statement("applied_migrations", f"SELECT version_num FROM {self._records}"))
+        text = f"SELECT version_num FROM {self._records}"  # noqa: S608  # a table's name, as SQLSpec writes it
+        found = yield Call(Statement("applied_migrations", text))
         return {str(row[0]) for row in found.rows}
 
     def _derived(self, existing: Collection[str]) -> Any:
@@ -138,7 +148,9 @@ class Migrator:
         ours |= {"version_table_name": theirs["version_table_name"]} if theirs.get("version_table_name") else {}
         ours |= {"version_table_schema": schema} if schema else {}
         derived = config.derive_pool(
-            connection_config_overrides={size: 1 for size in _SIZES if size in config.connection_config},
+            connection_config_overrides={
+                name: min(size, 2) for name in _SIZES if isinstance(size := config.connection_config.get(name), int)
+            },
             migration_config=ours,
             extension_config={},
             bind_key="queue_migrations",
