@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.base import Wakeups
+from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement
 from litestar_queues.backends.sql.program import Program
 from litestar_queues.backends.sql.retry import with_retries
+from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
@@ -61,6 +63,7 @@ class SQLSpecBackend:
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._transport: Transport | None = None
         self._owns_pool = False
+        self._repeats = True
         self._writing: asyncio.Lock | None = None
 
     @property
@@ -94,6 +97,13 @@ class SQLSpecBackend:
             closing = self._config.close_pool()
             if closing is not None:
                 await closing
+
+    def bind(self, session: Any) -> QueueBackend:
+        bound = copy(self)
+        # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
+        transport = BoundTransport(session, self._config, self._failures)
+        vars(bound).update(_transport=transport, _writing=None, _owns_pool=False, _repeats=False)
+        return bound
 
     async def create_schema(self) -> None:
         await self._run(self._engine.create_schema())
@@ -142,7 +152,7 @@ class SQLSpecBackend:
             partial(self._attempt, transport, program),
             what=f"{self._failures.database}: {program.name}",
             patience=self._patience,
-            repeatable=program.repeatable,
+            repeatable=program.repeatable and self._repeats,
         )
 
     async def _attempt(self, transport: Transport, program: Program[T]) -> T:

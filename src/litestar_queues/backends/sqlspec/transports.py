@@ -22,7 +22,15 @@ from litestar_queues.backends.sql.program import Call, Done, Program, Rows, Step
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
 
-__all__ = ("AsyncTransport", "BlockingTransport", "ThreadTransport", "Transport", "to_the_end")
+__all__ = (
+    "AsyncTransport",
+    "BlockingTransport",
+    "ThreadTransport",
+    "Transport",
+    "rows_of",
+    "statement_of",
+    "to_the_end",
+)
 
 T = TypeVar("T")
 
@@ -47,11 +55,13 @@ class Transport(Protocol):
         ...
 
 
-def _statement(call: Call, config: Any) -> SQL:
+def statement_of(call: Call, config: Any) -> SQL:
+    """The statement in the one form in which SQLSpec can be relied on."""
     return SQL(call.statement.text, dict(call.parameters), statement_config=config.statement_config)
 
 
-def _rows(result: Any) -> Rows:
+def rows_of(result: Any) -> Rows:
+    """What a driver brought, by position."""
     data = result.data or ()
     if data and isinstance(data[0], dict):
         data = [tuple(row.values()) for row in data]
@@ -101,7 +111,7 @@ class AsyncTransport:
         if begin is not None:
             await driver.begin(*begin)
         while isinstance(call, Call):
-            call = advance(steps, _rows(await driver.execute(_statement(call, self._config))))
+            call = advance(steps, rows_of(await driver.execute(statement_of(call, self._config))))
         if begin is not None or not self._store.autocommit:
             await driver.commit()
         return call.answer
@@ -131,7 +141,7 @@ class BlockingTransport:
             if begin is not None:
                 driver.begin(*begin)
             while isinstance(call, Call):
-                call = advance(steps, _rows(driver.execute(_statement(call, self._config))))
+                call = advance(steps, rows_of(driver.execute(statement_of(call, self._config))))
             if begin is not None or not self._store.autocommit:
                 driver.commit()
         except BaseException as error:
