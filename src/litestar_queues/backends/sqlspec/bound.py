@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
-from litestar_queues.backends.sql.program import Call, ConflictError, Program, advance
+from litestar_queues.backends.sql.program import ConflictError, Done, Load, Program, advance
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.transports import rows_of, statement_of
 from litestar_queues.errors import BackendError, QueueConfigurationError
@@ -46,7 +46,8 @@ class BoundTransport:
         steps = program.start()
         try:
             call = advance(steps)
-            while isinstance(call, Call):
+            while not isinstance(call, Done):
+                assert not isinstance(call, Load), "a bulk load has a transaction of its own"  # noqa: S101  # ours to know
                 result = self._driver.execute(statement_of(call, self._config))
                 call = advance(steps, rows_of(await result if inspect.isawaitable(result) else result))
         except Exception as error:
