@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.base import Wakeups
+from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement, statements_of
-from litestar_queues.backends.sql.program import Program
+from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.backends.sql.retry import with_retries
+from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import Migrator
@@ -54,6 +56,7 @@ class SQLSpecBackend:
         table_name: str,
         patience: float,
         heartbeats: HeartbeatPool | None = None,
+        arrow_from: int | None = None,
         clock: Clock | None = None,
     ) -> None:
         location = store.locate(config)
@@ -67,11 +70,13 @@ class SQLSpecBackend:
         self._patience = patience
         self._clock = clock or SystemClock()
         self._engine = Engine(store.family, statements, self._clock, table=table_name)
+        self._arrow_from = arrow_from
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._migrator = Migrator(config, table_name, self._failures) if run_migrations else None
         self._transport: Transport | None = None
         self._pool = Pool(config)
         self._heartbeats = heartbeats
+        self._repeats = True
         self._writing: asyncio.Lock | None = None
 
     @property
@@ -107,6 +112,14 @@ class SQLSpecBackend:
         await transport.close()
         await self._pool.leave()
 
+    def bind(self, session: Any) -> QueueBackend:
+        bound = copy(self)
+        # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
+        transport = BoundTransport(session, self._config, self._failures)
+        vars(bound).update(_transport=transport, _writing=None, _repeats=False, _arrow_from=None)
+        vars(bound).update(_pool=Pool(self._config), _heartbeats=None)
+        return bound
+
     async def create_schema(self) -> None:
         await self._run(self._engine.create_schema())
 
@@ -114,6 +127,10 @@ class SQLSpecBackend:
         return await self._run(self._engine.now())
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        if self._arrow_from is not None and len(tasks) >= self._arrow_from and all(new.key is None for new in tasks):
+            with suppress(ConflictError, BackendError):
+                # Whatever is wrong with it, the statement finds out too, and knows how to answer.
+                return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
         return await self._run(self._engine.enqueue_many(tasks, now))
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
@@ -148,15 +165,18 @@ class SQLSpecBackend:
     async def unlock(self, name: str, owner: str) -> bool:
         return await self._run(self._engine.unlock(name, owner))
 
-    async def _run(self, program: Program[T], through: Transport | None = None) -> T:
-        transport = through or self._transport
-        if transport is None:
+    def _opened(self) -> Transport:
+        if self._transport is None:
             raise BackendUnavailableError(f"{self._failures.database}: the backend is not open: call open() first")
+        return self._transport
+
+    async def _run(self, program: Program[T], through: Transport | None = None) -> T:
+        transport = through or self._opened()
         return await with_retries(
             partial(self._attempt, transport, program),
             what=f"{self._failures.database}: {program.name}",
             patience=self._patience,
-            repeatable=program.repeatable,
+            repeatable=program.repeatable and self._repeats,
         )
 
     async def _attempt(self, transport: Transport, program: Program[T]) -> T:
