@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement, statements_of
 from litestar_queues.backends.sql.program import ConflictError, Program
@@ -21,6 +21,7 @@ from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import Migrator
+from litestar_queues.backends.sqlspec.observer import RuntimeObserver
 from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
@@ -56,6 +57,7 @@ class SQLSpecBackend:
         table_name: str,
         patience: float,
         heartbeats: HeartbeatPool | None = None,
+        observer: RuntimeObserver | None = None,
         arrow_from: int | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -76,12 +78,17 @@ class SQLSpecBackend:
         self._transport: Transport | None = None
         self._pool = Pool(config)
         self._heartbeats = heartbeats
+        self._observer = observer
         self._repeats = True
         self._writing: asyncio.Lock | None = None
 
     @property
     def wakeups(self) -> Wakeups | None:
         return None
+
+    @property
+    def observer(self) -> Observer | None:
+        return self._observer
 
     async def open(self) -> None:
         if self._transport is not None:
