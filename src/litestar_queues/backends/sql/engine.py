@@ -292,7 +292,7 @@ class Engine:
     def unlock(self, name: str, owner: str) -> Steps[bool]:
         return (yield self._call("unlock", {"name": name, "owner": owner})).affected > 0
 
-    @writes_once
+    @writes_each
     def notify(self, channel: str, payload: str) -> Steps[None]:
         """Tell the listeners of a channel, once this is committed; only for a family that has the statement."""
         yield self._call("notify", {"channel": channel, "payload": payload})

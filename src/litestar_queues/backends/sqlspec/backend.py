@@ -204,9 +204,7 @@ class SQLSpecBackend:
         self._wakeups = SQLSpecWakeups(self._channel, self._config, self._failures, self._notify)
 
     async def _notify(self, channel: str, payload: str) -> None:
-        transport = self._transport
-        if transport is not None:  # no second attempt: a hint may be lost
-            await transport.attempt(self._engine.notify(channel, payload))
+        await self._run(self._engine.notify(channel, payload))
 
     def _take_pool(self) -> None:
         """Note whether the pool is ours: nobody shares it with us, and nobody else made it before."""

@@ -77,8 +77,8 @@ class SQLSpecWakeups:
         failures: Failures,
         execute: Callable[[str, str], Awaitable[None]],
         *,
-        silence: float = 15.0,
-        patience: float = 5.0,
+        silence: float = 5.0,
+        patience: float = 3.0,
     ) -> None:
         self._channel = channel
         self._config = config
