@@ -305,6 +305,11 @@ class Engine:
     def unlock(self, name: str, owner: str) -> Steps[bool]:
         return (yield self._call("unlock", {"name": name, "owner": owner})).affected > 0
 
+    @writes_each
+    def notify(self, channel: str, payload: str) -> Steps[None]:
+        """Tell the listeners of a channel, once this is committed; only for a family that has the statement."""
+        yield self._call("notify", {"channel": channel, "payload": payload})
+
     # What they share
 
     def _call(self, name: str, parameters: Mapping[str, Any] | None = None) -> Call:

@@ -15,12 +15,14 @@ from sqlspec import SQLSpec
 from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement
-from litestar_queues.backends.sql.program import ConflictError, Program
+from litestar_queues.backends.sql.program import ConflictError, Program, statements
 from litestar_queues.backends.sql.retry import with_retries
 from litestar_queues.backends.sqlspec.bound import BoundTransport
+from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
+from litestar_queues.backends.sqlspec.wakeups import SQLSpecWakeups
 from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
@@ -51,6 +53,7 @@ class SQLSpecBackend:
         patience: float,
         arrow_from: int | None = None,
         clock: Clock | None = None,
+        channel: Channel | None = None,
     ) -> None:
         location = store.locate(config)
         self.name = f"sqlspec[{store.adapter}]"
@@ -68,10 +71,13 @@ class SQLSpecBackend:
         self._owns_pool = False
         self._repeats = True
         self._writing: asyncio.Lock | None = None
+        # Where nobody else sees the tasks, nobody else is to be told of them.
+        self._channel = None if location.process_local else channel
+        self._wakeups: SQLSpecWakeups | None = None
 
     @property
     def wakeups(self) -> Wakeups | None:
-        return None
+        return self._wakeups
 
     async def open(self) -> None:
         if self._transport is not None:
@@ -87,11 +93,14 @@ class SQLSpecBackend:
         try:
             await self._check_version()
             await self._check_schema()
+            await self._open_channel()
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
+        if self._wakeups is not None:
+            await self._wakeups.close()  # which sends what it has left
         transport, self._transport = self._transport, None
         if transport is None:
             return
@@ -195,6 +204,27 @@ class SQLSpecBackend:
                 f"{error}; the table {self._table_name!r} is not there, or is not a queue's of this version: set "
                 f"create_schema=True where it is to be created, or choose another table_name"
             ) from error
+
+    async def _open_channel(self) -> None:
+        if self._channel is None:
+            return
+        if self._channel.table is not None:
+            create = self._channel.create_statements(self._channel.derive(self._config)) if self._creates_schema else []
+            check = [f"SELECT event_id FROM {self._channel.table} WHERE 1 = 0"]  # noqa: S608  # SQLSpec checked the name
+            try:
+                await self._run(statements("create_events_table", create))
+                await self._run(statements("check_events_table", check))
+            except BackendUnavailableError:
+                raise
+            except BackendError as error:
+                raise QueueConfigurationError(
+                    f"{error}; the table {self._channel.table!r} of SQLSpec's events is not there: apply SQLSpec's "
+                    f"migrations of its events extension, or set create_schema=True"
+                ) from error
+        self._wakeups = SQLSpecWakeups(self._channel, self._config, self._failures, self._notify)
+
+    async def _notify(self, channel: str, payload: str) -> None:
+        await self._run(self._engine.notify(channel, payload))
 
     def _take_pool(self) -> None:
         """Note whether the pool is ours: nobody shares it with us, and nobody else made it before."""
