@@ -7,7 +7,7 @@ operation locks the rows, decides in Python, by `lifecycle.step` where a task ch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -86,12 +86,21 @@ class Engine:
 
     @writes
     def create_schema(self) -> Steps[None]:
-        existing: set[str] = set()
-        if "existing" in self._statements:
-            existing = {str(row[0]) for row in (yield self._call("existing")).rows}
-        for name, suffix in self.family.ddl.items():
-            if f"{self._table}{suffix}" not in existing:
+        existing = yield from self._existing()
+        for name, made in self._schema():
+            if made not in existing:
                 yield self._call(name)
+
+    @reads
+    def existing(self) -> Steps[set[str]]:
+        """The names of those tables and indexes that are there; of none, in a family that cannot tell."""
+        return (yield from self._existing())
+
+    @reads
+    def lacks_schema(self) -> Steps[bool]:
+        """Whether anything has to be created, so that a schema that is complete costs no lock, and no write."""
+        existing = yield from self._existing()
+        return any(made not in existing for _, made in self._schema())
 
     @reads
     def check_schema(self) -> Steps[None]:
@@ -311,6 +320,15 @@ class Engine:
         yield self._call("notify", {"channel": channel, "payload": payload})
 
     # What they share
+
+    def _schema(self) -> Iterator[tuple[str, str]]:
+        """The statements that create something, each with the name of that."""
+        return ((name, f"{self._table}{suffix}") for name, suffix in self.family.ddl.items())
+
+    def _existing(self) -> Steps[set[str]]:
+        if "existing" not in self._statements:
+            return set()
+        return {str(row[0]) for row in (yield self._call("existing")).rows}
 
     def _call(self, name: str, parameters: Mapping[str, Any] | None = None) -> Call:
         statement = self._statements.get(name)
