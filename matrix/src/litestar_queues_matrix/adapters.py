@@ -34,6 +34,7 @@ class Adapter:
         kinds: The servers that it runs on.
         connection: The `connection_config` for a server at this URL.
         settings: What the server has to be started with.
+        notifies: Whether clients wake each other without being asked to.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Adapter:
     kinds: tuple[Kind, ...]
     connection: Callable[[str], dict[str, Any]]
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    notifies: bool = False
 
     def config(self, url: str) -> Any:
         """A configuration for the server at this URL."""
@@ -95,6 +97,7 @@ ADAPTERS = (
         install="asyncpg",
         kinds=_POSTGRESQL,
         connection=_dsn,
+        notifies=True,
     ),
     Adapter(
         name="psycopg",
@@ -103,6 +106,7 @@ ADAPTERS = (
         install="psycopg[binary,pool]",
         kinds=_POSTGRESQL,
         connection=_conninfo,
+        notifies=True,
     ),
     Adapter(
         name="psycopg-sync",
@@ -119,6 +123,7 @@ ADAPTERS = (
         install="psqlpy",
         kinds=_POSTGRESQL,
         connection=_psqlpy,
+        notifies=True,
     ),
     Adapter(
         name="asyncmy",
