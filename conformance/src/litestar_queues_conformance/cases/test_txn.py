@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import cast
 
@@ -10,6 +9,7 @@ from litestar_queues.backends.base import QueueBackend, TransactionalBackend
 from litestar_queues.lifecycle import Complete
 from litestar_queues.records import Enqueued, admit
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
+from litestar_queues_conformance.hearing import SOON, marked, ready
 from litestar_queues_conformance.scripts import RESULT, claim_all, commit, everything, ids, running
 from litestar_queues_conformance.target import Transacts
 
@@ -142,17 +142,16 @@ async def test_a_transaction_wakes_others_when_it_commits_and_never_when_it_roll
     if b.wakeups is None:
         check("TXN-05", not store.target.capabilities.notifications, "notifications are declared, and there are none")
         return
-    await b.wakeups.wait(None, 0.0)  # from now on it listens
-    waiting = asyncio.ensure_future(b.wakeups.wait(("committed",), 30))
-    other = asyncio.ensure_future(b.wakeups.wait(("rolled back",), 30))
-    await asyncio.sleep(0)
+    speaker = await store.actor()
+    await ready("TXN-05", speaker, b, ("default",), check)
     with suppress(_RollBack):
         async with cast("Transacts", store.target).transaction(store.config) as session:
-            await (await _bound(store, session)).enqueue_many([store.new_task(queue="rolled back")])
+            await (await _bound(store, session)).enqueue_many([store.new_task()])
             raise _RollBack
+    check("TXN-05", await marked(speaker, b), "a mark did not arrive")
+    check.equal("TXN-05", await b.wakeups.wait(("default",), 0), False, "whether a hint came for what was rolled back")
     async with cast("Transacts", store.target).transaction(store.config) as session:
-        await (await _bound(store, session)).enqueue_many([store.new_task(queue="committed")])
-        check("TXN-05", not waiting.done(), "a hint came before the commit")
-    check("TXN-05", await waiting, "no hint came with the commit")
-    check("TXN-05", not other.done(), "a hint came for what was rolled back")
-    other.cancel()
+        await (await _bound(store, session)).enqueue_many([store.new_task()])
+        check("TXN-05", await marked(speaker, b), "a mark did not arrive")
+        check.equal("TXN-05", await b.wakeups.wait(("default",), 0), False, "whether a hint came before the commit")
+    check("TXN-05", await b.wakeups.wait(("default",), SOON), "no hint came with the commit")
