@@ -20,6 +20,8 @@ class Profile(StrEnum):
 
     CORE = "core"
     """What every backend keeps, without exception."""
+    NOTIFICATIONS = "notifications"
+    """What is kept by backends whose clients wake each other, and what stays true where they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ AREAS: dict[str, str] = {
     "STA": "Reading and counting",
     "LCK": "Locks",
     "SCM": "Stores and schemas",
+    "NTF": "Wakeups",
 }
 """What each group of guarantees is about, in the order in which they are read."""
 
@@ -165,5 +168,22 @@ _CORE: dict[str, str] = {
     "SCM-05": "`process_local` MUST say whether the tasks are invisible to other processes.",
 }
 
-GUARANTEES: dict[str, Guarantee] = {id_: Guarantee(id_, must, Profile.CORE) for id_, must in _CORE.items()}
+_NOTIFICATIONS: dict[str, str] = {
+    "NTF-01": "No hint MUST ever be needed: whoever polls finds every task, though all hints for it were lost.",
+    "NTF-02": "`wakeups` MUST be there where the target declares notifications, and MUST be None where it does not.",
+    "NTF-03": "A hint MUST NOT come before its tasks can be seen: whoever is woken by it can claim them at once.",
+    "NTF-04": "What leaves nothing more to run MUST NOT wake anybody: a batch whose keys are all held, an empty one, a "
+    "refused commit, a task that was settled or cancelled.",
+    "NTF-05": "A batch MUST wake one who waits at most once, however many tasks and queues it has.",
+    "NTF-06": "A hint for a queue MUST wake a client that waits for that queue, among others or alone, or for any, in "
+    "whichever process it is.",
+    "NTF-07": "A client whose connections were cut MUST hear hints again, without being opened anew.",
+    "NTF-08": "A wait MUST end when its time is over, and when its client is closed; the closing MUST NOT wait for it.",
+}
+
+GUARANTEES: dict[str, Guarantee] = {
+    id_: Guarantee(id_, must, profile)
+    for profile, musts in ((Profile.CORE, _CORE), (Profile.NOTIFICATIONS, _NOTIFICATIONS))
+    for id_, must in musts.items()
+}
 """Every guarantee by its id, in the order in which they are read."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from litestar_queues.backends.base import QueueBackend
 
-__all__ = ("GROUP", "Capabilities", "Target", "UnknownTarget", "known_targets", "load_target")
+__all__ = ("GROUP", "Capabilities", "CutsConnections", "Target", "UnknownTarget", "known_targets", "load_target")
 
 GROUP = "litestar_queues_conformance.backends"
 """The entry point group in which targets are found by name."""
@@ -39,6 +39,10 @@ class Capabilities:
     )
     durable: bool = _capability("What was acknowledged is still there after every client process was killed.")
     server_clock: bool = _capability("The store has a clock of its own, so that the clients' clocks do not matter.")
+    notifications: bool = _capability(
+        "Clients that wait are woken by hints of the others (`wakeups`), in whichever process they are. Without it there "
+        "are none, and workers poll."
+    )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -92,6 +96,15 @@ class Target(Protocol):
 
     async def server_version(self, config: dict[str, Any]) -> str:
         """The store's product and version, for the report: `SQLite 3.45.1`."""
+        ...
+
+
+@runtime_checkable
+class CutsConnections(Protocol):
+    """What a target offers besides, where it can: without it, it is not found out whether listeners come back."""
+
+    async def cut_connections(self, config: dict[str, Any]) -> None:
+        """Cut every connection that clients have to the store now, without a word to them. They may connect again."""
         ...
 
 

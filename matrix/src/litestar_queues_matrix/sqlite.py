@@ -23,7 +23,7 @@ class SqliteTarget:
     """A store is a database file in a temporary folder of its own."""
 
     distribution = "litestar-queues"
-    capabilities = Capabilities(multi_process=True, durable=True, server_clock=False)
+    capabilities = Capabilities(multi_process=True, durable=True, server_clock=False, notifications=False)
 
     def __init__(self, driver: Callable[[str], Any]) -> None:
         self._driver = driver
