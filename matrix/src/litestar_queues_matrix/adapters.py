@@ -65,6 +65,17 @@ def _psqlpy(url: str) -> dict[str, Any]:
     return {"dsn": url, "max_db_pool_size": POOL}
 
 
+def _oracledb(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "dsn": f"{parts.hostname}:{parts.port or 1521}/{parts.path.strip('/')}",
+        "min": 1,
+        "max": POOL,
+    }
+
+
 def _pymysql(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
@@ -217,5 +228,21 @@ ADAPTERS = (
         kinds=(Kind.COCKROACHDB,),
         connection=_conninfo,
     ),
+    Adapter(
+        name="oracledb",
+        config_class="oracledb:OracleAsyncConfig",
+        driver="oracledb",
+        install="oracledb",
+        kinds=(Kind.ORACLE,),
+        connection=_oracledb,
+    ),
+    Adapter(
+        name="oracledb-sync",
+        config_class="oracledb:OracleSyncConfig",
+        driver="oracledb",
+        install="oracledb",
+        kinds=(Kind.ORACLE,),
+        connection=_oracledb,
+    ),
 )
-"""One row for each configuration; its target is `litestar_queues_matrix.sqlserver:TARGETS`'s of that name."""
+"""One row for each configuration; its target is the one of its name in `litestar_queues_matrix.sqlserver`."""

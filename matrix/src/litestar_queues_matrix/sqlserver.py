@@ -35,9 +35,6 @@ from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("TARGETS", "SqlServerTarget")
 
-_LOCK_SECONDS = 20
-"""How long the removal of a store waits for a transaction that somebody left open, before it is an error."""
-
 
 @dataclass(frozen=True, slots=True)
 class SqlServerTarget:
@@ -92,12 +89,12 @@ class SqlServerTarget:
 
     def unavailable(self, env: Mapping[str, str]) -> str | None:
         """Why it cannot run here, or None if it can. Starts nothing."""
-        if find_spec(self.adapter.driver.partition(".")[0]) is None:
-            return f"its driver is not installed: pip install {self.adapter.install}"
         try:
             find_first(self.rows, env, given=not self.adapter.settings)
         except ServerUnavailable as error:
             return str(error)
+        if find_spec(self.adapter.driver.partition(".")[0]) is None:
+            return f"its driver is not installed: pip install {self.adapter.install}"
         return None
 
     @contextmanager
@@ -126,15 +123,7 @@ class SqlServerTarget:
         return backend
 
     async def reset(self, config: dict[str, Any]) -> None:
-        patience = f"lock_{'wait_' if config['url'].startswith('mysql') else ''}timeout"
-        seconds = str(_LOCK_SECONDS) if config["url"].startswith("mysql") else f"'{_LOCK_SECONDS}s'"
-        await asyncio.to_thread(
-            ask.execute,
-            config["url"],
-            f"SET {patience} = {seconds}",
-            f"DROP TABLE IF EXISTS {config['table']}",
-            f"DROP TABLE IF EXISTS {config['table']}_lock",
-        )
+        await asyncio.to_thread(ask.drop_tables, config["url"], config["table"], f"{config['table']}_lock")
 
     def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
         return transaction(self.adapter.config(config["url"]))
