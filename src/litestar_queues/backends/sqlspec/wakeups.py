@@ -18,12 +18,17 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from sqlspec.exceptions import EventChannelError
-from sqlspec.extensions.events import encode_notify_payload
+from sqlspec.extensions.events import (
+    build_queue_backend,
+    encode_notify_payload,
+    get_runtime_hints,
+    resolve_event_poll_interval,
+)
 
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
@@ -31,6 +36,8 @@ from litestar_queues.backends.sqlspec.transports import to_the_end
 from litestar_queues.errors import BackendUnavailableError
 
 __all__ = ("SQLSpecWakeups", "encode_hint")
+
+T = TypeVar("T")
 
 _log = logging.getLogger("litestar_queues")
 
@@ -184,7 +191,7 @@ class SQLSpecWakeups:
                 self._outlet = (self._channel.open(config), config)
             outlet, config = self._outlet
             if config.is_async:
-                await outlet.publish(self._channel.name, hint)
+                await _whole(outlet.publish(self._channel.name, hint))
             else:
                 await asyncio.to_thread(outlet.publish, self._channel.name, hint)
 
@@ -264,7 +271,12 @@ class SQLSpecWakeups:
         config = self._channel.derive(self._config)
         channel = self._channel.open(config)
         try:
-            await (self._hear if config.is_async else self._hear_in_thread)(channel)
+            if not config.is_async:
+                await self._hear_in_thread(channel)
+            elif self._channel.transport == "poll_queue":
+                await self._look(config)
+            else:
+                await self._hear(channel)
         finally:
             await to_the_end(_release(channel, config))
 
@@ -278,6 +290,27 @@ class SQLSpecWakeups:
             self._take(event.payload)
             if not self._channel.broadcasts:
                 await channel.ack(event.event_id)
+
+    async def _look(self, config: Any) -> None:
+        """Look into the table of events. SQLSpec's own loop would be cancelled in the middle of a statement."""
+        settings = dict(self._channel.settings)
+        events: Any = build_queue_backend(config, settings, adapter_name=self._channel.adapter)
+        interval = resolve_event_poll_interval(
+            settings.get("event_poll_interval"),
+            settings.get("poll_interval"),
+            get_runtime_hints(self._channel.adapter, config).poll_interval,
+        )
+
+        async def take() -> bool:
+            event = await events.dequeue(self._channel.name)
+            if event is not None:
+                await events.ack(event.event_id)
+                self._take(event.payload)
+            return event is not None
+
+        while True:
+            if not await _whole(take()):
+                await asyncio.sleep(interval)
 
     async def _hear_in_thread(self, channel: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -311,7 +344,17 @@ class SQLSpecWakeups:
         _log.log(level, "%s: %s; workers poll meanwhile: %s", self._failures.database, what, text)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not be cancelled in the middle: whoever is cancelled leaves when it has ended."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await to_the_end(_ended(task))
+        raise
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # was raised before, or comes from a release
