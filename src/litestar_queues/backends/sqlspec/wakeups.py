@@ -23,12 +23,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from sqlspec.exceptions import EventChannelError
-from sqlspec.extensions.events import (
-    build_queue_backend,
-    encode_notify_payload,
-    get_runtime_hints,
-    resolve_event_poll_interval,
-)
+from sqlspec.extensions.events import encode_notify_payload
 
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
@@ -269,56 +264,41 @@ class SQLSpecWakeups:
     async def _ear(self) -> None:
         """Take every event of the channel, until this is cancelled or something fails."""
         config = self._channel.derive(self._config)
-        channel = self._channel.open(config)
+        events = self._channel.open(config)
         try:
-            if not config.is_async:
-                await self._hear_in_thread(channel)
-            elif self._channel.transport == "poll_queue":
-                await self._look(config)
-            else:
-                await self._hear(channel)
+            await (self._hear if config.is_async else self._hear_in_thread)(events, self._channel.interval(config))
         finally:
-            await to_the_end(_release(channel, config))
+            await to_the_end(_release(events, config))
 
-    async def _hear(self, channel: Any) -> None:
-        events = channel.iter_events(self._channel.name)
-        while True:
-            try:
-                event = await anext(events)
-            except ValueError:  # no event of SQLSpec's: psqlpy's listeners say so to themselves that they are ready
-                continue
-            self._take(event.payload)
-            if not self._channel.broadcasts:
-                await channel.ack(event.event_id)
-
-    async def _look(self, config: Any) -> None:
-        """Look into the table of events. SQLSpec's own loop would be cancelled in the middle of a statement."""
-        settings = dict(self._channel.settings)
-        events: Any = build_queue_backend(config, settings, adapter_name=self._channel.adapter)
-        interval = resolve_event_poll_interval(
-            settings.get("event_poll_interval"),
-            settings.get("poll_interval"),
-            get_runtime_hints(self._channel.adapter, config).poll_interval,
-        )
+    async def _hear(self, events: Any, interval: float) -> None:
+        if self._channel.broadcasts:  # waits on a queue of asyncio's, where it may be cancelled
+            while True:
+                try:
+                    event = await events.dequeue(self._channel.name, interval)
+                except ValueError:  # no event of SQLSpec's: psqlpy's listeners tell themselves that they are ready
+                    continue
+                if event is not None:
+                    self._take(event.payload)
+        looks = self._channel.transport == "poll_queue"
 
         async def take() -> bool:
-            event = await events.dequeue(self._channel.name)
+            event = await events.dequeue(self._channel.name, 0 if looks else interval)
             if event is not None:
                 await events.ack(event.event_id)
                 self._take(event.payload)
             return event is not None
 
         while True:
-            if not await _whole(take()):
+            if not await _whole(take()) and looks:
                 await asyncio.sleep(interval)
 
-    async def _hear_in_thread(self, channel: Any) -> None:
+    async def _hear_in_thread(self, events: Any, interval: float) -> None:
         loop = asyncio.get_running_loop()
 
         def take(event: Any) -> None:
             loop.call_soon_threadsafe(self._take, event.payload)
 
-        await asyncio.to_thread(channel.listen, self._channel.name, take)
+        await asyncio.to_thread(events.listen, self._channel.name, take, event_poll_interval=interval)
         await asyncio.Event().wait()
 
     def _take(self, hint: dict[str, Any]) -> None:
@@ -345,7 +325,10 @@ class SQLSpecWakeups:
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Await what must not be cancelled in the middle: whoever is cancelled leaves when it has ended."""
+    """Await what must not be cancelled in the middle: whoever is cancelled leaves when it has ended.
+
+    Where a coroutine of SQLSpec's compiled 0.69 is cancelled inside a statement, the process can crash later.
+    """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
