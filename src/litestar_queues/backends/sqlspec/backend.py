@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -205,13 +206,13 @@ class SQLSpecBackend:
             return await transport.attempt(program)
 
     async def _check_version(self) -> None:
-        least = self._store.family.least_version
+        family = self._store.family
         found = await self._run(self._engine.version())
-        if least and tuple(int(part) for part in found.split(".")[: len(least)]) < least:
+        least = next((version for fork, version in family.forks.items() if fork in found), family.least_version)
+        if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least:
             wanted = ".".join(str(part) for part in least)
             raise QueueConfigurationError(
-                f"{self._failures.database}: {self._store.family.name} {found} is too old for a queue: {wanted} or newer "
-                f"is needed"
+                f"{self._failures.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
             )
 
     async def _choose_claims(self, transport: Transport) -> None:
