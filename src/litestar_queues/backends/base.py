@@ -193,14 +193,23 @@ class Wakeups(Protocol):
     """Hints that tasks may have come due. A hint may be lost, doubled or wrong: polling is the truth."""
 
     async def notify(self, queues: Collection[str]) -> None:
-        """Wake those who wait for one of these queues, after the tasks can be seen. Never raises for a lost hint."""
+        """Wake those who wait for one of these queues through other clients, after the tasks can be seen.
+
+        Whether those are woken, too, who wait through this client, is open: they can be told without the store. Never
+        raises for a lost hint, and may return before the hint is on its way.
+        """
         ...
 
     async def wait(self, queues: tuple[str, ...] | None, seconds: float) -> bool:
-        """Wait until a hint for one of the queues (None: any) came since the last call, or the time is over.
+        """Wait until a hint for one of the queues (None: any) came since this task's last call, or the time is over.
+
+        A client that is closed meanwhile lets go of those who wait.
 
         Returns:
             Whether a hint came.
+
+        Raises:
+            BackendUnavailableError: The client was closed before.
         """
         ...
 

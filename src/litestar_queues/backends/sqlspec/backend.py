@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -15,9 +16,10 @@ from sqlspec import SQLSpec
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement, statements_of
-from litestar_queues.backends.sql.program import ConflictError, Program
+from litestar_queues.backends.sql.program import ConflictError, Program, statements
 from litestar_queues.backends.sql.retry import with_retries
 from litestar_queues.backends.sqlspec.bound import BoundTransport
+from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import Migrator
@@ -25,6 +27,7 @@ from litestar_queues.backends.sqlspec.observer import RuntimeObserver
 from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
+from litestar_queues.backends.sqlspec.wakeups import SQLSpecWakeups, encode_hint
 from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.lifecycle import State
@@ -56,10 +59,11 @@ class SQLSpecBackend:
         run_migrations: bool = False,
         table_name: str,
         patience: float,
+        arrow_from: int | None = None,
         heartbeats: HeartbeatPool | None = None,
         observer: RuntimeObserver | None = None,
-        arrow_from: int | None = None,
         clock: Clock | None = None,
+        channel: Channel | None = None,
     ) -> None:
         location = store.locate(config)
         self.name = f"sqlspec[{store.adapter}]"
@@ -70,21 +74,25 @@ class SQLSpecBackend:
         self._creates_schema = create_schema
         self._table_name = table_name
         self._patience = patience
+        self._arrow_from = arrow_from
         self._clock = clock or SystemClock()
         self._engine = Engine(store.family, statements, self._clock, table=table_name)
-        self._arrow_from = arrow_from
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._migrator = Migrator(config, table_name, self._failures) if run_migrations else None
         self._transport: Transport | None = None
+        self._repeats = True
         self._pool = Pool(config)
         self._heartbeats = heartbeats
         self._observer = observer
-        self._repeats = True
         self._writing: asyncio.Lock | None = None
+        # Where nobody else sees the tasks, nobody else is to be told of them.
+        self._channel = None if location.process_local else channel
+        self._wakeups: SQLSpecWakeups | None = None
+        self._hints_inside = False
 
     @property
     def wakeups(self) -> Wakeups | None:
-        return None
+        return self._wakeups
 
     @property
     def observer(self) -> Observer | None:
@@ -104,6 +112,7 @@ class SQLSpecBackend:
             await self._check_version()
             await self._choose_claims(self._transport)
             await self._check_schema()
+            await self._open_channel()
             if self._heartbeats is not None:
                 await self._heartbeats.open(spec, shared=self._shared is not None, check=self._check_heartbeats)
         except BaseException:
@@ -111,6 +120,8 @@ class SQLSpecBackend:
             raise
 
     async def close(self) -> None:
+        if self._wakeups is not None:
+            await self._wakeups.close()  # which sends what it has left
         transport, self._transport = self._transport, None
         if transport is None:
             return
@@ -124,7 +135,8 @@ class SQLSpecBackend:
         # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
         transport = BoundTransport(session, self._config, self._failures)
         vars(bound).update(_transport=transport, _writing=None, _repeats=False, _arrow_from=None)
-        vars(bound).update(_pool=Pool(self._config), _heartbeats=None)
+        vars(bound).update(_pool=Pool(self._config), _heartbeats=None, _wakeups=None)
+        bound._hints_inside = self._wakeups is not None and self._channel is not None and self._channel.broadcasts  # noqa: SLF001
         return bound
 
     async def create_schema(self) -> None:
@@ -138,7 +150,13 @@ class SQLSpecBackend:
             with suppress(ConflictError, BackendError):
                 # Whatever is wrong with it, the statement finds out too, and knows how to answer.
                 return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
-        return await self._run(self._engine.enqueue_many(tasks, now))
+        answers = await self._run(self._engine.enqueue_many(tasks, now))
+        new = sorted({answer.record.queue for answer in answers if answer.is_new})
+        if new and self._hints_inside and self._channel is not None:
+            # From nobody, so that it wakes those of this process too: they are not told in another way.
+            hint = encode_hint({"queues": new, "from": None})
+            await self._run(self._engine.notify(self._channel.name, hint))
+        return answers
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
         return await self._run(self._engine.claim(want, now))
@@ -195,13 +213,13 @@ class SQLSpecBackend:
             return await transport.attempt(program)
 
     async def _check_version(self) -> None:
-        least = self._store.family.least_version
+        family = self._store.family
         found = await self._run(self._engine.version())
-        if least and tuple(int(part) for part in found.split(".")[: len(least)]) < least:
+        least = next((version for fork, version in family.forks.items() if fork in found), family.least_version)
+        if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least:
             wanted = ".".join(str(part) for part in least)
             raise QueueConfigurationError(
-                f"{self._failures.database}: {self._store.family.name} {found} is too old for a queue: {wanted} or newer "
-                f"is needed"
+                f"{self._failures.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
             )
 
     async def _choose_claims(self, transport: Transport) -> None:
@@ -229,6 +247,28 @@ class SQLSpecBackend:
             raise QueueConfigurationError(
                 f"{error}; the table {self._table_name!r} is not there, or is not a queue's of this version: {advice}"
             ) from error
+
+    async def _open_channel(self) -> None:
+        if self._channel is None:
+            return
+        if self._channel.table is not None:
+            check = [f"SELECT event_id FROM {self._channel.table} WHERE 1 = 0"]  # noqa: S608  # SQLSpec checked the name
+            try:
+                await self._run(statements("check_events_table", check))
+            except BackendUnavailableError:
+                raise
+            except BackendError as error:
+                if not self._creates_schema and self._migrator is None:
+                    raise QueueConfigurationError(
+                        f"{error}; the table {self._channel.table!r} of SQLSpec's events is not there: apply SQLSpec's "
+                        f"migrations of its events extension, or set create_schema=True"
+                    ) from error
+                create = self._channel.create_statements(self._channel.derive(self._config))
+                await self._run(statements("create_events_table", create))
+        self._wakeups = SQLSpecWakeups(self._channel, self._config, self._failures, self._notify)
+
+    async def _notify(self, channel: str, payload: str) -> None:
+        await self._run(self._engine.notify(channel, payload))
 
     def _beats_through(self) -> Transport | None:
         """The pool of heartbeats; None where they share the main one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from litestar_queues.backends.sql.families import TABLE, statements_of
 from litestar_queues.backends.sql.retry import PATIENCE
 from litestar_queues.backends.sqlspec.arrow import is_installed
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
+from litestar_queues.backends.sqlspec.channel import plan_channel
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import register_migrations
 from litestar_queues.backends.sqlspec.observer import RuntimeObserver
@@ -52,6 +54,14 @@ class SQLSpecBackendConfig:
         lock_timeout: Seconds for which a transaction that meets a conflict is tried again, before the database counts as
             unavailable. An attempt waits for a lock as long as the database's own setting says (SQLite under SQLSpec:
             5 seconds), and is not cut short.
+        notifications: Whether workers in other processes are told of new tasks, instead of polling alone. None: by LISTEN
+            and NOTIFY on the async drivers of PostgreSQL, where that needs nothing of the user; not on others. True needs
+            a transport of SQLSpec's events, which on most adapters is a table (`poll_queue`).
+        notification_channel: The channel; named after the table unless given, so that two queues do not wake each other.
+        notify_transport: SQLSpec's name of the transport: `notify`, `notify_queue`, `poll_queue`, `aq` or `txeventq`;
+            `listen_notify`, `listen_notify_durable` and `table_queue` are understood, too. What stands in the
+            configuration's `extension_config["events"]` counts unless given, then the adapter's default.
+        event_settings: Settings of SQLSpec's events for the queue alone, over those of the configuration.
     """
 
     config: Any
@@ -63,6 +73,10 @@ class SQLSpecBackendConfig:
     table_name: str = TABLE
     lock_timeout: float = PATIENCE
     bulk_insert: BulkInsert = "auto"
+    notifications: bool | None = None
+    notification_channel: str | None = None
+    notify_transport: str | None = None
+    event_settings: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.run_migrations:
@@ -72,7 +86,8 @@ class SQLSpecBackendConfig:
         """A backend that is not open yet.
 
         Raises:
-            QueueConfigurationError: The adapter is not supported, or the database or the table's name cannot work.
+            QueueConfigurationError: The adapter is not supported, or the database, the table's name or the notifications
+                cannot work.
         """
         store = store_of(self.config)
         if self.lock_timeout <= 0:
@@ -90,9 +105,18 @@ class SQLSpecBackendConfig:
             run_migrations=self.run_migrations,
             table_name=self.table_name,
             patience=self.lock_timeout,
+            arrow_from=self._arrow_from(store),
             heartbeats=self._heartbeat_pool(store),
             observer=RuntimeObserver(self.config, table=self.table_name) if self.queue_observability else None,
-            arrow_from=self._arrow_from(store),
+            channel=plan_channel(
+                store,
+                self.config,
+                self.table_name,
+                notifications=self.notifications,
+                channel=self.notification_channel,
+                transport=self.notify_transport,
+                settings=self.event_settings,
+            ),
         )
 
     def _arrow_from(self, store: QueueStore) -> int | None:

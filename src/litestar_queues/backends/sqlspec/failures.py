@@ -46,7 +46,8 @@ class Failures:
         what = f"{self.database}: {name} failed: {self.text(error)}"
         if self._family.is_conflict(error):
             return ConflictError(self.text(error))
-        if isinstance(error, DatabaseConnectionError) or not isinstance(error, SQLSpecError):
+        lost = isinstance(error, DatabaseConnectionError) or self._family.is_lost(error)
+        if lost or not isinstance(error, SQLSpecError):
             return LostConnectionError(what)
         return BackendError(what)
 

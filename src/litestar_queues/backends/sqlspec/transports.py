@@ -123,6 +123,10 @@ class AsyncTransport:
         begin = self._store.family.begin.get(program.kind)
         call: Call | Load | Done[T] = first
         if begin is not None:
+            if self._store.family.before_begin is not None:
+                await driver.execute(
+                    SQL(self._store.family.before_begin, statement_config=self._config.statement_config)
+                )
             await driver.begin(*begin)
         while not isinstance(call, Done):
             if isinstance(call, Load):
@@ -160,6 +164,8 @@ class BlockingTransport:
         call: Call | Load | Done[T] = first
         try:
             if begin is not None:
+                if self._store.family.before_begin is not None:
+                    driver.execute(SQL(self._store.family.before_begin, statement_config=self._config.statement_config))
                 driver.begin(*begin)
             while not isinstance(call, Done):
                 if isinstance(call, Load):
@@ -193,7 +199,11 @@ class ThreadTransport(BlockingTransport):
 
     def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         super().__init__(spec, config, store, failures)
-        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="litestar-queues-sql")
+        self._executor = ThreadPoolExecutor(self.threads_for(config), thread_name_prefix="litestar-queues-sql")
+
+    def threads_for(self, _config: Any) -> int:
+        """How many threads reach the database of a configuration."""
+        return self.threads
 
     async def attempt(self, program: Program[T]) -> T:
         steps = program.start()
