@@ -147,9 +147,13 @@ class SQLSpecBackend:
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         if self._arrow_from is not None and len(tasks) >= self._arrow_from and all(new.key is None for new in tasks):
-            with suppress(ConflictError, BackendError):
-                # Whatever is wrong with it, the statement finds out too, and knows how to answer.
+            try:
                 return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
+            except (ConflictError, BackendUnavailableError):
+                pass  # some of it may be stored already: the statement finds out, and knows how to answer
+            except BackendError as error:
+                if not _is_duplicate(error):
+                    raise
         answers = await self._run(self._engine.enqueue_many(tasks, now))
         new = sorted({answer.record.queue for answer in answers if answer.is_new})
         if new and self._hints_inside and self._channel is not None:
@@ -278,3 +282,9 @@ class SQLSpecBackend:
         program = self._engine.check_schema()
         attempt = partial(transport.attempt, program)
         await with_retries(attempt, what=f"{failures.database}: {program.name}", patience=self._patience)
+
+
+def _is_duplicate(error: BackendError) -> bool:
+    """Whether a row was refused because there is one like it."""
+    cause = error.__cause__
+    return any(cls.__name__ in ("UniqueViolationError", "IntegrityError") for cls in type(cause).__mro__)
