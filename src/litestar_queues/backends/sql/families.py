@@ -225,9 +225,9 @@ MYSQL = Family(
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
     # again is what was there before.
     before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # Duplicate keys, which two see who give the same key to two tasks at one moment; locks that were waited for too long;
-    # deadlocks; and rows that changed since the transaction began.
-    conflict_codes=frozenset({1062, 1205, 1213, 1020}),
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 1050 who create a table;
+    # locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
+    conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
     code_of=_mysql_code,
