@@ -7,14 +7,25 @@ suite knows no backend but through it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from litestar_queues.backends.base import QueueBackend
 
-__all__ = ("GROUP", "Capabilities", "Target", "UnknownTarget", "known_targets", "load_target")
+__all__ = (
+    "GROUP",
+    "Capabilities",
+    "CutsConnections",
+    "Reshapes",
+    "Target",
+    "Transacts",
+    "UnknownTarget",
+    "known_targets",
+    "load_target",
+)
 
 GROUP = "litestar_queues_conformance.backends"
 """The entry point group in which targets are found by name."""
@@ -39,6 +50,17 @@ class Capabilities:
     )
     durable: bool = _capability("What was acknowledged is still there after every client process was killed.")
     server_clock: bool = _capability("The store has a clock of its own, so that the clients' clocks do not matter.")
+    notifications: bool = _capability(
+        "Clients that wait are woken by hints of the others (`wakeups`), in whichever process they are. Without it there "
+        "are none, and workers poll."
+    )
+    transactional: bool = _capability(
+        "Tasks can be enqueued in a transaction of the application's: the backend has `bind`, and the target makes sessions."
+    )
+    columns: bool = _capability(
+        "Tasks are rows of a table that the application may have made itself: its columns may stand in another order, and "
+        "there may be more of them."
+    )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -47,7 +69,17 @@ class Capabilities:
 
 
 class Target(Protocol):
-    """A backend as the suite reaches it."""
+    """A backend as the suite reaches it.
+
+    A target may have more, which is looked for by name:
+
+    - `on(server: str) -> Target` answers to `--backend=name@server` with a target on that server; raises LookupError
+      for a server that it knows nothing of.
+    - `unavailable(env) -> str | None` says why it cannot be run here, without starting anything, or None if it can.
+    - `serve(env)`, a context manager, is entered once, by the first process of a run and before any other process is
+      started. It keeps the server running, and gives the environment variables by which `config` finds it, in every
+      process of the run; raises LookupError if there is no server to be had.
+    """
 
     @property
     def distribution(self) -> str:
@@ -85,6 +117,42 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class Transacts(Protocol):
+    """What a target offers besides, where its backend is declared `transactional`."""
+
+    def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
+        """A session of the application's in a new transaction, as the backend's `bind` takes it.
+
+        It is committed when the block is left, and rolled back where the block is left by an exception.
+        """
+        ...
+
+
+@runtime_checkable
+class Reshapes(Protocol):
+    """What a target offers besides, where its backend is declared to have `columns`."""
+
+    async def reshape(self, config: dict[str, Any], how: str) -> None:
+        """Make the store's table, before anybody opened the store, in another shape than the backend would.
+
+        Args:
+            config: The store.
+            how: "reordered", with the columns in another order; or "grown", with some of the application's among them,
+                one of which has a default, and none of which has to be given.
+        """
+        ...
+
+
+@runtime_checkable
+class CutsConnections(Protocol):
+    """What a target offers besides, where it can: without it, it is not found out whether listeners come back."""
+
+    async def cut_connections(self, config: dict[str, Any]) -> None:
+        """Cut every connection that clients have to the store now, without a word to them. They may connect again."""
+        ...
+
+
 class UnknownTarget(LookupError):
     """No target of this name can be loaded; the text lists those that can."""
 
@@ -97,9 +165,25 @@ def known_targets() -> tuple[str, ...]:
 def load_target(name: str) -> Target:
     """The target of this name, or at `module:attribute`; an attribute that is a class is called without arguments.
 
+    After an `@` comes the server that it shall run on, which only the target itself knows.
+
     Raises:
         UnknownTarget: There is none, or what is there is not a target; says why.
     """
+    base, at, server = name.partition("@")
+    target = _load(base)
+    if not at:
+        return target
+    on = getattr(target, "on", None)
+    if on is None:
+        raise UnknownTarget(f"the backend {base!r} cannot be asked to run on {server!r}: it takes no server")
+    try:
+        return cast("Target", on(server))
+    except LookupError as error:
+        raise UnknownTarget(f"the backend {name!r} cannot be had: {error}") from error
+
+
+def _load(name: str) -> Target:
     if ":" in name:
         found = _attribute(name)
     else:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
-__all__ = ("BackendConfig", "QueueBackend", "Wakeups")
+__all__ = ("BackendConfig", "QueueBackend", "TransactionalBackend", "Wakeups")
 
 
 @runtime_checkable
@@ -146,18 +146,47 @@ class QueueBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class TransactionalBackend(Protocol):
+    """A backend that can work inside a transaction of the application's."""
+
+    def bind(self, session: Any) -> QueueBackend:
+        """The same port inside the transaction that `session` has open, for as long as that lasts.
+
+        What is written through it is there for others when the caller commits, and never was when the caller rolls back;
+        nothing of it commits, rolls back or closes anything. A conflict with another transaction is not tried again,
+        since that takes the whole of the caller's: it is a `BackendError` that says so.
+
+        Args:
+            session: What the application's own database layer calls a session, or a driver.
+
+        Raises:
+            QueueConfigurationError: `session` is not of this backend's kind; names the kind.
+        """
+        ...
+
+
 class Wakeups(Protocol):
     """Hints that tasks may have come due. A hint may be lost, doubled or wrong: polling is the truth."""
 
     async def notify(self, queues: Collection[str]) -> None:
-        """Wake those who wait for one of these queues, after the tasks can be seen. Never raises for a lost hint."""
+        """Wake those who wait for one of these queues through other clients, after the tasks can be seen.
+
+        Whether those are woken, too, who wait through this client, is open: they can be told without the store. Never
+        raises for a lost hint, and may return before the hint is on its way.
+        """
         ...
 
     async def wait(self, queues: tuple[str, ...] | None, seconds: float) -> bool:
-        """Wait until a hint for one of the queues (None: any) came since the last call, or the time is over.
+        """Wait until a hint for one of the queues (None: any) came since this task's last call, or the time is over.
+
+        A client that is closed meanwhile lets go of those who wait.
 
         Returns:
             Whether a hint came.
+
+        Raises:
+            BackendUnavailableError: The client was closed before.
         """
         ...
 

@@ -8,7 +8,7 @@ parts of several queues in one statement looks at one after the other: `promote_
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement
 from litestar_queues.backends.sql.program import (
     Call,
     ConflictError,
+    Load,
     Program,
     Rows,
     Steps,
@@ -33,6 +34,7 @@ from litestar_queues.backends.sql.values import (
     enqueue_rows,
     held_rows,
     json_text,
+    loaded_columns,
     record_of,
 )
 from litestar_queues.clock import Clock
@@ -76,6 +78,7 @@ class Engine:
         self, family: Family, statements: Mapping[str, Statement], clock: Clock, *, table: str = TABLE
     ) -> None:
         self.family = family
+        self._table_name = table
         self._table = split_name(family, table)[1]
         self._statements = statements
         self._clock = clock
@@ -84,12 +87,21 @@ class Engine:
 
     @writes
     def create_schema(self) -> Steps[None]:
-        existing: set[str] = set()
-        if "existing" in self._statements:
-            existing = {str(row[0]) for row in (yield self._call("existing")).rows}
-        for name, suffix in self.family.ddl.items():
-            if f"{self._table}{suffix}" not in existing:
+        existing = yield from self._existing()
+        for name, made in self._schema():
+            if made not in existing:
                 yield self._call(name)
+
+    @reads
+    def existing(self) -> Steps[set[str]]:
+        """The names of those tables and indexes that are there; of none, in a family that cannot tell."""
+        return (yield from self._existing())
+
+    @reads
+    def lacks_schema(self) -> Steps[bool]:
+        """Whether anything has to be created, so that a schema that is complete costs no lock, and no write."""
+        existing = yield from self._existing()
+        return any(made not in existing for _, made in self._schema())
 
     @reads
     def check_schema(self) -> Steps[None]:
@@ -143,6 +155,16 @@ class Engine:
             if None not in answers:
                 return [answer for answer in answers if answer is not None]
         raise ConflictError("the holders of the keys change faster than they can be read")
+
+    def load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
+        """New tasks without keys by way of a bulk load, which fails as a whole where one of them is stored already."""
+        return Program("load_many", Kind.WRITE, lambda: self._load_many(tasks, now), repeatable=False)
+
+    def _load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
+        at = yield from self._time(now)
+        records = [admit(new, at) for new in tasks]
+        yield Load(self._table_name, loaded_columns(records, self.family.bind_time))
+        return [Enqueued(record, True) for record in records]
 
     @writes_once
     def claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
@@ -317,7 +339,21 @@ class Engine:
     def unlock(self, name: str, owner: str) -> Steps[bool]:
         return (yield self._call("unlock", {"name": name, "owner": owner})).affected > 0
 
+    @writes_each
+    def notify(self, channel: str, payload: str) -> Steps[None]:
+        """Tell the listeners of a channel, once this is committed; only for a family that has the statement."""
+        yield self._call("notify", {"channel": channel, "payload": payload})
+
     # What they share
+
+    def _schema(self) -> Iterator[tuple[str, str]]:
+        """The statements that create something, each with the name of that."""
+        return ((name, f"{self._table}{suffix}") for name, suffix in self.family.ddl.items())
+
+    def _existing(self) -> Steps[set[str]]:
+        if "existing" not in self._statements:
+            return set()
+        return {str(row[0]) for row in (yield self._call("existing")).rows}
 
     def _call(self, name: str, parameters: Mapping[str, Any] | None = None) -> Call:
         statement = self._statements.get(name)

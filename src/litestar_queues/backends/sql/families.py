@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -17,7 +17,21 @@ from litestar_queues.backends.sql.values import text_of_time, time_of_text
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
 
-__all__ = ("COCKROACH", "MYSQL", "POSTGRES", "SQLITE", "TABLE", "Family", "Kind", "Statement", "load", "statements_of")
+__all__ = (
+    "COCKROACH",
+    "MYSQL",
+    "POSTGRES",
+    "SQLITE",
+    "TABLE",
+    "Family",
+    "Kind",
+    "Statement",
+    "drop_statements",
+    "load",
+    "quoted_name",
+    "schema_statements",
+    "statements_of",
+)
 
 TABLE = "litestar_queue_task"
 """The table's name in the files of statements, and where nothing else is configured."""
@@ -266,6 +280,25 @@ def split_name(family: Family, table: str) -> tuple[str | None, str]:
     return found["schema"], found["table"]
 
 
+def quoted_name(family: Family, table: str, suffix: str = "") -> str:
+    """The table of a configured name, or what is called like it with a suffix, as the family writes it."""
+    schema, name = split_name(family, table)
+    quote = family.quote
+    where = f"{quote}{schema}{quote}." if schema and suffix in _TABLES else ""
+    return f"{where}{quote}{name}{suffix}{quote}"
+
+
+def schema_statements(family: Family, table: str = TABLE, *, existing: Collection[str] = ()) -> list[str]:
+    """The statements that create what is missing of the schema, in their order."""
+    statements, name = statements_of(family, table), split_name(family, table)[1]
+    return [statements[ddl].text for ddl, suffix in family.ddl.items() if f"{name}{suffix}" not in existing]
+
+
+def drop_statements(family: Family, table: str = TABLE) -> list[str]:
+    """The statements that remove the schema, and all tasks with it."""
+    return [f"DROP TABLE {quoted_name(family, table, suffix)}" for suffix in reversed(_TABLES)]
+
+
 @cache
 def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]:
     """A family's statements by name, for a table of this name.
@@ -280,12 +313,9 @@ def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]
 def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]:
     """The statements of a file, by name; our names in them become those of the table, quoted."""
     slots = {"states": ", ".join(f"'{state}'" for state in State), **family.slots}
-    schema, name_of_table = split_name(family, table)
-    quote = family.quote
-    where = f"{quote}{schema}{quote}." if schema else ""
 
     def named(found: re.Match[str]) -> str:
-        return f"{where if found[1] in _TABLES else ''}{quote}{name_of_table}{found[1]}{quote}"
+        return quoted_name(family, table, found[1])
 
     loader = SQLFileLoader()
     loader.load_sql(path)

@@ -25,6 +25,7 @@ __all__ = (
     "Steps",
     "advance",
     "reads",
+    "statements",
     "writes",
     "writes_each",
     "writes_once",
@@ -44,6 +45,15 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Rows to be loaded into a table in bulk, in whichever way the database has for that."""
+
+    table: str
+    columns: Mapping[str, Sequence[Any]]
+    """The values of each column, in the order of the rows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """What a statement brought: its rows, values by position; and how many rows a write without any changed."""
 
@@ -51,7 +61,7 @@ class Rows:
     affected: int = 0
 
 
-Steps = Generator[Call, Rows, T]
+Steps = Generator[Call | Load, Rows, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,7 @@ class Done(Generic[T]):
     answer: T
 
 
-def advance(steps: Steps[T], rows: Rows | None = None) -> Call | Done[T]:
+def advance(steps: Steps[T], rows: Rows | None = None) -> Call | Load | Done[T]:
     """Give the rows of the last statement to a program, or nothing to start it; the next statement, or the end."""
     try:
         return next(steps) if rows is None else steps.send(rows)
@@ -112,3 +122,13 @@ writes_each = _program(Kind.EACH)
 """Makes a program of a method that yields statements each of which may take effect by itself."""
 writes_once = _program(Kind.EACH, repeatable=False)
 """The same for what would do more if it were repeated after a lost reply."""
+
+
+def statements(name: str, texts: Sequence[str]) -> Program[None]:
+    """A program of statements that stand in no family's file, which take effect together."""
+
+    def steps() -> Steps[None]:
+        for text in texts:
+            yield Call(Statement(name, text))
+
+    return Program(name, Kind.WRITE, steps)

@@ -9,20 +9,31 @@ paths of SQLSpec's compiled 0.69.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from inspect import isawaitable
 from typing import Any, Protocol, TypeVar
 
 import anyio
 from sqlspec import SQLSpec
 from sqlspec.core import SQL
 
-from litestar_queues.backends.sql.program import Call, Done, Program, Rows, Steps, advance
+from litestar_queues.backends.sql.program import Call, Done, Load, Program, Rows, Steps, advance
+from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
 
-__all__ = ("AsyncTransport", "BlockingTransport", "ThreadTransport", "Transport", "to_the_end")
+__all__ = (
+    "AsyncTransport",
+    "BlockingTransport",
+    "ThreadTransport",
+    "Transport",
+    "ask_async",
+    "rows_of",
+    "statement_of",
+    "to_the_end",
+)
 
 T = TypeVar("T")
 
@@ -42,16 +53,22 @@ class Transport(Protocol):
         """
         ...
 
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        """What a driver answers to a question that changes nothing; an answer of an async driver is awaited."""
+        ...
+
     async def close(self) -> None:
         """Release what the transport itself made; the pool is its owner's."""
         ...
 
 
-def _statement(call: Call, config: Any) -> SQL:
+def statement_of(call: Call, config: Any) -> SQL:
+    """The statement in the one form in which SQLSpec can be relied on."""
     return SQL(call.statement.text, dict(call.parameters), statement_config=config.statement_config)
 
 
-def _rows(result: Any) -> Rows:
+def rows_of(result: Any) -> Rows:
+    """What a driver brought, by position."""
     data = result.data or ()
     if data and isinstance(data[0], dict):
         data = [tuple(row.values()) for row in data]
@@ -63,6 +80,13 @@ async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
     task = asyncio.ensure_future(cleaning)
     with anyio.CancelScope(shield=True):
         await asyncio.shield(task)
+
+
+async def ask_async(session: AbstractAsyncContextManager[Any], question: Callable[[Any], Any]) -> Any:
+    """The answer of an async driver."""
+    async with session as driver:
+        answer = question(driver)
+        return await answer if isawaitable(answer) else answer
 
 
 class AsyncTransport:
@@ -95,15 +119,21 @@ class AsyncTransport:
         await to_the_end(session.__aexit__(None, None, None))
         return answer
 
-    async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
+    async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         begin = self._store.family.begin.get(program.kind)
-        call: Call | Done[T] = first
+        call: Call | Load | Done[T] = first
         if begin is not None:
             if self._store.family.before_begin is not None:
-                await driver.execute(SQL(self._store.family.before_begin, statement_config=self._config.statement_config))
+                await driver.execute(
+                    SQL(self._store.family.before_begin, statement_config=self._config.statement_config)
+                )
             await driver.begin(*begin)
-        while isinstance(call, Call):
-            call = advance(steps, _rows(await driver.execute(_statement(call, self._config))))
+        while not isinstance(call, Done):
+            if isinstance(call, Load):
+                await driver.load_from_arrow(call.table, arrow_table(call))
+                call = advance(steps, Rows())
+            else:
+                call = advance(steps, rows_of(await driver.execute(statement_of(call, self._config))))
         if begin is not None or not self._store.autocommit:
             await driver.commit()
         return call.answer
@@ -112,6 +142,9 @@ class AsyncTransport:
         with suppress(Exception):
             await driver.rollback()
         await session.__aexit__(None, None, None)
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return await ask_async(self._spec.provide_session(self._config), question)
 
     async def close(self) -> None: ...
 
@@ -125,17 +158,21 @@ class BlockingTransport:
         self._store = store
         self._failures = failures
 
-    def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
+    def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         """Run the program on a sync driver, in the thread that calls."""
         begin = self._store.family.begin.get(program.kind)
-        call: Call | Done[T] = first
+        call: Call | Load | Done[T] = first
         try:
             if begin is not None:
                 if self._store.family.before_begin is not None:
                     driver.execute(SQL(self._store.family.before_begin, statement_config=self._config.statement_config))
                 driver.begin(*begin)
-            while isinstance(call, Call):
-                call = advance(steps, _rows(driver.execute(_statement(call, self._config))))
+            while not isinstance(call, Done):
+                if isinstance(call, Load):
+                    self.load(driver, call)
+                    call = advance(steps, Rows())
+                else:
+                    call = advance(steps, rows_of(driver.execute(statement_of(call, self._config))))
             if begin is not None or not self._store.autocommit:
                 driver.commit()
         except BaseException as error:
@@ -146,6 +183,10 @@ class BlockingTransport:
                 raise self._failures.of_statement(error, program.name) from error
             raise
         return call.answer
+
+    def load(self, driver: Any, load: Load) -> None:
+        """Load rows in bulk, by the names of the columns."""
+        driver.load_from_arrow(load.table, arrow_table(load))
 
 
 class ThreadTransport(BlockingTransport):
@@ -172,7 +213,7 @@ class ThreadTransport(BlockingTransport):
         # A caller that is cancelled meanwhile leaves at once; the thread brings the transaction to its end.
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, program, steps, first)
 
-    def _run(self, program: Program[T], steps: Steps[T], first: Call) -> T:
+    def _run(self, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
         try:
             driver = session.__enter__()
@@ -182,6 +223,14 @@ class ThreadTransport(BlockingTransport):
             return self.transact(driver, program, steps, first)
         finally:
             session.__exit__(None, None, None)
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, question)
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
+        with session as driver:
+            return question(driver)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown)

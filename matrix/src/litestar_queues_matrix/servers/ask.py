@@ -1,0 +1,116 @@
+"""Plain statements to a server by its URL, through a synchronous driver and nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from importlib import import_module
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from litestar_queues_matrix.servers.errors import ServerUnavailable
+
+__all__ = ("NotAnswering", "connected", "drop_tables", "execute", "version")
+
+_SECONDS = 5
+_DRIVERS = {
+    "postgresql": ("psycopg", "psycopg[binary]"),
+    "mysql": ("pymysql", "PyMySQL cryptography"),
+    "oracle": ("oracledb", "oracledb"),
+}
+_VERSION = {
+    "postgresql": "SELECT version()",
+    "mysql": "SELECT version()",
+    "oracle": "SELECT 'Oracle ' || version_full FROM product_component_version FETCH FIRST 1 ROWS ONLY",
+}
+_PATIENCE = {
+    "postgresql": "SET lock_timeout = '{seconds}s'",
+    "mysql": "SET lock_wait_timeout = {seconds}",
+    "oracle": "ALTER SESSION SET ddl_lock_timeout = {seconds}",
+}
+
+
+class NotAnswering(Exception):
+    """The server cannot be reached, or does not let us in."""
+
+
+def version(url: str) -> str:
+    """The server's product and version, as it says itself: `PostgreSQL 15.20`.
+
+    Raises:
+        NotAnswering: It did not say.
+    """
+    with connected(url) as cursor:
+        cursor.execute(_VERSION[urlsplit(url).scheme])
+        answer = str(cursor.fetchone()[0])
+    if urlsplit(url).scheme == "mysql":
+        return f"{'MariaDB' if 'MariaDB' in answer else 'MySQL'} {answer.split('-', maxsplit=1)[0]}"
+    return answer.split(" on ", maxsplit=1)[0].split(" (", maxsplit=1)[0]
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements, each in a transaction of its own where the server has such.
+
+    Raises:
+        NotAnswering: The server did not take them.
+    """
+    with connected(url) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def drop_tables(url: str, *tables: str, seconds: int = 20) -> None:
+    """Remove those of the tables that are there.
+
+    Args:
+        url: The server.
+        *tables: Their names.
+        seconds: How long to wait for a transaction that somebody left open.
+
+    Raises:
+        NotAnswering: The server did not take it, or somebody's transaction was in the way.
+    """
+    patience = _PATIENCE[urlsplit(url).scheme].format(seconds=seconds)
+    execute(url, patience, *(f"DROP TABLE IF EXISTS {table}" for table in tables))
+
+
+@contextmanager
+def connected(url: str) -> Generator[Any]:
+    """A cursor of an autocommitting connection.
+
+    Raises:
+        NotAnswering: The server cannot be reached, or the connection broke, or a statement failed.
+    """
+    parts = urlsplit(url)
+    try:
+        module, distribution = _DRIVERS[parts.scheme]
+    except KeyError:
+        schemes = ", ".join(f"{scheme}://" for scheme in _DRIVERS)
+        raise ServerUnavailable(f"no server is reached by {parts.scheme}://, only by {schemes}") from None
+    try:
+        driver: Any = import_module(module)
+    except ImportError:
+        raise ServerUnavailable(f"{parts.scheme} servers need a driver: pip install {distribution}") from None
+    try:
+        with closing(_connect(driver, url)) as connection, closing(connection.cursor()) as cursor:
+            yield cursor
+    except (driver.Error, OSError) as error:
+        raise NotAnswering(f"{parts.hostname}:{parts.port}: {error}".strip()) from error
+
+
+def _connect(driver: Any, url: str) -> Any:
+    if driver.__name__ == "psycopg":
+        return driver.connect(url, connect_timeout=_SECONDS, autocommit=True)
+    parts = urlsplit(url)
+    user, password, database = unquote(parts.username or ""), unquote(parts.password or ""), parts.path.strip("/")
+    if driver.__name__ == "pymysql":
+        return driver.connect(
+            host=parts.hostname,
+            port=parts.port or 3306,
+            user=user,
+            password=password,
+            database=database or None,
+            connect_timeout=_SECONDS,
+            autocommit=True,
+        )
+    return driver.connect(user=user, password=password, dsn=f"{parts.hostname}:{parts.port or 1521}/{database}")

@@ -1,0 +1,71 @@
+"""How each product is set up and run: from its own executables, and from its image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from litestar_queues_matrix.servers.engine import Engine
+from litestar_queues_matrix.servers.mysql import MariaDB, MySQL
+from litestar_queues_matrix.servers.postgresql import PostgreSQL
+from litestar_queues_matrix.servers.rows import Kind
+
+__all__ = ("ENGINES", "IMAGES", "Image")
+
+ENGINES: Mapping[Kind, Engine] = {Kind.POSTGRESQL: PostgreSQL(), Kind.MYSQL: MySQL(), Kind.MARIADB: MariaDB()}
+"""The products that need no Docker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """How a product's image is started.
+
+    Attributes:
+        port: Where it listens in its container.
+        url: The address, with `{host}` and `{port}`.
+        environment: What the image is told.
+        command: What runs in it, before the engine's options.
+    """
+
+    port: int
+    url: str
+    environment: Mapping[str, str]
+    command: tuple[str, ...]
+
+
+_MYSQL = "mysql://queues:queues@{host}:{port}/queues"
+
+IMAGES: Mapping[Kind, Image] = {
+    Kind.POSTGRESQL: Image(
+        5432, "postgresql://postgres@{host}:{port}/postgres", {"POSTGRES_HOST_AUTH_METHOD": "trust"}, ("postgres",)
+    ),
+    Kind.MYSQL: Image(
+        3306,
+        _MYSQL,
+        {
+            "MYSQL_ROOT_PASSWORD": "queues",
+            "MYSQL_DATABASE": "queues",
+            "MYSQL_USER": "queues",
+            "MYSQL_PASSWORD": "queues",
+        },
+        ("mysqld",),
+    ),
+    Kind.MARIADB: Image(
+        3306,
+        _MYSQL,
+        {
+            "MARIADB_ROOT_PASSWORD": "queues",
+            "MARIADB_DATABASE": "queues",
+            "MARIADB_USER": "queues",
+            "MARIADB_PASSWORD": "queues",
+        },
+        ("mariadbd",),
+    ),
+    Kind.COCKROACHDB: Image(
+        26257,
+        "postgresql://root@{host}:{port}/defaultdb?sslmode=disable",
+        {},
+        ("start-single-node", "--insecure"),
+    ),
+    Kind.ORACLE: Image(1521, "oracle://system:queues@{host}:{port}/FREEPDB1", {"ORACLE_PASSWORD": "queues"}, ()),
+}

