@@ -38,6 +38,7 @@ TABLE = "litestar_queue_task"
 
 _OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 _NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _TABLES = ("", "_lock")
 """What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
@@ -323,5 +324,6 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     for name in loader.list_queries():
         fills = {slot.name: slots[slot.name] for slot in loader.get_query_slots(name)}
         text = loader.get_sql(name, **fills).raw_sql
-        statements[name] = Statement(name, _OUR_NAME.sub(named, text))
+        # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
+        statements[name] = Statement(name, _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
     return statements

@@ -49,7 +49,7 @@ AND (
 -- fragment: schema
 IF(locate('.', 'litestar_queue_task') > 0, replace(substring_index('litestar_queue_task', '.', 1), '`', ''), DATABASE())
 
--- The names as they are configured, where the server spells them as it likes.
+-- Answers with the names as they are configured, whichever way the server spells them.
 
 -- name: existing
 SELECT replace(substring_index('litestar_queue_task', '.', -1), '`', '') FROM information_schema.tables
@@ -275,12 +275,14 @@ SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_r
 WHERE t.state = 'scheduled' AND t.urgency = 0
 ORDER BY t.due_at LIMIT 1
 
+-- MySQL sees that the order is the index's only if it names all of its columns; MariaDB 10.11 only if it does not.
+
 -- name: next_due_queues
 SELECT min(f.due_at) FROM (
     SELECT (
         SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_queue_ready)
         WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0
-        ORDER BY t.due_at LIMIT 1
+        ORDER BY /*!80017 t.queue, t.state, t.urgency, */ t.due_at LIMIT 1
     ) AS due_at
     FROM /* include: queues */
 ) AS f
