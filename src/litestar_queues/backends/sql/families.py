@@ -122,6 +122,11 @@ class Family:
             for one in _chain(error)
         )
 
+    def newer_than(self, found: str) -> tuple[int, ...] | None:
+        """The oldest version that would do, where this one, as the database tells it, is older."""
+        least = next((version for fork, version in self.forks.items() if fork in found), self.least_version)
+        return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
+
     def is_lost(self, error: BaseException) -> bool:
         """Whether the error means that the connection is gone."""
         return any(self.code_of(one) in self.lost_codes for one in _chain(error))
