@@ -38,6 +38,7 @@ TABLE = "litestar_queue_task"
 
 _OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 _NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _TABLES = ("", "_lock")
 """What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
@@ -120,6 +121,11 @@ class Family:
             or self.code_of(one) in self.conflict_codes
             for one in _chain(error)
         )
+
+    def newer_than(self, found: str) -> tuple[int, ...] | None:
+        """The oldest version that would do, where this one, as the database tells it, is older."""
+        least = next((version for fork, version in self.forks.items() if fork in found), self.least_version)
+        return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
 
     def is_lost(self, error: BaseException) -> bool:
         """Whether the error means that the connection is gone."""
@@ -239,9 +245,9 @@ MYSQL = Family(
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
     # again is what was there before.
     before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # Duplicate keys, which two see who give the same key to two tasks at one moment; locks that were waited for too long;
-    # deadlocks; and rows that changed since the transaction began.
-    conflict_codes=frozenset({1062, 1205, 1213, 1020}),
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 1050 who create a table;
+    # locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
+    conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
     code_of=_mysql_code,
@@ -323,5 +329,6 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     for name in loader.list_queries():
         fills = {slot.name: slots[slot.name] for slot in loader.get_query_slots(name)}
         text = loader.get_sql(name, **fills).raw_sql
-        statements[name] = Statement(name, _OUR_NAME.sub(named, text))
+        # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
+        statements[name] = Statement(name, _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
     return statements

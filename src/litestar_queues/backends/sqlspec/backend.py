@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -219,8 +218,7 @@ class SQLSpecBackend:
     async def _check_version(self) -> None:
         family = self._store.family
         found = await self._run(self._engine.version())
-        least = next((version for fork, version in family.forks.items() if fork in found), family.least_version)
-        if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least:
+        if (least := family.newer_than(found)) is not None:
             wanted = ".".join(str(part) for part in least)
             raise QueueConfigurationError(
                 f"{self._failures.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
