@@ -17,7 +17,19 @@ from litestar_queues.backends.sql.values import text_of_time, time_of_text
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
 
-__all__ = ("COCKROACH", "POSTGRES", "SQLITE", "TABLE", "Family", "Kind", "Statement", "load", "statements_of")
+__all__ = (
+    "COCKROACH",
+    "DUCKDB",
+    "POSTGRES",
+    "SQLITE",
+    "TABLE",
+    "Family",
+    "Kind",
+    "Statement",
+    "load",
+    "split_name",
+    "statements_of",
+)
 
 TABLE = "litestar_queue_task"
 """The table's name in the files of statements, and where nothing else is configured."""
@@ -187,6 +199,31 @@ _SWAPPING = replace(_LOCKING, swaps=True, slots={**_LOCKING.slots, **_BY_SWAP})
 POSTGRES = replace(_LOCKING, swapping=_SWAPPING)
 COCKROACH = replace(_SWAPPING, slots={**_SWAPPING.slots, "json": "TEXT", "exact": "", "storage": ""})
 """CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were."""
+
+
+def _duckdb_code(error: BaseException) -> str | None:
+    """What DuckDB's errors of transactions say: they have one class, and no code."""
+    text = str(error) if type(error).__name__ == "TransactionException" else ""
+    return "conflict" if "onflict" in text or "constraint violation" in text else None
+
+
+def _from_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC)
+
+
+DUCKDB = Family(
+    name="duckdb",
+    clock="client",
+    ddl={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"},
+    begin={Kind.WRITE: ()},
+    # What a transaction finds that began before another gave the same key to a task.
+    conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
+    conflict_codes=frozenset({"conflict"}),
+    code_of=_duckdb_code,
+    least_version=(1, 4),
+    named_batches=True,
+    read_time=_from_utc,
+)
 
 
 @dataclass(frozen=True, slots=True)

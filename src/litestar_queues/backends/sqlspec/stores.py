@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from litestar_queues.backends.sql.families import COCKROACH, POSTGRES, SQLITE
+from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, POSTGRES, SQLITE
+from litestar_queues.backends.sqlspec.duckdb import DuckDBTransport
+from litestar_queues.backends.sqlspec.duckdb import locate as locate_duckdb
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -68,3 +70,4 @@ register_queue_store(
 register_queue_store(
     QueueStore("cockroach_psycopg", COCKROACH, ThreadTransport, locate_server, autocommit=False, matches=_is_sync)
 )
+register_queue_store(QueueStore("duckdb", DUCKDB, DuckDBTransport, locate_duckdb))

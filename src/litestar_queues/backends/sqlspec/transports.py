@@ -177,7 +177,15 @@ class ThreadTransport(BlockingTransport):
 
     def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         super().__init__(spec, config, store, failures)
-        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="litestar-queues-sql")
+        self._executor = self.start_threads()
+
+    def start_threads(self) -> ThreadPoolExecutor:
+        """The threads of this transport."""
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="litestar-queues-sql")
+
+    def refused(self, error: Exception) -> Exception:
+        """What to raise where the database could not be opened."""
+        return self._failures.of_connection(error)
 
     async def attempt(self, program: Program[T]) -> T:
         steps = program.start()
@@ -192,7 +200,7 @@ class ThreadTransport(BlockingTransport):
         try:
             driver = session.__enter__()
         except Exception as error:
-            raise self._failures.of_connection(error) from error
+            raise self.refused(error) from error
         try:
             return self.transact(driver, program, steps, first)
         finally:
