@@ -69,6 +69,23 @@ AND (
     OR t.heartbeat_at < CAST(:stale_before AS TIMESTAMP)
 )
 
+-- fragment: schema
+CASE
+    WHEN contains('litestar_queue_task', '.') THEN trim(split_part('litestar_queue_task', '.', 1), '"')
+    ELSE current_schema()
+END
+
+-- name: existing
+SELECT table_name FROM duckdb_tables()
+WHERE database_name = current_database() AND schema_name = /* include: schema */
+AND table_name IN (
+    trim(split_part('litestar_queue_task', '.', -1), '"'), trim(split_part('litestar_queue_task_lock', '.', -1), '"')
+)
+UNION ALL
+SELECT index_name FROM duckdb_indexes()
+WHERE database_name = current_database() AND schema_name = /* include: schema */
+AND table_name = trim(split_part('litestar_queue_task', '.', -1), '"')
+
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
     id VARCHAR NOT NULL PRIMARY KEY,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlspec.core import SQL
 
-from litestar_queues.backends.sql.families import split_name
+from litestar_queues.backends.sql.families import quoted_name
 from litestar_queues.backends.sql.program import Call, Load, Program, Steps
 from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.store import Location
@@ -83,9 +83,9 @@ class DuckDBTransport(ThreadTransport):
     their transactions ever meet.
     """
 
-    def start_threads(self) -> ThreadPoolExecutor:
+    def start_threads(self, config: Any) -> ThreadPoolExecutor:
         with _lock:
-            thread = _threads.setdefault(_key(self._config), _Thread())
+            thread = _threads.setdefault(_key(config), _Thread())
             thread.users += 1
         return thread.executor
 
@@ -105,9 +105,8 @@ class DuckDBTransport(ThreadTransport):
 
     def load(self, driver: Any, load: Load) -> None:
         """Load rows in bulk, by the names of the columns, which SQLSpec's own load goes through by their position."""
-        quote = self._store.family.quote
-        table = ".".join(f"{quote}{part}{quote}" for part in split_name(self._store.family, load.table) if part)
-        columns = ", ".join(f"{quote}{name}{quote}" for name in load.columns)
+        table = quoted_name(self._store.family, load.table)
+        columns = ", ".join(load.columns)
         text = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {_LOADED}"  # noqa: S608  # our own names
         driver.connection.register(_LOADED, arrow_table(load))
         try:

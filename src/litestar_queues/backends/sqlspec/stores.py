@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, POSTGRES, SQLITE
-from litestar_queues.backends.sqlspec.duckdb import DuckDBTransport
-from litestar_queues.backends.sqlspec.duckdb import locate as locate_duckdb
+from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, POSTGRES, SQLITE
+from litestar_queues.backends.sqlspec import duckdb, mysql
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -70,4 +69,19 @@ register_queue_store(
 register_queue_store(
     QueueStore("cockroach_psycopg", COCKROACH, ThreadTransport, locate_server, autocommit=False, matches=_is_sync)
 )
-register_queue_store(QueueStore("duckdb", DUCKDB, DuckDBTransport, locate_duckdb))
+
+register_queue_store(QueueStore("asyncmy", MYSQL, AsyncTransport, mysql.locate, autocommit=False))
+register_queue_store(QueueStore("aiomysql", MYSQL, AsyncTransport, mysql.locate, autocommit=False))
+register_queue_store(QueueStore("pymysql", MYSQL, ThreadTransport, mysql.locate, autocommit=False))
+register_queue_store(
+    QueueStore(
+        "mysqlconnector", MYSQL, mysql.MysqlConnectorTransport, mysql.locate, autocommit=False, matches=_is_async
+    )
+)
+register_queue_store(
+    QueueStore(
+        "mysqlconnector", MYSQL, mysql.MysqlConnectorThreadTransport, mysql.locate, autocommit=False, matches=_is_sync
+    )
+)
+
+register_queue_store(QueueStore("duckdb", DUCKDB, duckdb.DuckDBTransport, duckdb.locate))
