@@ -7,31 +7,28 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlspec.core import SQL
 
 from litestar_queues.backends.sql.families import quoted_name
-from litestar_queues.backends.sql.program import Call, Load, Program, Steps
+from litestar_queues.backends.sql.program import Load
 from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.store import Location
 from litestar_queues.backends.sqlspec.transports import ThreadTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
 
-__all__ = ("DuckDBTransport", "locate")
-
-T = TypeVar("T")
+__all__ = ("DuckDBTransport", "fetching", "locate")
 
 _MEMORY = ":memory:"
 _LOADED = "litestar_queues_loaded"
 """What rows to be loaded are called on the connection."""
+_ALONE = (
+    "another process has it open, and a DuckDB file belongs to one process at a time: let the application's own process "
+    "run its tasks, or take a database that several processes can share"
+)
 _ADVICE: tuple[tuple[str, type[QueueError], str], ...] = (
-    (
-        "Could not set lock",
-        BackendUnavailableError,
-        "another process has it open, and a DuckDB file belongs to one process at a time: let the application's own "
-        "process run its tasks, or take a database that several processes can share",
-    ),
+    ("Could not set lock", BackendUnavailableError, _ALONE),
     ("not a valid DuckDB database", QueueConfigurationError, "choose another file"),
     (
         "different configuration",
@@ -49,13 +46,14 @@ def locate(config: Any) -> Location:
     Raises:
         QueueConfigurationError: It is to be opened for reading only.
     """
-    settings = config.connection_config
+    settings: dict[str, Any] = config.connection_config
+    more: dict[str, Any] = settings.get("config") or {}
     name = _name(config)
     database = f"DuckDB database {name!r}"
     if name.startswith(_MEMORY):
         database = "DuckDB in memory" if name == ":memory:shared_db" else f"DuckDB in memory, {name!r}"
-    modes = (settings.get("access_mode"), (settings.get("config") or {}).get("access_mode"))
-    if settings.get("read_only") or any(str(mode).upper() == "READ_ONLY" for mode in modes):
+    mode = settings.get("access_mode") or more.get("access_mode")
+    if settings.get("read_only") or str(mode).upper() == "READ_ONLY":
         raise QueueConfigurationError(f"{database}: a queue has to be written: leave out read_only and access_mode")
     return Location(database, process_local=True)
 
@@ -94,15 +92,6 @@ class DuckDBTransport(ThreadTransport):
         raised, advice = next((kind, advice) for words, kind, advice in _ADVICE if words in str(error))
         return raised(f"{refusal}: {advice}")
 
-    def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
-        fetching = _driver_type()(
-            driver.connection,
-            statement_config=self._config.statement_config,
-            driver_features=driver.driver_features,
-        )
-        fetching.attach_observability(self._config.get_observability_runtime())
-        return super().transact(fetching, program, steps, first)
-
     def load(self, driver: Any, load: Load) -> None:
         """Load rows in bulk, by the names of the columns, which SQLSpec's own load goes through by their position."""
         table = quoted_name(self._store.family, load.table)
@@ -127,17 +116,25 @@ class DuckDBTransport(ThreadTransport):
                 thread.executor.shutdown()
 
 
-@cache
-def _driver_type() -> Any:
-    """SQLSpec's driver, with rows as DuckDB gives them.
+def fetching(driver: Any, config: Any) -> Any:
+    """The same driver, with rows as DuckDB gives them.
 
-    It would take them through Arrow at first, which needs pyarrow, and of which DuckDB 2.0 says in a warning that it costs
-    a copy more.
+    SQLSpec takes them through Arrow where it does not know how many come: that needs pyarrow, and costs a copy more, of
+    which DuckDB 2.0 warns.
     """
+    made = _fetching_driver()(
+        driver.connection, statement_config=config.statement_config, driver_features=driver.driver_features
+    )
+    made.attach_observability(config.get_observability_runtime())
+    return made
+
+
+@cache
+def _fetching_driver() -> Any:
     from sqlspec.adapters.duckdb import DuckDBDriver  # noqa: PLC0415  # needs duckdb
 
     class FetchingDriver(DuckDBDriver):
-        def _materialize_select_rows(self, cursor: Any, compiled_sql: str) -> Any:  # noqa: ARG002  # as it is called
+        def _materialize_select_rows(self, cursor: Any, compiled_sql: str) -> Any:
             rows = cursor.fetchall()
             return rows, [column[0] for column in cursor.description], len(rows), "tuple"
 

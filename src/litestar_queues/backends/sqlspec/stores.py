@@ -84,4 +84,6 @@ register_queue_store(
     )
 )
 
-register_queue_store(QueueStore("duckdb", DUCKDB, duckdb.DuckDBTransport, duckdb.locate))
+register_queue_store(
+    QueueStore("duckdb", DUCKDB, duckdb.DuckDBTransport, duckdb.locate, arrow_from=1, sender=duckdb.fetching)
+)

@@ -162,6 +162,7 @@ class BlockingTransport:
         """Run the program on a sync driver, in the thread that calls."""
         begin = self._store.family.begin.get(program.kind)
         call: Call | Load | Done[T] = first
+        driver = self._store.sender(driver, self._config)
         try:
             if begin is not None:
                 if self._store.family.before_begin is not None:
