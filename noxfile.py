@@ -11,7 +11,7 @@ BUILD = ROOT / "build"
 CODE = ("src", "conformance", "matrix", "demo", "bench", "tests", "docs", "noxfile.py")
 TYPED = ("src", "conformance/src", "matrix/src", "demo", "bench", "docs", "noxfile.py")
 PACKAGES = ("-e", ".[sqlspec]", "-e", "conformance", "-e", "matrix")
-TARGETS = ("memory", "aiosqlite", "sqlite")
+TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb")
 """The backends that need no server: each is a target of the conformance suite."""
 
 nox.needs_version = ">=2025.2.9"

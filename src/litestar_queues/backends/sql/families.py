@@ -19,6 +19,7 @@ from litestar_queues.lifecycle import State
 
 __all__ = (
     "COCKROACH",
+    "DUCKDB",
     "MYSQL",
     "POSTGRES",
     "SQLITE",
@@ -256,6 +257,27 @@ MYSQL = Family(
     quote="`",
     name_max=64,
     bind_time=_text_without_offset,
+    read_time=_naive_in_utc,
+)
+
+
+def _duckdb_code(error: BaseException) -> str | None:
+    """What DuckDB's errors of transactions say: they have one class, and no code."""
+    text = str(error) if type(error).__name__ == "TransactionException" else ""
+    return "conflict" if "onflict" in text or "constraint violation" in text else None
+
+
+DUCKDB = Family(
+    name="duckdb",
+    clock="client",
+    ddl={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"},
+    begin={Kind.WRITE: ()},
+    # What a transaction finds that began before another gave the same key to a task.
+    conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
+    conflict_codes=frozenset({"conflict"}),
+    code_of=_duckdb_code,
+    least_version=(1, 4),
+    named_batches=True,
     read_time=_naive_in_utc,
 )
 

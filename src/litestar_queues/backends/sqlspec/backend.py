@@ -132,7 +132,7 @@ class SQLSpecBackend:
     def bind(self, session: Any) -> QueueBackend:
         bound = copy(self)
         # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
-        transport = BoundTransport(session, self._config, self._failures)
+        transport = BoundTransport(session, self._config, self._store, self._failures)
         vars(bound).update(_transport=transport, _writing=None, _repeats=False, _arrow_from=None)
         vars(bound).update(_pool=Pool(self._config), _heartbeats=None, _wakeups=None)
         bound._hints_inside = self._wakeups is not None and self._channel is not None and self._channel.broadcasts  # noqa: SLF001

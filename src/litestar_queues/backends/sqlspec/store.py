@@ -27,6 +27,10 @@ class Location:
     process_local: bool = False
 
 
+def _itself(driver: Any, _config: Any) -> Any:
+    return driver
+
+
 def _any(_config: object) -> bool:
     return True
 
@@ -46,6 +50,7 @@ class QueueStore:
             driver opens a transaction of its own, which has to be committed too.
         arrow_from: The number of tasks from which on an Arrow load was measured to be faster than the family's statement;
             0 where it never was, and None where the adapter cannot load what the table holds.
+        sender: What sends the statements in the place of a driver of SQLSpec's, given that and its configuration.
         matches: Which of the adapter's configurations the row is for, where the adapter has several rows.
     """
 
@@ -56,4 +61,5 @@ class QueueStore:
     probe: Callable[[Any], None] | None = None
     autocommit: bool = True
     arrow_from: int | None = 0
+    sender: Callable[[Any, Any], Any] = _itself
     matches: Callable[[object], bool] = _any

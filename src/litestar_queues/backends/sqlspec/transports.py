@@ -162,6 +162,7 @@ class BlockingTransport:
         """Run the program on a sync driver, in the thread that calls."""
         begin = self._store.family.begin.get(program.kind)
         call: Call | Load | Done[T] = first
+        driver = self._store.sender(driver, self._config)
         try:
             if begin is not None:
                 if self._store.family.before_begin is not None:
@@ -199,11 +200,19 @@ class ThreadTransport(BlockingTransport):
 
     def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         super().__init__(spec, config, store, failures)
-        self._executor = ThreadPoolExecutor(self.threads_for(config), thread_name_prefix="litestar-queues-sql")
+        self._executor = self.start_threads(config)
+
+    def start_threads(self, config: Any) -> ThreadPoolExecutor:
+        """The threads that reach the database of a configuration."""
+        return ThreadPoolExecutor(self.threads_for(config), thread_name_prefix="litestar-queues-sql")
 
     def threads_for(self, _config: Any) -> int:
         """How many threads reach the database of a configuration."""
         return self.threads
+
+    def refused(self, error: Exception) -> Exception:
+        """What to raise where the database could not be opened."""
+        return self._failures.of_connection(error)
 
     async def attempt(self, program: Program[T]) -> T:
         steps = program.start()
@@ -218,7 +227,7 @@ class ThreadTransport(BlockingTransport):
         try:
             driver = session.__enter__()
         except Exception as error:
-            raise self._failures.of_connection(error) from error
+            raise self.refused(error) from error
         try:
             return self.transact(driver, program, steps, first)
         finally:
