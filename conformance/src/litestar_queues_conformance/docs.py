@@ -31,6 +31,8 @@ bound by this page, and can be judged by it.
 
 PROFILES = {
     Profile.CORE: "Every backend keeps them.",
+    Profile.BULK: "Every backend keeps them; where a target declares no columns, ARW checks that there are none.",
+    Profile.TRANSACTIONAL: "Where a target declares no transactions, each case checks that sessions are refused.",
     Profile.NOTIFICATIONS: "Where a target declares no notifications, each case checks that there are none.",
 }
 

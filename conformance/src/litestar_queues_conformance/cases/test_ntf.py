@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.base import QueueBackend
 from litestar_queues.clock import SystemClock
 from litestar_queues.errors import QueueError
 from litestar_queues.lifecycle import Cancel, Complete, Requeue
 from litestar_queues.operations import Move, QueueOperations
 from litestar_queues.records import Want
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
+from litestar_queues_conformance.hearing import AGAIN, SOON, hints, marked, ready, wakes
 from litestar_queues_conformance.scripts import RESULT, claim_all, claim_one, ids, superseded
 from litestar_queues_conformance.target import CutsConnections, load_target
-
-_SOON = 10.0
-"""Seconds within which a hint arrives, or will not."""
-_AGAIN = 25.0
-"""The same after connections were cut, when the first hints may be lost."""
-_MARK = "a mark"
 
 
 def _absent(id_: str, actor: QueueBackend, store: Store, check: Check) -> bool:
@@ -34,43 +28,8 @@ def _absent(id_: str, actor: QueueBackend, store: Store, check: Check) -> bool:
     return True
 
 
-def _hints(actor: QueueBackend) -> Wakeups:
-    assert actor.wakeups is not None, "NTF-02 is about that"
-    return actor.wakeups
-
-
 def _operations(actor: QueueBackend) -> QueueOperations:
     return QueueOperations(actor, SystemClock())
-
-
-async def _wakes(
-    speaker: QueueBackend, ear: QueueBackend, queues: Collection[str], wanted: Any, seconds: float
-) -> bool:
-    """Hint again and again until one who waits is woken; the first hints may come before anybody listens."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    while loop.time() < until:
-        await _hints(speaker).notify(queues)
-        if await _hints(ear).wait(wanted, 0.1):
-            return True
-    return False
-
-
-async def _marked(speaker: QueueBackend, ear: QueueBackend) -> bool:
-    """Send a mark behind all hints so far, and wait until it has arrived, and they with it."""
-    await _hints(ear).wait((_MARK,), 0)
-    await _hints(speaker).notify([_MARK])
-    return await _hints(ear).wait((_MARK,), _SOON)
-
-
-async def _ready(
-    id_: str, speaker: QueueBackend, ear: QueueBackend, wanted: tuple[str, ...] | None, check: Check
-) -> None:
-    """One listens, and all that was said before is forgotten."""
-    await _hints(ear).wait((_MARK,), 0)
-    check(id_, await _wakes(speaker, ear, wanted or ["any"], wanted, _AGAIN), "no hint arrived at all")
-    check(id_, await _marked(speaker, ear), "a mark did not arrive")
-    await _hints(ear).wait(wanted, 0)
 
 
 @guarantee("NTF-01")
@@ -100,11 +59,11 @@ async def test_who_is_woken_can_claim_at_once(store: Store, check: Check) -> Non
     a, b = await store.actors(2)
     if _absent("NTF-03", a, store, check):
         return
-    await _ready("NTF-03", a, b, ("q",), check)
+    await ready("NTF-03", a, b, ("q",), check)
     for _ in range(10):
         new = store.new_tasks(5, queue="q")
         enqueueing = asyncio.create_task(_operations(a).enqueue_many(new))
-        check("NTF-03", await _hints(b).wait(("q",), _SOON), "no hint came for a batch")
+        check("NTF-03", await hints(b).wait(("q",), SOON), "no hint came for a batch")
         claimed = await b.claim(Want(worker="w", limit=5, queues=("q",)))
         check.equal("NTF-03", sorted(ids(claimed)), sorted(ids(new)), "what the one who was woken can claim")
         await enqueueing
@@ -119,7 +78,7 @@ async def test_what_leaves_nothing_to_run_wakes_nobody(store: Store, check: Chec
     first, second = await superseded(store, a)
     done = await claim_one(a, await store.enqueue(a, queue="q"), now=at(30))
     gone = await store.enqueue(a, queue="q")
-    await _ready("NTF-04", a, b, ("q", held.queue, first.queue), check)
+    await ready("NTF-04", a, b, ("q", held.queue, first.queue), check)
     operations = _operations(a)
     await operations.enqueue_many([store.new_task(queue="q", key="k"), store.new_task(queue="q", key="k")])
     await operations.enqueue_many([])
@@ -127,8 +86,8 @@ async def test_what_leaves_nothing_to_run_wakes_nobody(store: Store, check: Chec
     check.equal("NTF-04", refused.stored, [], "what a lost owner stored")
     await operations.apply([Move(done, Complete(RESULT)), Move(second, Complete(RESULT))])
     await operations.apply([Move(gone, Cancel())])
-    check("NTF-04", await _marked(a, b), "a mark did not arrive")
-    woken = await _hints(b).wait(("q", held.queue, first.queue), 0)
+    check("NTF-04", await marked(a, b), "a mark did not arrive")
+    woken = await hints(b).wait(("q", held.queue, first.queue), 0)
     check.equal("NTF-04", woken, False, "whether what leaves nothing to run woke somebody")
 
 
@@ -138,7 +97,7 @@ async def test_a_batch_wakes_once(store: Store, check: Check) -> None:
     if _absent("NTF-05", a, store, check):
         return
     queues = ("q1", "q2", "q3")
-    await _ready("NTF-05", a, b, queues, check)
+    await ready("NTF-05", a, b, queues, check)
     new = [store.new_task(queue=queue) for queue in queues for _ in range(30)]
 
     async def enqueue() -> None:
@@ -151,10 +110,10 @@ async def test_a_batch_wakes_once(store: Store, check: Check) -> None:
 
     for batch in (enqueue, give_back):
         running = asyncio.create_task(batch())
-        check("NTF-05", await _hints(b).wait(queues, _SOON), "no hint came for a batch")
+        check("NTF-05", await hints(b).wait(queues, SOON), "no hint came for a batch")
         await running
-        check("NTF-05", await _marked(a, b), "a mark did not arrive")
-        check.equal("NTF-05", await _hints(b).wait(queues, 0), False, "whether a batch woke one a second time")
+        check("NTF-05", await marked(a, b), "a mark did not arrive")
+        check.equal("NTF-05", await hints(b).wait(queues, 0), False, "whether a batch woke one a second time")
 
 
 @guarantee("NTF-06")
@@ -163,24 +122,22 @@ async def test_a_hint_wakes_who_waits_for_its_queue_or_for_any(store: Store, che
     if _absent("NTF-06", a, store, check):
         return
     for wanted in (("q",), ("x", "q", "y"), None):
-        await _ready("NTF-06", a, b, wanted, check)
-        await _hints(a).notify({"q", "z"})
+        await ready("NTF-06", a, b, wanted, check)
+        await hints(a).notify({"q", "z"})
         check(
-            "NTF-06", await _hints(b).wait(wanted, _SOON), f"a hint for 'q' and 'z' did not wake who waits for {wanted}"
+            "NTF-06", await hints(b).wait(wanted, SOON), f"a hint for 'q' and 'z' did not wake who waits for {wanted}"
         )
         many = {f"queue-{n}-{'x' * 60}" for n in range(300)} | {"q"}
-        check("NTF-06", await _marked(a, b), "a mark did not arrive")
-        await _hints(b).wait(wanted, 0)
-        await _hints(a).notify(many)
-        check(
-            "NTF-06", await _hints(b).wait(wanted, _SOON), f"a hint for 301 queues did not wake who waits for {wanted}"
-        )
+        check("NTF-06", await marked(a, b), "a mark did not arrive")
+        await hints(b).wait(wanted, 0)
+        await hints(a).notify(many)
+        check("NTF-06", await hints(b).wait(wanted, SOON), f"a hint for 301 queues did not wake who waits for {wanted}")
 
 
 async def _wait(target_name: str, config: dict[str, Any]) -> bool:
     backend = await load_target(target_name).open(config)
     try:
-        return await _hints(backend).wait(("q",), 45)
+        return await hints(backend).wait(("q",), 45)
     finally:
         await backend.close()
 
@@ -200,7 +157,7 @@ async def test_a_hint_reaches_another_process(store: Store, check: Check) -> Non
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         woken = asyncio.get_running_loop().run_in_executor(pool, _wait_elsewhere, store.target_name, store.config)
         while not woken.done():  # when the other has begun to listen is not known
-            await _hints(a).notify(["q"])
+            await hints(a).notify(["q"])
             await asyncio.wait({woken}, timeout=0.1)
         check("NTF-06", woken.result(), "no hint reached another process")
 
@@ -215,9 +172,9 @@ async def test_a_listener_comes_back_after_its_connection_was_cut(store: Store, 
         check("NTF-07", True, "the target cannot cut connections: not found out")
         return
     for _ in range(2):
-        await _ready("NTF-07", a, b, ("q",), check)
+        await ready("NTF-07", a, b, ("q",), check)
         await target.cut_connections(store.config)
-        check("NTF-07", await _wakes(a, b, ["q"], ("q",), _AGAIN), f"deaf {_AGAIN:g} s after its connections were cut")
+        check("NTF-07", await wakes(a, b, ["q"], ("q",), AGAIN), f"deaf {AGAIN:g} s after its connections were cut")
 
 
 @guarantee("NTF-08")
@@ -225,18 +182,18 @@ async def test_a_wait_ends_with_its_time_and_with_its_client(store: Store, check
     a, b = await store.actors(2)
     if _absent("NTF-08", a, store, check):
         return
-    await _ready("NTF-08", a, b, ("q",), check)
+    await ready("NTF-08", a, b, ("q",), check)
 
     async def ends(awaited: asyncio.Future[Any], what: str) -> None:
-        done, _ = await asyncio.wait({awaited}, timeout=_SOON)
+        done, _ = await asyncio.wait({awaited}, timeout=SOON)
         if not done:
             awaited.cancel()
         check("NTF-08", done, what)
 
-    short = asyncio.ensure_future(_hints(b).wait(("q",), timedelta(milliseconds=50).total_seconds()))
+    short = asyncio.ensure_future(hints(b).wait(("q",), timedelta(milliseconds=50).total_seconds()))
     await ends(short, "a wait of 50 ms did not end")
     check.equal("NTF-08", short.result(), False, "whether a hint came that nobody sent")
-    waiting = [asyncio.ensure_future(_hints(b).wait(wanted, 600)) for wanted in (("q",), None)]
+    waiting = [asyncio.ensure_future(hints(b).wait(wanted, 600)) for wanted in (("q",), None)]
     await asyncio.sleep(0)
     await ends(asyncio.ensure_future(b.close()), "closing a client in which somebody waits did not end")
     for one in waiting:

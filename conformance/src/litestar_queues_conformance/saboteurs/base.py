@@ -19,7 +19,9 @@ class InProcessTarget:
     """Stores of one class of backend that live in this process under a number."""
 
     distribution = "litestar-queues-conformance"
-    capabilities = Capabilities(multi_process=False, durable=False, server_clock=False, notifications=False)
+    capabilities = Capabilities(
+        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False
+    )
 
     def __init__(self, backend: type[MemoryBackend]) -> None:
         self.backend = backend

@@ -71,7 +71,9 @@ class _Client:
 
 
 class _HintingTarget(InProcessTarget):
-    capabilities = Capabilities(multi_process=False, durable=False, server_clock=False, notifications=True)
+    capabilities = Capabilities(
+        multi_process=False, durable=False, server_clock=False, notifications=True, transactional=False, columns=False
+    )
 
     def client(self, store: MemoryBackend) -> QueueBackend:
         return cast("QueueBackend", _Client(cast("_Hinting", store)))

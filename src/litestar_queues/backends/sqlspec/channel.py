@@ -14,7 +14,15 @@ from importlib import import_module
 from typing import Any
 
 from sqlspec.exceptions import SQLSpecError
-from sqlspec.extensions.events import AsyncEventChannel, BaseEventQueueStore, SyncEventChannel
+from sqlspec.extensions.events import (
+    AsyncEventChannel,
+    BaseEventQueueStore,
+    SyncEventChannel,
+    build_queue_backend,
+    get_runtime_hints,
+    load_native_backend,
+    resolve_event_poll_interval,
+)
 
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.errors import QueueConfigurationError
@@ -92,8 +100,30 @@ class Channel:
         return derived
 
     def open(self, derived: Any) -> Any:
-        """SQLSpec's channel over a configuration that `derive` made; no connection is opened yet."""
-        return AsyncEventChannel(derived) if derived.is_async else SyncEventChannel(derived)
+        """What sends and hears over a configuration that `derive` made; no connection is opened yet.
+
+        For a sync configuration SQLSpec's channel; for an async one the channel's inner part, because of which less is
+        in the way of a cancellation.
+        """
+        if not derived.is_async:
+            return SyncEventChannel(derived)
+        settings = dict(self.settings)
+        if self.transport == "poll_queue":
+            return build_queue_backend(derived, settings, adapter_name=self.adapter)
+        return load_native_backend(derived, self.transport, settings, adapter_name=self.adapter)
+
+    def check(self, derived: Any) -> str:
+        """The transport that SQLSpec chooses, which knows the settings that it takes."""
+        channel = AsyncEventChannel(derived) if derived.is_async else SyncEventChannel(derived)
+        return channel.backend_name
+
+    def interval(self, derived: Any) -> float:
+        """Seconds between two looks, where it looks, and between two checks of the connection, where it listens."""
+        return resolve_event_poll_interval(
+            self.settings.get("event_poll_interval"),
+            self.settings.get("poll_interval"),
+            get_runtime_hints(self.adapter, derived).poll_interval,
+        )
 
     def create_statements(self, derived: Any) -> list[str]:
         """What creates the table of events."""
@@ -178,7 +208,7 @@ def plan_channel(
 def _is_possible(planned: Channel, config: Any, *, explicit: bool) -> bool:
     """Whether SQLSpec gives what was planned: some problems it answers with a table of events, and a line in its log."""
     try:
-        found = planned.open(planned.derive(config)).backend_name
+        found = planned.check(planned.derive(config))
     except (SQLSpecError, ValueError, TypeError) as error:
         raise QueueConfigurationError(f"SQLSpec refuses the events of {planned.adapter}: {error}") from error
     if found == planned.transport:

@@ -14,6 +14,8 @@ from litestar_queues.backends.sql.retry import PATIENCE
 from litestar_queues.backends.sqlspec.arrow import is_installed
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.sqlspec.channel import plan_channel
+from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
+from litestar_queues.backends.sqlspec.migrating import register_migrations
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.errors import MissingDependencyError, QueueConfigurationError
@@ -37,6 +39,11 @@ class SQLSpecBackendConfig:
         sqlspec: The application's own registry, to share its pool for `config`; the application closes it. Without one,
             the backend opens a pool, and closes it.
         create_schema: Create what is missing of the tables when the backend opens.
+        run_migrations: Let SQLSpec apply the packaged migrations when the backend opens, and none of the application's;
+            `create_schema` is then without effect. With both off, the tables have to be there.
+        heartbeat_pool_config: A second configuration of the same adapter and the same database, whose pool is for
+            heartbeats only, so that they stay on time while every connection of the first is busy. Where it cannot be
+            opened, the backend warns once and does without. Under the `bind_key` of the first, it gets one of its own.
         table_name: The table of the tasks; that of the locks is called the same with `_lock` after it.
         bulk_insert: How many tasks without keys are stored at once: by an Arrow load ("arrow", which needs pyarrow), by
             the one statement that stores everything else ("statement"), or by whichever was measured to be faster for
@@ -57,6 +64,8 @@ class SQLSpecBackendConfig:
     config: Any
     sqlspec: SQLSpec | None = None
     create_schema: bool = True
+    run_migrations: bool = False
+    heartbeat_pool_config: Any = None
     table_name: str = TABLE
     lock_timeout: float = PATIENCE
     bulk_insert: BulkInsert = "auto"
@@ -64,6 +73,10 @@ class SQLSpecBackendConfig:
     notification_channel: str | None = None
     notify_transport: str | None = None
     event_settings: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.run_migrations:
+            register_migrations(self.config, self.table_name)
 
     def create_backend(self) -> QueueBackend:
         """A backend that is not open yet.
@@ -85,9 +98,11 @@ class SQLSpecBackendConfig:
             statements_of(store.family, self.table_name),
             sqlspec=self.sqlspec,
             create_schema=self.create_schema,
+            run_migrations=self.run_migrations,
             table_name=self.table_name,
             patience=self.lock_timeout,
             arrow_from=self._arrow_from(store),
+            heartbeats=self._heartbeat_pool(store),
             channel=plan_channel(
                 store,
                 self.config,
@@ -112,3 +127,13 @@ class SQLSpecBackendConfig:
         if not is_installed():
             raise MissingDependencyError("pyarrow", "arrow")
         return 1
+
+    def _heartbeat_pool(self, store: QueueStore) -> HeartbeatPool | None:
+        if self.heartbeat_pool_config is None:
+            return None
+        if store_of(self.heartbeat_pool_config) is not store:
+            raise QueueConfigurationError(
+                f"heartbeat_pool_config is a {type(self.heartbeat_pool_config).__qualname__}, and config a "
+                f"{type(self.config).__qualname__}: both have to be configurations of one adapter, for one database"
+            )
+        return HeartbeatPool(store, self.heartbeat_pool_config, self.config)

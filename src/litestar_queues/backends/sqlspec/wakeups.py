@@ -18,7 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -31,6 +31,8 @@ from litestar_queues.backends.sqlspec.transports import to_the_end
 from litestar_queues.errors import BackendUnavailableError
 
 __all__ = ("SQLSpecWakeups", "encode_hint")
+
+T = TypeVar("T")
 
 _log = logging.getLogger("litestar_queues")
 
@@ -184,7 +186,7 @@ class SQLSpecWakeups:
                 self._outlet = (self._channel.open(config), config)
             outlet, config = self._outlet
             if config.is_async:
-                await outlet.publish(self._channel.name, hint)
+                await _whole(outlet.publish(self._channel.name, hint))
             else:
                 await asyncio.to_thread(outlet.publish, self._channel.name, hint)
 
@@ -262,30 +264,41 @@ class SQLSpecWakeups:
     async def _ear(self) -> None:
         """Take every event of the channel, until this is cancelled or something fails."""
         config = self._channel.derive(self._config)
-        channel = self._channel.open(config)
+        events = self._channel.open(config)
         try:
-            await (self._hear if config.is_async else self._hear_in_thread)(channel)
+            await (self._hear if config.is_async else self._hear_in_thread)(events, self._channel.interval(config))
         finally:
-            await to_the_end(_release(channel, config))
+            await to_the_end(_release(events, config))
 
-    async def _hear(self, channel: Any) -> None:
-        events = channel.iter_events(self._channel.name)
+    async def _hear(self, events: Any, interval: float) -> None:
+        if self._channel.broadcasts:  # waits on a queue of asyncio's, where it may be cancelled
+            while True:
+                try:
+                    event = await events.dequeue(self._channel.name, interval)
+                except ValueError:  # no event of SQLSpec's: psqlpy's listeners tell themselves that they are ready
+                    continue
+                if event is not None:
+                    self._take(event.payload)
+        looks = self._channel.transport == "poll_queue"
+
+        async def take() -> bool:
+            event = await events.dequeue(self._channel.name, 0 if looks else interval)
+            if event is not None:
+                await events.ack(event.event_id)
+                self._take(event.payload)
+            return event is not None
+
         while True:
-            try:
-                event = await anext(events)
-            except ValueError:  # no event of SQLSpec's: psqlpy's listeners say so to themselves that they are ready
-                continue
-            self._take(event.payload)
-            if not self._channel.broadcasts:
-                await channel.ack(event.event_id)
+            if not await _whole(take()) and looks:
+                await asyncio.sleep(interval)
 
-    async def _hear_in_thread(self, channel: Any) -> None:
+    async def _hear_in_thread(self, events: Any, interval: float) -> None:
         loop = asyncio.get_running_loop()
 
         def take(event: Any) -> None:
             loop.call_soon_threadsafe(self._take, event.payload)
 
-        await asyncio.to_thread(channel.listen, self._channel.name, take)
+        await asyncio.to_thread(events.listen, self._channel.name, take, event_poll_interval=interval)
         await asyncio.Event().wait()
 
     def _take(self, hint: dict[str, Any]) -> None:
@@ -311,7 +324,20 @@ class SQLSpecWakeups:
         _log.log(level, "%s: %s; workers poll meanwhile: %s", self._failures.database, what, text)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not be cancelled in the middle: whoever is cancelled leaves when it has ended.
+
+    Where a coroutine of SQLSpec's compiled 0.69 is cancelled inside a statement, the process can crash later.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await to_the_end(_ended(task))
+        raise
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # was raised before, or comes from a release
