@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement, statements_of
 from litestar_queues.backends.sql.program import ConflictError, Program, statements
@@ -23,6 +23,7 @@ from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import Migrator
+from litestar_queues.backends.sqlspec.observer import RuntimeObserver
 from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
@@ -60,6 +61,7 @@ class SQLSpecBackend:
         patience: float,
         arrow_from: int | None = None,
         heartbeats: HeartbeatPool | None = None,
+        observer: RuntimeObserver | None = None,
         clock: Clock | None = None,
         channel: Channel | None = None,
     ) -> None:
@@ -81,6 +83,7 @@ class SQLSpecBackend:
         self._repeats = True
         self._pool = Pool(config)
         self._heartbeats = heartbeats
+        self._observer = observer
         self._writing: asyncio.Lock | None = None
         # Where nobody else sees the tasks, nobody else is to be told of them.
         self._channel = None if location.process_local else channel
@@ -90,6 +93,10 @@ class SQLSpecBackend:
     @property
     def wakeups(self) -> Wakeups | None:
         return self._wakeups
+
+    @property
+    def observer(self) -> Observer | None:
+        return self._observer
 
     async def open(self) -> None:
         if self._transport is not None:
@@ -245,18 +252,19 @@ class SQLSpecBackend:
         if self._channel is None:
             return
         if self._channel.table is not None:
-            create = self._channel.create_statements(self._channel.derive(self._config)) if self._creates_schema else []
             check = [f"SELECT event_id FROM {self._channel.table} WHERE 1 = 0"]  # noqa: S608  # SQLSpec checked the name
             try:
-                await self._run(statements("create_events_table", create))
                 await self._run(statements("check_events_table", check))
             except BackendUnavailableError:
                 raise
             except BackendError as error:
-                raise QueueConfigurationError(
-                    f"{error}; the table {self._channel.table!r} of SQLSpec's events is not there: apply SQLSpec's "
-                    f"migrations of its events extension, or set create_schema=True"
-                ) from error
+                if not self._creates_schema and self._migrator is None:
+                    raise QueueConfigurationError(
+                        f"{error}; the table {self._channel.table!r} of SQLSpec's events is not there: apply SQLSpec's "
+                        f"migrations of its events extension, or set create_schema=True"
+                    ) from error
+                create = self._channel.create_statements(self._channel.derive(self._config))
+                await self._run(statements("create_events_table", create))
         self._wakeups = SQLSpecWakeups(self._channel, self._config, self._failures, self._notify)
 
     async def _notify(self, channel: str, payload: str) -> None:

@@ -16,6 +16,7 @@ from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.sqlspec.channel import plan_channel
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import register_migrations
+from litestar_queues.backends.sqlspec.observer import RuntimeObserver
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.errors import MissingDependencyError, QueueConfigurationError
@@ -44,6 +45,8 @@ class SQLSpecBackendConfig:
         heartbeat_pool_config: A second configuration of the same adapter and the same database, whose pool is for
             heartbeats only, so that they stay on time while every connection of the first is busy. Where it cannot be
             opened, the backend warns once and does without. Under the `bind_key` of the first, it gets one of its own.
+        queue_observability: Count what happens to tasks, and span the queue's operations, in the configuration's own
+            `get_observability_runtime()`. SQLSpec's spans and observers of statements do not depend on it.
         table_name: The table of the tasks; that of the locks is called the same with `_lock` after it.
         bulk_insert: How many tasks without keys are stored at once: by an Arrow load ("arrow", which needs pyarrow), by
             the one statement that stores everything else ("statement"), or by whichever was measured to be faster for
@@ -66,6 +69,7 @@ class SQLSpecBackendConfig:
     create_schema: bool = True
     run_migrations: bool = False
     heartbeat_pool_config: Any = None
+    queue_observability: bool = True
     table_name: str = TABLE
     lock_timeout: float = PATIENCE
     bulk_insert: BulkInsert = "auto"
@@ -103,6 +107,7 @@ class SQLSpecBackendConfig:
             patience=self.lock_timeout,
             arrow_from=self._arrow_from(store),
             heartbeats=self._heartbeat_pool(store),
+            observer=RuntimeObserver(self.config, table=self.table_name) if self.queue_observability else None,
             channel=plan_channel(
                 store,
                 self.config,
