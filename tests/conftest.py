@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest.register_assert_rewrite("acceptance")  # whose tests run elsewhere, too
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

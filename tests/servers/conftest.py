@@ -17,8 +17,6 @@ from litestar_queues import QueueService
 from litestar_queues_matrix.servers import Server, ServerUnavailable, ask, find_first, launch
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 
-pytest.register_assert_rewrite("acceptance")
-
 DEFAULT = ("asyncpg@postgresql", "psycopg-sync@postgresql", "psycopg@postgresql15", "psqlpy@postgresql15")
 """Where the tests run unless `--on` says it: a row more is a run more."""
 
