@@ -60,9 +60,7 @@ async def under_load(
 async def test_what_was_acknowledged_survives_the_servers_sudden_death(
     killable: Server, workers: Workers, database: ServerDatabase, service: QueueService, stage: Stage
 ) -> None:
-    await under_load(
-        killable.kill, killable.restart, workers=workers, database=database, service=service, stage=stage
-    )
+    await under_load(killable.kill, killable.restart, workers=workers, database=database, service=service, stage=stage)
 
 
 async def test_connections_that_the_server_ends_cost_time_and_nothing_else(

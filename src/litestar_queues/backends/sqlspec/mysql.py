@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -15,7 +16,14 @@ from litestar_queues.backends.sqlspec.store import Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
 from litestar_queues.errors import QueueConfigurationError
 
-__all__ = ("MysqlConnectorThreadTransport", "MysqlConnectorTransport", "locate")
+__all__ = (
+    "MysqlConnectorThreadTransport",
+    "MysqlConnectorTransport",
+    "cut_async_connector",
+    "cut_connector",
+    "cut_pymysql",
+    "locate",
+)
 
 T = TypeVar("T")
 
@@ -48,6 +56,21 @@ def _flags(settings: Mapping[str, Any]) -> Iterable[int]:
         yield from (flag for flag in flags if isinstance(flag, int) and flag > 0)
 
 
+def cut_pymysql(connection: Any) -> None:
+    """Shut the socket, which the thread that reads it finds at its end then."""
+    connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001  # `close` would wait for the server, or for that thread
+
+
+def cut_connector(connection: Any) -> None:
+    """The same for mysql-connector."""
+    connection._socket.sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001  # as above
+
+
+def cut_async_connector(connection: Any) -> None:
+    """The same for its streams."""
+    connection._socket._writer.transport.abort()  # noqa: SLF001  # as above
+
+
 def _pool_size(config: Any) -> int:
     return int(config.connection_config.get("pool_size") or _POOL_SIZE)
 
@@ -55,8 +78,10 @@ def _pool_size(config: Any) -> int:
 class MysqlConnectorTransport(AsyncTransport):
     """Waits for a session of a pool that raises at once when it has none."""
 
-    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
-        super().__init__(spec, config, store, failures)
+    def __init__(
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+    ) -> None:
+        super().__init__(spec, config, store, failures, limit=limit)
         self._free = asyncio.Semaphore(_pool_size(config))
 
     async def attempt(self, program: Program[T]) -> T:

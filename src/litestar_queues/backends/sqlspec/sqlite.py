@@ -121,10 +121,12 @@ class AiosqliteTransport(BlockingTransport):
     a single enqueue took 1,050 us, and a claim of 10 with its commit 3,150 us; so, 430 and 1,400 us.
     """
 
-    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
+    def __init__(
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+    ) -> None:
         from sqlspec.adapters.aiosqlite.core import run_on_worker_thread  # noqa: PLC0415  # needs aiosqlite
 
-        super().__init__(spec, config, store, failures)
+        super().__init__(spec, config, store, failures, limit=limit)
         self._in_thread = run_on_worker_thread
 
     async def attempt(self, program: Program[T]) -> T:
