@@ -189,6 +189,10 @@ class Workers:
         """When each killed process was gone."""
         return {worker.pid: worker.died_at for worker in self._started if worker.died_at is not None}
 
+    def histories(self) -> str:
+        """What all of them said, for a failure's message."""
+        return "\n".join(f"worker {worker.pid}: {worker.history()}" for worker in self._started)
+
     async def kill_all(self) -> None:
         for worker in self._started:
             await worker.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import closing
 from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
@@ -13,6 +13,7 @@ from sqlspec.adapters.sqlite.driver import SqliteDriver
 
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async, to_the_end
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
@@ -134,7 +135,7 @@ class AiosqliteTransport(BlockingTransport):
         first = advance(steps)
         if isinstance(first, Done):
             return first.answer
-        session: AbstractAsyncContextManager[Any] = self._spec.provide_session(self._config)
+        session = AsyncSession(self._config)
         try:
             driver = await session.__aenter__()
         except Exception as error:
@@ -156,6 +157,6 @@ class AiosqliteTransport(BlockingTransport):
         return self.transact(driver, program, steps, first)
 
     async def ask(self, question: Callable[[Any], Any]) -> Any:
-        return await ask_async(self._spec.provide_session(self._config), question)
+        return await ask_async(AsyncSession(self._config), question)
 
     async def close(self) -> None: ...

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextlib import AbstractContextManager, suppress
 from inspect import isawaitable
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from litestar_queues.backends.sql.program import Call, Done, Load, LostConnectio
 from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.limit import GRACE, Limit
+from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import QueueStore
 
 __all__ = (
@@ -88,7 +89,7 @@ async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
         await asyncio.shield(task)
 
 
-async def ask_async(session: AbstractAsyncContextManager[Any], question: Callable[[Any], Any]) -> Any:
+async def ask_async(session: AsyncSession, question: Callable[[Any], Any]) -> Any:
     """The answer of an async driver."""
     async with session as driver:
         answer = question(driver)
@@ -112,7 +113,7 @@ class AsyncTransport:
         first = advance(steps)
         if isinstance(first, Done):  # needs no statement, and therefore no connection
             return first.answer
-        session: AbstractAsyncContextManager[Any] = self._spec.provide_session(self._config)
+        session = AsyncSession(self._config)
         limit = self._limit_for(program)
         try:
             async with asyncio.timeout(limit.seconds):
@@ -158,7 +159,7 @@ class AsyncTransport:
             await driver.commit()
         return call.answer
 
-    async def _leave(self, driver: Any, session: AbstractAsyncContextManager[Any], *, committed: bool) -> None:
+    async def _leave(self, driver: Any, session: AsyncSession, *, committed: bool) -> None:
         """Give the connection back, clean; one that cannot be cleaned is cut off, and its pool throws it away.
 
         Nothing that happens here is anybody's concern: what the program did is decided by now.
@@ -177,7 +178,7 @@ class AsyncTransport:
                 _log.debug("%s: a connection was lost: %s", self._failures.database, self._failures.text(error))
 
     async def ask(self, question: Callable[[Any], Any]) -> Any:
-        return await ask_async(self._spec.provide_session(self._config), question)
+        return await ask_async(AsyncSession(self._config), question)
 
     async def close(self) -> None: ...
 
