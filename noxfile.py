@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -26,6 +27,10 @@ def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
     """Install the packages of this repository and these dependency groups, in the versions of constraints.txt."""
     wanted = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
     session.install("-q", "-c", "constraints.txt", *(PACKAGES if packages else ()), *wanted)
+
+
+def _names_tests(arguments: Sequence[str]) -> bool:
+    return any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
 
 
 @nox.session
@@ -58,7 +63,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test that needs no server: unit, integration and acceptance, with real processes on SQLite."""
     install(session, "test")
-    session.run("pytest", *(session.posargs or ["tests"]))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Workers and crashes on servers: on all that can be had here, or on those named: `-- --on=asyncpg@postgresql15`."""
+    install(session, "test", "servers")
+    session.run("pytest", *(session.posargs if _names_tests(session.posargs) else ["tests/servers", *session.posargs]))
 
 
 @nox.session

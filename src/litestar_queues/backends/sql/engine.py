@@ -20,8 +20,8 @@ from litestar_queues.backends.sql.program import (
     Program,
     Rows,
     Steps,
+    defines,
     reads,
-    writes,
     writes_each,
     writes_once,
 )
@@ -85,7 +85,7 @@ class Engine:
 
     # The schema
 
-    @writes
+    @defines
     def create_schema(self) -> Steps[None]:
         existing = yield from self._existing()
         for name, made in self._schema():

@@ -58,6 +58,7 @@ class SQLSpecBackend:
         run_migrations: bool = False,
         table_name: str,
         patience: float,
+        limit: float | None = None,
         arrow_from: int | None = None,
         heartbeats: HeartbeatPool | None = None,
         observer: RuntimeObserver | None = None,
@@ -73,6 +74,7 @@ class SQLSpecBackend:
         self._creates_schema = create_schema
         self._table_name = table_name
         self._patience = patience
+        self._limit = None if store.family.clock == "client" else limit
         self._arrow_from = arrow_from
         self._clock = clock or SystemClock()
         self._engine = Engine(store.family, statements, self._clock, table=table_name)
@@ -106,14 +108,16 @@ class SQLSpecBackend:
             await asyncio.to_thread(self._store.probe, self._config)
         self._pool.take(shared=self._shared is not None)
         self._writing = asyncio.Lock() if self._store.family.one_writer else None
-        self._transport = self._store.transport(spec, self._config, self._store, self._failures)
+        self._transport = self._store.transport(spec, self._config, self._store, self._failures, limit=self._limit)
         try:
             await self._check_version()
             await self._choose_claims(self._transport)
             await self._check_schema()
             await self._open_channel()
             if self._heartbeats is not None:
-                await self._heartbeats.open(spec, shared=self._shared is not None, check=self._check_heartbeats)
+                await self._heartbeats.open(
+                    spec, shared=self._shared is not None, check=self._check_heartbeats, limit=self._limit
+                )
         except BaseException:
             await self.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -16,7 +17,14 @@ from litestar_queues.backends.sqlspec.store import Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
 
-__all__ = ("MysqlConnectorThreadTransport", "MysqlConnectorTransport", "locate")
+__all__ = (
+    "MysqlConnectorThreadTransport",
+    "MysqlConnectorTransport",
+    "cut_async_connector",
+    "cut_connector",
+    "cut_pymysql",
+    "locate",
+)
 
 T = TypeVar("T")
 
@@ -49,6 +57,21 @@ def _flags(settings: Mapping[str, Any]) -> Iterable[int]:
         yield from (flag for flag in flags if isinstance(flag, int) and flag > 0)
 
 
+def cut_pymysql(connection: Any) -> None:
+    """Shut the socket, which the thread that reads it finds at its end then."""
+    connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001  # `close` would wait for the server, or for that thread
+
+
+def cut_connector(connection: Any) -> None:
+    """The same for mysql-connector."""
+    connection._socket.sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001  # as above
+
+
+def cut_async_connector(connection: Any) -> None:
+    """The same for its streams."""
+    connection._socket._writer.transport.abort()  # noqa: SLF001  # as above
+
+
 def _pool_size(config: Any) -> int:
     return int(config.connection_config.get("pool_size") or _POOL_SIZE)
 
@@ -68,8 +91,10 @@ def _waiting_for_a_session() -> Generator[None]:
 class MysqlConnectorTransport(AsyncTransport):
     """Waits for a session of a pool that raises at once when it has none."""
 
-    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
-        super().__init__(spec, config, store, failures)
+    def __init__(
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+    ) -> None:
+        super().__init__(spec, config, store, failures, limit=limit)
         self._free = asyncio.Semaphore(_pool_size(config))
 
     async def attempt(self, program: Program[T]) -> T:
