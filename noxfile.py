@@ -96,8 +96,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Rates on SQLite beside a raw sqlite3 loop doing the same writes, as ratios from this run."""
-    install(session, "test")
+    """Rates beside a bare driver doing the same writes, as ratios from this run: on SQLite, or `-- --server postgres`."""
+    install(session, "test", *(("servers", "bench") if "--server" in session.posargs else ()))
     session.run("python", "bench/run.py", *session.posargs)
 
 
@@ -114,7 +114,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from the newest versions that fit: names and versions, nothing else."""
-    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "lint", "types")
+    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "bench", "lint", "types")
     session.install("-q", *PACKAGES, *groups, "build")
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     lines = sorted(line for line in str(frozen).splitlines() if "==" in line and "@" not in line)
