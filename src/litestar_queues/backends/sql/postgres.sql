@@ -176,14 +176,18 @@ WHERE id = ANY(ARRAY(
     ORDER BY due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
 )) /* slot: unclaimed */
 
+-- A queue is a range of one name here, and the order begins with it. With an equality, the order needs no queue, and a
+-- planner that has counted mostly one queue takes the index without it: a claim of 100 then read past another queue's
+-- 100,000 tasks, in 79 ms, for 1.1 ms so.
+
 -- name: promote_queues
 UPDATE litestar_queue_task SET state = 'pending'
 WHERE id = ANY(ARRAY(
     SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
     CROSS JOIN LATERAL (
         SELECT id, due_at FROM litestar_queue_task
-        WHERE state = 'scheduled' AND queue = q.name AND due_at <= /* include: now */
-        ORDER BY due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
+        WHERE state = 'scheduled' AND queue >= q.name AND queue <= q.name AND due_at <= /* include: now */
+        ORDER BY queue, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
     ) AS s
     ORDER BY s.due_at, s.id LIMIT CAST(:limit AS bigint)
 )) /* slot: unclaimed */
@@ -206,8 +210,8 @@ WHERE id = ANY(ARRAY(
     SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
     CROSS JOIN LATERAL (
         SELECT id, priority, due_at FROM litestar_queue_task
-        WHERE state = 'pending' AND queue = q.name AND /* include: claimable */
-        ORDER BY priority DESC, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
+        WHERE state = 'pending' AND queue >= q.name AND queue <= q.name AND /* include: claimable */
+        ORDER BY queue, priority DESC, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
     ) AS s
     ORDER BY s.priority DESC, s.due_at, s.id LIMIT CAST(:limit AS bigint)
 )) /* slot: unclaimed */
@@ -303,7 +307,10 @@ SELECT min(due_at) FROM litestar_queue_task WHERE state = 'scheduled'
 
 -- name: next_due_queues
 SELECT min(first) FROM (
-    SELECT (SELECT min(due_at) FROM litestar_queue_task WHERE state = 'scheduled' AND queue = q.name) AS first
+    SELECT (
+        SELECT due_at FROM litestar_queue_task WHERE state = 'scheduled' AND queue >= q.name AND queue <= q.name
+        ORDER BY queue, due_at, id LIMIT 1
+    ) AS first
     FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
 ) AS queues
 
