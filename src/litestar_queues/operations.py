@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.base import QueueBackend, TransactionalBackend
 from litestar_queues.clock import Clock
 from litestar_queues.codec import encode
-from litestar_queues.errors import KeyHeldError, TaskNotFoundError, TaskStateError
+from litestar_queues.errors import KeyHeldError, QueueConfigurationError, TaskNotFoundError, TaskStateError
 from litestar_queues.events.base import TaskEvent, TaskEventKind, task_event
 from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.lifecycle import (
@@ -100,6 +101,22 @@ class QueueOperations:
         self._tell(TaskEventKind.ENQUEUE, ((record, None) for record in new))
         await self._wake(new)
         return answers
+
+    async def enqueue_in(self, session: Any, tasks: Sequence[NewTask]) -> list[Enqueued]:
+        """Store new tasks in the caller's own transaction; see `TransactionalBackend.bind`.
+
+        Nobody is told of them: whether they will ever exist is decided later, elsewhere. A backend whose hints are part
+        of the transaction wakes workers when it commits.
+
+        Raises:
+            QueueConfigurationError: The backend knows no transactions, or not those of such a session.
+        """
+        if not isinstance(self.backend, TransactionalBackend):
+            raise QueueConfigurationError(
+                f"the queue backend {self.backend.name} cannot enqueue in a transaction of yours: enqueue without session="
+                " after you committed, or use a backend on the application's database"
+            )
+        return await self.backend.bind(session).enqueue_many(tasks)
 
     async def enqueue(self, task: NewTask) -> Enqueued:
         """Store one new task; see the port."""

@@ -149,19 +149,24 @@ class QueueService:
         return self._executor
 
     @overload
-    async def enqueue(self, task: TaskCall[R], /, **options: Any) -> TaskResult[R]: ...
+    async def enqueue(self, task: TaskCall[R], /, *, session: Any = None, **options: Any) -> TaskResult[R]: ...
     @overload
-    async def enqueue(self, task: Task[..., R], /, *args: Any, **kwargs: Any) -> TaskResult[R]: ...
+    async def enqueue(self, task: Task[..., R], /, *args: Any, session: Any = None, **kwargs: Any) -> TaskResult[R]: ...
     @overload
-    async def enqueue(self, task: str, /, *args: Any, **kwargs: Any) -> TaskResult[Any]: ...
+    async def enqueue(self, task: str, /, *args: Any, session: Any = None, **kwargs: Any) -> TaskResult[Any]: ...
     async def enqueue(
-        self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, **kwargs: Any
+        self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, session: Any = None, **kwargs: Any
     ) -> TaskResult[Any]:
         """Store a task, to be run by a worker.
+
+        With `session` it is stored in the transaction that is open there: it is there for workers and everybody else when
+        that commits, and never was when that rolls back. Where the backend sends hints, workers hear of it with the
+        commit; nobody is told an `enqueue` event. Such a task is run by a worker, also where it is an immediate one.
 
         Args:
             task: The task, its registered name, or a call of it (`task.call(...)`, which type checkers understand).
             *args: Its arguments.
+            session: A session of the backend's database layer (a SQLSpec driver), whose transaction is to hold the task.
             **kwargs: Its keyword arguments, and options: see `TaskOptions`.
 
         Returns:
@@ -170,10 +175,16 @@ class QueueService:
         Raises:
             UnknownTaskError: No task of this name is registered here.
             InvalidTaskError: Arguments or options cannot be stored; nothing was.
+            QueueConfigurationError: The backend cannot work in such a session.
             BackendUnavailableError: The store cannot be reached; whether the task was stored is not known.
         """
+        if session is not None and isinstance(task, Task) and "session" in task.signature.parameters:
+            raise TaskArgumentError(
+                f"session is a parameter of task {task.name!r} and an option of enqueue: enqueue task.call(...), which has "
+                "the argument, or give the parameter another name"
+            )
         call = self._call(task, args, kwargs)
-        (result,) = await self._enqueue([call])
+        (result,) = await self._enqueue([call], session)
         return result
 
     def prepare(self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskCall[Any]:
@@ -189,20 +200,22 @@ class QueueService:
         self._new_task(call, 0, [call], (SystemClock() if self._operations is None else self.clock).now())
         return call
 
-    async def enqueue_many(self, calls: Iterable[TaskCall[Any]]) -> list[TaskResult[Any]]:
+    async def enqueue_many(self, calls: Iterable[TaskCall[Any]], *, session: Any = None) -> list[TaskResult[Any]]:
         """Store tasks in one write: all of them, or none.
 
         Args:
             calls: Calls of tasks: `task.call(...)`, or `task.using(priority=5).call(...)`.
+            session: As for `enqueue`.
 
         Returns:
             For each, in order, what `enqueue` returns.
 
         Raises:
             InvalidTaskError: One of them cannot be stored; nothing was.
+            QueueConfigurationError: The backend cannot work in such a session.
             BackendUnavailableError: The store cannot be reached; whether the tasks were stored is not known.
         """
-        return await self._enqueue(list(calls))
+        return await self._enqueue(list(calls), session)
 
     async def get(self, task_id: str) -> TaskResult[Any] | None:
         """A task by id; None where it is not stored."""
@@ -296,10 +309,13 @@ class QueueService:
             )
         return TaskCall(task, args, kwargs, options.over(task.options))
 
-    async def _enqueue(self, calls: Sequence[TaskCall[Any]]) -> list[TaskResult[Any]]:
+    async def _enqueue(self, calls: Sequence[TaskCall[Any]], session: Any) -> list[TaskResult[Any]]:
         operations = self.operations
         now = self.clock.now()
         tasks = [self._new_task(call, index, calls, now) for index, call in enumerate(calls)]
+        if session is not None:
+            answers = await operations.enqueue_in(session, tasks)
+            return [TaskResult(self, answer.record, is_new=answer.is_new) for answer in answers]
         answers = await operations.enqueue_many(tasks)
         return [TaskResult(self, await self._run_now(answer), is_new=answer.is_new) for answer in answers]
 

@@ -6,18 +6,28 @@ their turn, and left out where somebody has them already; `--queue-backend` and 
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 from argparse import ArgumentError
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from litestar_queues_conformance.target import UnknownTarget, load_target
+from litestar_queues_conformance.auto import AUTO, exit_code, report_path, run_targets, summary
+from litestar_queues_conformance.target import Target, UnknownTarget, known_targets, load_target
 
-__all__ = ("pytest_addoption", "pytest_collection_modifyitems", "pytest_configure", "pytest_load_initial_conftests")
+__all__ = (
+    "pytest_addoption",
+    "pytest_cmdline_main",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_load_initial_conftests",
+)
 
 CASES = Path(__file__).parent / "cases"
 """Where the suite's own cases stand."""
@@ -30,7 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--queue-backend",
         dest="queue_backend",
         metavar="NAME",
-        help="run the conformance suite on this backend: the name of an installed target, or module:attribute "
+        help="run the conformance suite on this backend: the name of an installed target, or module:attribute, and "
+        "after an @ the server, where it runs on several; or auto: one after another on each that can be had here "
         "(also: --backend, where no other plugin has it)",
     )
     group.addoption(
@@ -45,7 +56,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--report-json",
         dest="queue_report_json",
         metavar="PATH",
-        help="write every guarantee's result, the cases, the seed and the versions to this file",
+        help="write every guarantee's result, the cases, the seed and the versions to this file; with auto, to one for "
+        "each target, whose name is added to the file's",
     )
 
 
@@ -61,12 +73,28 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, Any,
     return result
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """With `--backend=auto`, run pytest once for each target instead."""
+    if config.getoption("queue_backend") != AUTO or config.getoption("help"):
+        return None
+    path: str | None = config.getoption("queue_report_json")
+    runs = run_targets(
+        known_targets(),
+        config.invocation_params.args,
+        report=None if path is None else partial(report_path, config.invocation_params.dir / path),
+        cwd=config.invocation_params.dir,
+    )
+    sys.stdout.write(f"\n{summary(runs)}")
+    return exit_code(runs)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Load the target and turn to the suite's cases, where a backend is named."""
     config.addinivalue_line("markers", "guarantee(*ids, deadline): a case of the conformance suite, and what it checks")
     name: str | None = config.getoption("queue_backend")
-    if name is None:
+    if name is None or name == AUTO:
         return
     from litestar_queues_conformance.session import ConformanceSession  # noqa: PLC0415  # nothing of it where inert
 
@@ -81,8 +109,33 @@ def pytest_configure(config: pytest.Config) -> None:
     seed: int | None = config.getoption("queue_seed") if workerinput is None else workerinput["litestar_queues_seed"]
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
+    if workerinput is None and not config.getoption("collectonly"):
+        _serve(config, target)
     session = ConformanceSession(config, name, target, seed)
     config.pluginmanager.register(session, "litestar-queues-conformance-session")
+
+
+def _serve(config: pytest.Config, target: Target) -> None:
+    """Have the target's server running until the run is over, and its address in the environment."""
+    serve = getattr(target, "serve", None)
+    if serve is None:
+        return
+    running = ExitStack()
+    config.add_cleanup(running.close)
+    try:
+        variables: Mapping[str, str] = running.enter_context(serve(os.environ))
+    except LookupError as error:
+        raise pytest.UsageError(str(error)) from None
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+
+    @running.callback
+    def restore() -> None:  # pyright: ignore[reportUnusedFunction]  # called at the end
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -90,9 +90,13 @@ class ConformanceSession:
 
     # Collecting
 
-    def pytest_report_header(self) -> str:
-        """What is judged, and the seed that repeats the run."""
-        return f"conformance: backend {self.report.backend}, --seed={self.report.seed}"
+    def pytest_report_header(self) -> list[str]:
+        """What is judged, the seed that repeats the run, and the server."""
+        lines = [f"conformance: backend {self.report.backend}, --seed={self.report.seed}"]
+        if not self.config.getoption("collectonly"):
+            self.report.versions = versions(self.target)
+            lines.append(f"conformance: on {self.report.versions['server']}")
+        return lines
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -210,7 +214,8 @@ class ConformanceSession:
                 "deselected": sorted(self.report.deselected),
             }
             return
-        self.report.versions = versions(self.target)
+        if not self.report.versions:  # nobody asked for a header
+            self.report.versions = versions(self.target)
         path: str | None = self.config.getoption("queue_report_json")
         if path is not None:
             self.report.write(Path(path))

@@ -47,7 +47,17 @@ class Capabilities:
 
 
 class Target(Protocol):
-    """A backend as the suite reaches it."""
+    """A backend as the suite reaches it.
+
+    A target may have more, which is looked for by name:
+
+    - `on(server: str) -> Target` answers to `--backend=name@server` with a target on that server; raises LookupError
+      for a server that it knows nothing of.
+    - `unavailable(env) -> str | None` says why it cannot be run here, without starting anything, or None if it can.
+    - `serve(env)`, a context manager, is entered once, by the first process of a run and before any other process is
+      started. It keeps the server running, and gives the environment variables by which `config` finds it, in every
+      process of the run; raises LookupError if there is no server to be had.
+    """
 
     @property
     def distribution(self) -> str:
@@ -97,9 +107,25 @@ def known_targets() -> tuple[str, ...]:
 def load_target(name: str) -> Target:
     """The target of this name, or at `module:attribute`; an attribute that is a class is called without arguments.
 
+    After an `@` comes the server that it shall run on, which only the target itself knows.
+
     Raises:
         UnknownTarget: There is none, or what is there is not a target; says why.
     """
+    base, at, server = name.partition("@")
+    target = _load(base)
+    if not at:
+        return target
+    on = getattr(target, "on", None)
+    if on is None:
+        raise UnknownTarget(f"the backend {base!r} cannot be asked to run on {server!r}: it takes no server")
+    try:
+        return cast("Target", on(server))
+    except LookupError as error:
+        raise UnknownTarget(f"the backend {name!r} cannot be had: {error}") from error
+
+
+def _load(name: str) -> Target:
     if ":" in name:
         found = _attribute(name)
     else:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
-__all__ = ("BackendConfig", "QueueBackend", "Wakeups")
+__all__ = ("BackendConfig", "QueueBackend", "TransactionalBackend", "Wakeups")
 
 
 @runtime_checkable
@@ -142,6 +142,26 @@ class QueueBackend(Protocol):
 
         Returns:
             Whether it was the owner's; another's stays as it is.
+        """
+        ...
+
+
+@runtime_checkable
+class TransactionalBackend(Protocol):
+    """A backend that can work inside a transaction of the application's."""
+
+    def bind(self, session: Any) -> QueueBackend:
+        """The same port inside the transaction that `session` has open, for as long as that lasts.
+
+        What is written through it is there for others when the caller commits, and never was when the caller rolls back;
+        nothing of it commits, rolls back or closes anything. A conflict with another transaction is not tried again,
+        since that takes the whole of the caller's: it is a `BackendError` that says so.
+
+        Args:
+            session: What the application's own database layer calls a session, or a driver.
+
+        Raises:
+            QueueConfigurationError: `session` is not of this backend's kind; names the kind.
         """
         ...
 

@@ -15,6 +15,7 @@ from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement
 from litestar_queues.backends.sql.program import (
     Call,
     ConflictError,
+    Load,
     Program,
     Rows,
     Steps,
@@ -32,6 +33,7 @@ from litestar_queues.backends.sql.values import (
     enqueue_rows,
     held_rows,
     json_text,
+    loaded_columns,
     record_of,
 )
 from litestar_queues.clock import Clock
@@ -75,6 +77,7 @@ class Engine:
         self, family: Family, statements: Mapping[str, Statement], clock: Clock, *, table: str = TABLE
     ) -> None:
         self.family = family
+        self._table_name = table
         self._table = split_name(family, table)[1]
         self._statements = statements
         self._clock = clock
@@ -142,6 +145,16 @@ class Engine:
             if None not in answers:
                 return [answer for answer in answers if answer is not None]
         raise ConflictError("the holders of the keys change faster than they can be read")
+
+    def load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
+        """New tasks without keys by way of a bulk load, which fails as a whole where one of them is stored already."""
+        return Program("load_many", Kind.WRITE, lambda: self._load_many(tasks, now), repeatable=False)
+
+    def _load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
+        at = yield from self._time(now)
+        records = [admit(new, at) for new in tasks]
+        yield Load(self._table_name, loaded_columns(records, self.family.bind_time))
+        return [Enqueued(record, True) for record in records]
 
     @writes_once
     def claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:

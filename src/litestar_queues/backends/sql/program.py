@@ -44,6 +44,15 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """Rows to be loaded into a table in bulk, in whichever way the database has for that."""
+
+    table: str
+    columns: Mapping[str, Sequence[Any]]
+    """The values of each column, in the order of the rows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """What a statement brought: its rows, values by position; and how many rows a write without any changed."""
 
@@ -51,7 +60,7 @@ class Rows:
     affected: int = 0
 
 
-Steps = Generator[Call, Rows, T]
+Steps = Generator[Call | Load, Rows, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Done(Generic[T]):
     answer: T
 
 
-def advance(steps: Steps[T], rows: Rows | None = None) -> Call | Done[T]:
+def advance(steps: Steps[T], rows: Rows | None = None) -> Call | Load | Done[T]:
     """Give the rows of the last statement to a program, or nothing to start it; the next statement, or the end."""
     try:
         return next(steps) if rows is None else steps.send(rows)

@@ -25,6 +25,7 @@ __all__ = (
     "enqueue_rows",
     "held_rows",
     "json_text",
+    "loaded_columns",
     "record_of",
     "text_of_time",
     "time_of_text",
@@ -159,3 +160,20 @@ def held_rows(held: Iterable[Held]) -> Iterator[Row]:
     """Tasks under their fences, with the progress that travels with a heartbeat; in the order of ids."""
     for one in sorted(held, key=lambda one: one.id):
         yield (one.id, one.fence, one.progress)
+
+
+def loaded_columns(records: Sequence[TaskRecord], bind_time: Callable[[datetime], Any]) -> dict[str, list[Any]]:
+    """New records by column, for a bulk load; what a new record never has is left out."""
+    columns: dict[str, list[Any]] = {name: [getattr(r, name) for r in records] for name in _LOADED}
+    columns["state"] = [r.state.value for r in records]
+    columns["active_key"] = [r.active_key for r in records]
+    for name in _LOADED_TIMES:
+        columns[name] = [None if (at := getattr(r, name)) is None else bind_time(at) for r in records]
+    return columns
+
+
+_LOADED = (
+    "id", "name", "queue", "priority", "attempt", "max_attempts", "fence", "key", "args", "kwargs", "metadata",
+    "description", "timeout", "execution_backend", "execution_profile",
+)  # fmt: skip
+_LOADED_TIMES = ("created_at", "due_at", "expires_at")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.base import Wakeups
+from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement
-from litestar_queues.backends.sql.program import Program
+from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.backends.sql.retry import with_retries
+from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
@@ -46,6 +49,7 @@ class SQLSpecBackend:
         create_schema: bool,
         table_name: str,
         patience: float,
+        arrow_from: int | None = None,
         clock: Clock | None = None,
     ) -> None:
         location = store.locate(config)
@@ -57,10 +61,12 @@ class SQLSpecBackend:
         self._creates_schema = create_schema
         self._table_name = table_name
         self._patience = patience
+        self._arrow_from = arrow_from
         self._engine = Engine(store.family, statements, clock or SystemClock(), table=table_name)
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._transport: Transport | None = None
         self._owns_pool = False
+        self._repeats = True
         self._writing: asyncio.Lock | None = None
 
     @property
@@ -95,6 +101,13 @@ class SQLSpecBackend:
             if closing is not None:
                 await closing
 
+    def bind(self, session: Any) -> QueueBackend:
+        bound = copy(self)
+        # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
+        transport = BoundTransport(session, self._config, self._failures)
+        vars(bound).update(_transport=transport, _writing=None, _owns_pool=False, _repeats=False, _arrow_from=None)
+        return bound
+
     async def create_schema(self) -> None:
         await self._run(self._engine.create_schema())
 
@@ -102,6 +115,10 @@ class SQLSpecBackend:
         return await self._run(self._engine.now())
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        if self._arrow_from is not None and len(tasks) >= self._arrow_from and all(new.key is None for new in tasks):
+            with suppress(ConflictError, BackendError):
+                # Whatever is wrong with it, the statement finds out too, and knows how to answer.
+                return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
         return await self._run(self._engine.enqueue_many(tasks, now))
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
@@ -134,15 +151,18 @@ class SQLSpecBackend:
     async def unlock(self, name: str, owner: str) -> bool:
         return await self._run(self._engine.unlock(name, owner))
 
-    async def _run(self, program: Program[T]) -> T:
-        transport = self._transport
-        if transport is None:
+    def _opened(self) -> Transport:
+        if self._transport is None:
             raise BackendUnavailableError(f"{self._failures.database}: the backend is not open: call open() first")
+        return self._transport
+
+    async def _run(self, program: Program[T]) -> T:
+        transport = self._opened()
         return await with_retries(
             partial(self._attempt, transport, program),
             what=f"{self._failures.database}: {program.name}",
             patience=self._patience,
-            repeatable=program.repeatable,
+            repeatable=program.repeatable and self._repeats,
         )
 
     async def _attempt(self, transport: Transport, program: Program[T]) -> T:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import TABLE, statements_of
 from litestar_queues.backends.sql.retry import PATIENCE
+from litestar_queues.backends.sqlspec.arrow import is_installed
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
+from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.stores import store_of
-from litestar_queues.errors import QueueConfigurationError
+from litestar_queues.errors import MissingDependencyError, QueueConfigurationError
 
 __all__ = ("SQLSpecBackendConfig",)
+
+BulkInsert = Literal["auto", "arrow", "statement"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,9 @@ class SQLSpecBackendConfig:
             the backend opens a pool, and closes it.
         create_schema: Create what is missing of the tables when the backend opens.
         table_name: The table of the tasks; that of the locks is called the same with `_lock` after it.
+        bulk_insert: How many tasks without keys are stored at once: by an Arrow load ("arrow", which needs pyarrow), by
+            the one statement that stores everything else ("statement"), or by whichever was measured to be faster for
+            the adapter and the number of tasks ("auto"). The choice is made when the backend opens.
         lock_timeout: Seconds for which a transaction that meets a conflict is tried again, before the database counts as
             unavailable. An attempt waits for a lock as long as the database's own setting says (SQLite under SQLSpec:
             5 seconds), and is not cut short.
@@ -42,6 +49,7 @@ class SQLSpecBackendConfig:
     create_schema: bool = True
     table_name: str = TABLE
     lock_timeout: float = PATIENCE
+    bulk_insert: BulkInsert = "auto"
 
     def create_backend(self) -> QueueBackend:
         """A backend that is not open yet.
@@ -52,6 +60,10 @@ class SQLSpecBackendConfig:
         store = store_of(self.config)
         if self.lock_timeout <= 0:
             raise QueueConfigurationError(f"lock_timeout must be a positive number of seconds, not {self.lock_timeout}")
+        if self.bulk_insert not in get_args(BulkInsert):
+            raise QueueConfigurationError(
+                f"bulk_insert is one of {', '.join(map(repr, get_args(BulkInsert)))}, not {self.bulk_insert!r}"
+            )
         return SQLSpecBackend(
             store,
             self.config,
@@ -60,4 +72,19 @@ class SQLSpecBackendConfig:
             create_schema=self.create_schema,
             table_name=self.table_name,
             patience=self.lock_timeout,
+            arrow_from=self._arrow_from(store),
         )
+
+    def _arrow_from(self, store: QueueStore) -> int | None:
+        """The number of tasks from which on they are loaded by Arrow; None for never."""
+        if self.bulk_insert == "statement":
+            return None
+        if self.bulk_insert == "auto":
+            return store.arrow_from if store.arrow_from and is_installed() else None
+        if store.arrow_from is None:
+            raise QueueConfigurationError(
+                f"bulk_insert='arrow' cannot be: the adapter {store.adapter} loads no JSON by Arrow; leave it 'auto'"
+            )
+        if not is_installed():
+            raise MissingDependencyError("pyarrow", "arrow")
+        return 1

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlspec import SQLSpec
 from sqlspec.adapters.sqlite.driver import SqliteDriver
 
-from litestar_queues.backends.sql.program import Call, Done, Program, Steps, advance
+from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import BlockingTransport, to_the_end
@@ -147,7 +147,7 @@ class AiosqliteTransport(BlockingTransport):
         await session.__aexit__(None, None, None)  # waits for nothing
         return answer
 
-    def _run(self, connection: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
+    def _run(self, connection: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         driver = SqliteDriver(connection._conn, statement_config=self._config.statement_config)  # noqa: SLF001  # no other way
         driver.attach_observability(self._config.get_observability_runtime())
         return self.transact(driver, program, steps, first)

@@ -44,6 +44,8 @@ class QueueStore:
         probe: Looks whether the database can be opened, in a thread, where the adapter itself would not say why not.
         autocommit: Whether a statement outside of `begin` and `commit` takes effect by itself. Where it does not, the
             driver opens a transaction of its own, which has to be committed too.
+        arrow_from: The number of tasks from which on an Arrow load was measured to be faster than the family's statement;
+            0 where it never was, and None where the adapter cannot load what the table holds.
         matches: Which of the adapter's configurations the row is for, where the adapter has several rows.
     """
 
@@ -53,4 +55,5 @@ class QueueStore:
     locate: Callable[[Any], Location]
     probe: Callable[[Any], None] | None = None
     autocommit: bool = True
+    arrow_from: int | None = 0
     matches: Callable[[object], bool] = _any

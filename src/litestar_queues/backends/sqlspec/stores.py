@@ -54,7 +54,7 @@ def _is_sync(config: object) -> bool:
 
 
 register_queue_store(QueueStore("asyncpg", POSTGRES, AsyncTransport, locate_server))
-register_queue_store(QueueStore("psqlpy", POSTGRES, AsyncTransport, locate_server))
+register_queue_store(QueueStore("psqlpy", POSTGRES, AsyncTransport, locate_server, arrow_from=None))
 register_queue_store(
     QueueStore("psycopg", POSTGRES, AsyncTransport, locate_server, autocommit=False, matches=_is_async)
 )

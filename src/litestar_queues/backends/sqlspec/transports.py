@@ -18,11 +18,20 @@ import anyio
 from sqlspec import SQLSpec
 from sqlspec.core import SQL
 
-from litestar_queues.backends.sql.program import Call, Done, Program, Rows, Steps, advance
+from litestar_queues.backends.sql.program import Call, Done, Load, Program, Rows, Steps, advance
+from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
 
-__all__ = ("AsyncTransport", "BlockingTransport", "ThreadTransport", "Transport", "to_the_end")
+__all__ = (
+    "AsyncTransport",
+    "BlockingTransport",
+    "ThreadTransport",
+    "Transport",
+    "rows_of",
+    "statement_of",
+    "to_the_end",
+)
 
 T = TypeVar("T")
 
@@ -47,11 +56,13 @@ class Transport(Protocol):
         ...
 
 
-def _statement(call: Call, config: Any) -> SQL:
+def statement_of(call: Call, config: Any) -> SQL:
+    """The statement in the one form in which SQLSpec can be relied on."""
     return SQL(call.statement.text, dict(call.parameters), statement_config=config.statement_config)
 
 
-def _rows(result: Any) -> Rows:
+def rows_of(result: Any) -> Rows:
+    """What a driver brought, by position."""
     data = result.data or ()
     if data and isinstance(data[0], dict):
         data = [tuple(row.values()) for row in data]
@@ -95,13 +106,17 @@ class AsyncTransport:
         await to_the_end(session.__aexit__(None, None, None))
         return answer
 
-    async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
+    async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         begin = self._store.family.begin.get(program.kind)
-        call: Call | Done[T] = first
+        call: Call | Load | Done[T] = first
         if begin is not None:
             await driver.begin(*begin)
-        while isinstance(call, Call):
-            call = advance(steps, _rows(await driver.execute(_statement(call, self._config))))
+        while not isinstance(call, Done):
+            if isinstance(call, Load):
+                await driver.load_from_arrow(call.table, arrow_table(call))
+                call = advance(steps, Rows())
+            else:
+                call = advance(steps, rows_of(await driver.execute(statement_of(call, self._config))))
         if begin is not None or not self._store.autocommit:
             await driver.commit()
         return call.answer
@@ -123,15 +138,19 @@ class BlockingTransport:
         self._store = store
         self._failures = failures
 
-    def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call) -> T:
+    def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         """Run the program on a sync driver, in the thread that calls."""
         begin = self._store.family.begin.get(program.kind)
-        call: Call | Done[T] = first
+        call: Call | Load | Done[T] = first
         try:
             if begin is not None:
                 driver.begin(*begin)
-            while isinstance(call, Call):
-                call = advance(steps, _rows(driver.execute(_statement(call, self._config))))
+            while not isinstance(call, Done):
+                if isinstance(call, Load):
+                    self.load(driver, call)
+                    call = advance(steps, Rows())
+                else:
+                    call = advance(steps, rows_of(driver.execute(statement_of(call, self._config))))
             if begin is not None or not self._store.autocommit:
                 driver.commit()
         except BaseException as error:
@@ -142,6 +161,10 @@ class BlockingTransport:
                 raise self._failures.of_statement(error, program.name) from error
             raise
         return call.answer
+
+    def load(self, driver: Any, load: Load) -> None:
+        """Load rows in bulk, by the names of the columns."""
+        driver.load_from_arrow(load.table, arrow_table(load))
 
 
 class ThreadTransport(BlockingTransport):
@@ -164,7 +187,7 @@ class ThreadTransport(BlockingTransport):
         # A caller that is cancelled meanwhile leaves at once; the thread brings the transaction to its end.
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._run, program, steps, first)
 
-    def _run(self, program: Program[T], steps: Steps[T], first: Call) -> T:
+    def _run(self, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
         try:
             driver = session.__enter__()

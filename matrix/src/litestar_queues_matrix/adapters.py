@@ -1,0 +1,216 @@
+"""SQLSpec's adapters for servers: on which they run, and how each is told where its server is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from litestar_queues_matrix.servers import Kind
+
+__all__ = ("ADAPTERS", "POOL", "Adapter")
+
+POOL = 5
+"""Connections of a client at most: a case opens many clients, and a server has 300 connections for all of them."""
+
+_POSTGRESQL = (Kind.POSTGRESQL,)
+_MYSQL = (Kind.MYSQL, Kind.MARIADB)
+_SERIALIZABLE = MappingProxyType({"default_transaction_isolation": "serializable"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """One of SQLSpec's configurations.
+
+    Attributes:
+        name: What the target is called.
+        config_class: The configuration, as `module:class` below `sqlspec.adapters`. It is imported when it is used, as
+            that needs the driver.
+        driver: The module of the driver.
+        install: What brings it.
+        kinds: The servers that it runs on.
+        connection: The `connection_config` for a server at this URL.
+        settings: What the server has to be started with.
+    """
+
+    name: str
+    config_class: str
+    driver: str
+    install: str
+    kinds: tuple[Kind, ...]
+    connection: Callable[[str], dict[str, Any]]
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def config(self, url: str) -> Any:
+        """A configuration for the server at this URL."""
+        module, _, name = self.config_class.partition(":")
+        made: Callable[..., Any] = getattr(import_module(f"sqlspec.adapters.{module}"), name)
+        return made(connection_config=self.connection(url))
+
+
+def _dsn(url: str) -> dict[str, Any]:
+    return {"dsn": url, "min_size": 1, "max_size": POOL}
+
+
+def _conninfo(url: str) -> dict[str, Any]:
+    return {"conninfo": url, "min_size": 1, "max_size": POOL}
+
+
+def _psqlpy(url: str) -> dict[str, Any]:
+    return {"dsn": url, "max_db_pool_size": POOL}
+
+
+def _pymysql(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname,
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": parts.path.strip("/"),
+    }
+
+
+def _asyncmy(url: str) -> dict[str, Any]:
+    return {**_pymysql(url), "minsize": 1, "maxsize": POOL}
+
+
+def _aiomysql(url: str) -> dict[str, Any]:
+    found = _asyncmy(url)
+    return {**found, "db": found.pop("database")}
+
+
+def _mysqlconnector(url: str) -> dict[str, Any]:
+    return {**_pymysql(url), "pool_size": POOL, "ssl_disabled": True}
+
+
+ADAPTERS = (
+    Adapter(
+        name="asyncpg",
+        config_class="asyncpg:AsyncpgConfig",
+        driver="asyncpg",
+        install="asyncpg",
+        kinds=_POSTGRESQL,
+        connection=_dsn,
+    ),
+    Adapter(
+        name="psycopg",
+        config_class="psycopg:PsycopgAsyncConfig",
+        driver="psycopg_pool",
+        install="psycopg[binary,pool]",
+        kinds=_POSTGRESQL,
+        connection=_conninfo,
+    ),
+    Adapter(
+        name="psycopg-sync",
+        config_class="psycopg:PsycopgSyncConfig",
+        driver="psycopg_pool",
+        install="psycopg[binary,pool]",
+        kinds=_POSTGRESQL,
+        connection=_conninfo,
+    ),
+    Adapter(
+        name="psqlpy",
+        config_class="psqlpy:PsqlpyConfig",
+        driver="psqlpy",
+        install="psqlpy",
+        kinds=_POSTGRESQL,
+        connection=_psqlpy,
+    ),
+    Adapter(
+        name="asyncmy",
+        config_class="asyncmy:AsyncmyConfig",
+        driver="asyncmy",
+        install="asyncmy cryptography",
+        kinds=_MYSQL,
+        connection=_asyncmy,
+    ),
+    Adapter(
+        name="aiomysql",
+        config_class="aiomysql:AiomysqlConfig",
+        driver="aiomysql",
+        install="aiomysql cryptography",
+        kinds=_MYSQL,
+        connection=_aiomysql,
+    ),
+    Adapter(
+        name="mysqlconnector",
+        config_class="mysqlconnector:MysqlConnectorAsyncConfig",
+        driver="mysql.connector",
+        install="mysql-connector-python",
+        kinds=_MYSQL,
+        connection=_mysqlconnector,
+    ),
+    Adapter(
+        name="mysqlconnector-sync",
+        config_class="mysqlconnector:MysqlConnectorSyncConfig",
+        driver="mysql.connector",
+        install="mysql-connector-python",
+        kinds=_MYSQL,
+        connection=_mysqlconnector,
+    ),
+    Adapter(
+        name="pymysql",
+        config_class="pymysql:PyMysqlConfig",
+        driver="pymysql",
+        install="PyMySQL cryptography",
+        kinds=_MYSQL,
+        connection=_pymysql,
+    ),
+    # CockroachDB's adapters on a PostgreSQL at SERIALIZABLE: the conflicts are real, nothing else of CockroachDB is.
+    Adapter(
+        name="cockroach-standin-asyncpg",
+        config_class="cockroach_asyncpg:CockroachAsyncpgConfig",
+        driver="asyncpg",
+        install="asyncpg",
+        kinds=_POSTGRESQL,
+        connection=_dsn,
+        settings=_SERIALIZABLE,
+    ),
+    Adapter(
+        name="cockroach-standin-psycopg",
+        config_class="cockroach_psycopg:CockroachPsycopgAsyncConfig",
+        driver="psycopg_pool",
+        install="psycopg[binary,pool]",
+        kinds=_POSTGRESQL,
+        connection=_conninfo,
+        settings=_SERIALIZABLE,
+    ),
+    Adapter(
+        name="cockroach-standin-psycopg-sync",
+        config_class="cockroach_psycopg:CockroachPsycopgSyncConfig",
+        driver="psycopg_pool",
+        install="psycopg[binary,pool]",
+        kinds=_POSTGRESQL,
+        connection=_conninfo,
+        settings=_SERIALIZABLE,
+    ),
+    Adapter(
+        name="cockroach-asyncpg",
+        config_class="cockroach_asyncpg:CockroachAsyncpgConfig",
+        driver="asyncpg",
+        install="asyncpg",
+        kinds=(Kind.COCKROACHDB,),
+        connection=_dsn,
+    ),
+    Adapter(
+        name="cockroach-psycopg",
+        config_class="cockroach_psycopg:CockroachPsycopgAsyncConfig",
+        driver="psycopg_pool",
+        install="psycopg[binary,pool]",
+        kinds=(Kind.COCKROACHDB,),
+        connection=_conninfo,
+    ),
+    Adapter(
+        name="cockroach-psycopg-sync",
+        config_class="cockroach_psycopg:CockroachPsycopgSyncConfig",
+        driver="psycopg_pool",
+        install="psycopg[binary,pool]",
+        kinds=(Kind.COCKROACHDB,),
+        connection=_conninfo,
+    ),
+)
+"""One row for each configuration; its target is `litestar_queues_matrix.sqlserver:TARGETS`'s of that name."""

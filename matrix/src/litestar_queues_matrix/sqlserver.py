@@ -1,0 +1,148 @@
+"""SQLSpec on servers: every adapter on every server that it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues_conformance.target import Capabilities
+from litestar_queues_matrix.adapters import ADAPTERS, Adapter
+from litestar_queues_matrix.servers import (
+    SERVERS,
+    Server,
+    ServerRow,
+    ServerUnavailable,
+    ask,
+    find_first,
+    launch,
+    rows_of,
+)
+
+__all__ = ("TARGETS", "SqlServerTarget")
+
+_LOCK_SECONDS = 20
+"""How long the removal of a store waits for a transaction that somebody left open, before it is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlServerTarget:
+    """A store is a pair of tables with a name of its own, in the one database of the server.
+
+    The server is started when the first store is named, unless `serve` did that for the whole run, and ends with the
+    process that started it.
+
+    Attributes:
+        adapter: The adapter.
+        server: The name or the kind of the server; without, it is the best that there is of those that it runs on.
+    """
+
+    adapter: Adapter
+    server: str | None = None
+    distribution: str = field(default="litestar-queues", init=False)
+    capabilities: Capabilities = field(
+        default=Capabilities(multi_process=True, durable=True, server_clock=True), init=False
+    )
+
+    @property
+    def name(self) -> str:
+        """What `--backend` takes."""
+        return self.adapter.name if self.server is None else f"{self.adapter.name}@{self.server}"
+
+    @property
+    def rows(self) -> tuple[ServerRow, ...]:
+        """The servers that this target may run on."""
+        wanted = SERVERS if self.server is None else rows_of(self.server)
+        return tuple(row for row in wanted if row.kind in self.adapter.kinds)
+
+    def on(self, server: str) -> SqlServerTarget:
+        """The same adapter on this server, or on any of this kind.
+
+        Raises:
+            LookupError: It is none that the adapter runs on; lists those.
+        """
+        target = SqlServerTarget(self.adapter, server)
+        if not target.rows:
+            fitting = ", ".join(row.name for row in SERVERS if row.kind in self.adapter.kinds)
+            raise ServerUnavailable(f"{self.adapter.name} does not run on {server}, but on: {fitting}")
+        return target
+
+    def unavailable(self, env: Mapping[str, str]) -> str | None:
+        """Why it cannot run here, or None if it can. Starts nothing."""
+        if find_spec(self.adapter.driver.partition(".")[0]) is None:
+            return f"its driver is not installed: pip install {self.adapter.install}"
+        try:
+            find_first(self.rows, env, given=not self.adapter.settings)
+        except ServerUnavailable as error:
+            return str(error)
+        return None
+
+    @contextmanager
+    def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
+        """Have the server running; gives the variables by which other processes of the run find it."""
+        with self._launch(env) as server:
+            yield {self._variable: json.dumps({"url": server.url, "server": server.describe()})}
+
+    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
+        table = f"q_{secrets.token_hex(8)}"
+        if served := env.get(self._variable):
+            return {**json.loads(served), "table": table}
+        with _starting:
+            server = _started.get(self.name)
+            if server is None:
+                server = _started[self.name] = self._launch(env)
+        return {"url": server.url, "server": server.describe(), "table": table}
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
+        made = SQLSpecBackendConfig(config=self.adapter.config(config["url"]), table_name=config["table"])
+        backend = made.create_backend()
+        await backend.open()
+        return backend
+
+    async def reset(self, config: dict[str, Any]) -> None:
+        patience = f"lock_{'wait_' if config['url'].startswith('mysql') else ''}timeout"
+        seconds = str(_LOCK_SECONDS) if config["url"].startswith("mysql") else f"'{_LOCK_SECONDS}s'"
+        await asyncio.to_thread(
+            ask.execute,
+            config["url"],
+            f"SET {patience} = {seconds}",
+            f"DROP TABLE IF EXISTS {config['table']}",
+            f"DROP TABLE IF EXISTS {config['table']}_lock",
+        )
+
+    async def server_version(self, config: dict[str, Any]) -> str:
+        return str(config["server"])
+
+    @property
+    def _variable(self) -> str:
+        return f"LITESTAR_QUEUES_SERVER_OF_{re.sub(r'[^A-Za-z0-9]', '_', self.name).upper()}"
+
+    def _launch(self, env: Mapping[str, str]) -> Server:
+        settings = self.adapter.settings
+        source = find_first(self.rows, env, given=not settings)
+        return launch(source, {**os.environ, **env}, settings=settings)
+
+
+_started: dict[str, Server] = {}
+_starting = threading.Lock()
+
+TARGETS: Mapping[str, SqlServerTarget] = {adapter.name: SqlServerTarget(adapter) for adapter in ADAPTERS}
+"""Every adapter's target, on the best server that there is for it."""
+
+
+def __getattr__(name: str) -> SqlServerTarget:
+    """An adapter's target under its name with `_` for `-`, as entry points need it."""
+    try:
+        return TARGETS[name.replace("_", "-")]
+    except KeyError:
+        raise AttributeError(name) from None
