@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -76,35 +77,75 @@ async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
         await asyncio.shield(task)
 
 
+@dataclass(slots=True, eq=False)
+class _Session:
+    """A driver on a connection of the pool, and the way back there."""
+
+    driver: Any
+    context: AbstractAsyncContextManager[Any]
+    ending: asyncio.TimerHandle | None = None
+
+
 class AsyncTransport:
-    """Awaits each statement of an async driver."""
+    """Awaits each statement of an async driver.
+
+    A connection is kept for a moment after its use. asyncpg's pool resets one that comes back, which is a round trip of
+    its own: with it, single enqueues reached 0.26 of what the bare driver does, and without 0.61.
+    """
+
+    kept_for = 0.02
+    """Seconds, for which others who share the pool may have to wait for it."""
 
     def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         self._spec: Any = spec
         self._config = config
         self._store = store
         self._failures = failures
+        self._kept: list[_Session] = []
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def attempt(self, program: Program[T]) -> T:
         steps = program.start()
         first = advance(steps)
         if isinstance(first, Done):  # needs no statement, and therefore no connection
             return first.answer
-        session: AbstractAsyncContextManager[Any] = self._spec.provide_session(self._config)
+        session = await self._take()
         try:
-            driver = await session.__aenter__()
-        except Exception as error:
-            raise self._failures.of_connection(error) from error
-        try:
-            answer = await self._transact(driver, program, steps, first)
+            answer = await self._transact(session.driver, program, steps, first)
         except BaseException as error:
             steps.close()
-            await to_the_end(self._abandon(driver, session))
+            await to_the_end(self._abandon(session))
             if isinstance(error, Exception):
                 raise self._failures.of_statement(error, program.name) from error
             raise
-        await to_the_end(session.__aexit__(None, None, None))
+        self._keep(session)
         return answer
+
+    async def _take(self) -> _Session:
+        if self._kept:
+            session = self._kept.pop()
+            if session.ending is not None:
+                session.ending.cancel()
+            return session
+        context: AbstractAsyncContextManager[Any] = self._spec.provide_session(self._config)
+        try:
+            return _Session(await context.__aenter__(), context)
+        except Exception as error:
+            raise self._failures.of_connection(error) from error
+
+    def _keep(self, session: _Session) -> None:
+        session.ending = asyncio.get_running_loop().call_later(self.kept_for, self._leave, session)
+        self._kept.append(session)
+
+    def _leave(self, session: _Session) -> None:
+        self._kept.remove(session)
+        leaving = asyncio.get_running_loop().create_task(self._give_back(session))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _give_back(self, session: _Session) -> None:
+        with suppress(Exception):  # a connection that broke meanwhile is the pool's to replace
+            await session.context.__aexit__(None, None, None)
 
     async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         begin = self._store.family.begin.get(program.kind)
@@ -121,12 +162,17 @@ class AsyncTransport:
             await driver.commit()
         return call.answer
 
-    async def _abandon(self, driver: Any, session: AbstractAsyncContextManager[Any]) -> None:
+    async def _abandon(self, session: _Session) -> None:
         with suppress(Exception):
-            await driver.rollback()
-        await session.__aexit__(None, None, None)
+            await session.driver.rollback()
+        await session.context.__aexit__(None, None, None)
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        for session in list(self._kept):
+            if session.ending is not None:
+                session.ending.cancel()
+            self._leave(session)
+        await asyncio.gather(*self._leaving)
 
 
 class BlockingTransport:
