@@ -347,7 +347,7 @@ class QueueService:
                 await asyncio.sleep(seconds(self.config.worker_heartbeat_interval).total_seconds())
                 with suppress(QueueError):
                     held = Held(context.id, context.record.fence, context.latest_progress)
-                    await self.operations.backend.touch_heartbeats([held])
+                    await self.operations.touch_heartbeats([held])
 
         beating = asyncio.get_running_loop().create_task(beat())
         try:

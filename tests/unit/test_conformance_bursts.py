@@ -25,7 +25,14 @@ class StubTarget:
     distribution = "litestar-queues"
 
     def __init__(self, *, multi_process: bool) -> None:
-        self.capabilities = Capabilities(multi_process=multi_process, durable=False, server_clock=False)
+        self.capabilities = Capabilities(
+            multi_process=multi_process,
+            durable=False,
+            server_clock=False,
+            notifications=False,
+            transactional=False,
+            columns=False,
+        )
 
     def config(self, env: Mapping[str, str]) -> dict[str, Any]:
         return {}

@@ -29,6 +29,13 @@ The suite knows a backend only through the port of `litestar_queues.backends.bas
 bound by this page, and can be judged by it.
 """
 
+PROFILES = {
+    Profile.CORE: "Every backend keeps them.",
+    Profile.BULK: "Every backend keeps them; where a target declares no columns, ARW checks that there are none.",
+    Profile.TRANSACTIONAL: "Where a target declares no transactions, each case checks that sessions are refused.",
+    Profile.NOTIFICATIONS: "Where a target declares no notifications, each case checks that there are none.",
+}
+
 
 def cases_of() -> dict[str, list[str]]:
     """The names of the cases of each guarantee, in the order of the files; read from the sources, without running them."""
@@ -59,8 +66,10 @@ def guarantees_page() -> str:
     lines = [INTRODUCTION]
     for profile in Profile:
         of = [one for one in GUARANTEES.values() if one.profile is profile]
-        lines += [f"## The {profile} profile", "", f"{len(of)} guarantees, which every backend keeps.", ""]
+        lines += [f"## The {profile} profile", "", f"{len(of)} guarantees. {PROFILES[profile]}", ""]
         for area, title in AREAS.items():
+            if not any(one.area == area for one in of):
+                continue
             lines += [f"### {title}", "", "| id | what must hold | cases |", "|---|---|---|"]
             lines += [
                 f"| {one.id} | {one.must} | {'; '.join(_words(name) for name in cases[one.id]) or 'none yet'} |"

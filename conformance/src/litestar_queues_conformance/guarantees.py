@@ -20,6 +20,12 @@ class Profile(StrEnum):
 
     CORE = "core"
     """What every backend keeps, without exception."""
+    NOTIFICATIONS = "notifications"
+    """What is kept by backends whose clients wake each other, and what stays true where they do not."""
+    BULK = "bulk"
+    """What is kept of many tasks at once, and of tables that are not as the backend would make them."""
+    TRANSACTIONAL = "transactional"
+    """What is kept by backends that enqueue in a transaction of the application's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,10 @@ AREAS: dict[str, str] = {
     "STA": "Reading and counting",
     "LCK": "Locks",
     "SCM": "Stores and schemas",
+    "NTF": "Wakeups",
+    "BLK": "Many tasks at once",
+    "ARW": "Tables of other shapes",
+    "TXN": "Transactions of the application's",
 }
 """What each group of guarantees is about, in the order in which they are read."""
 
@@ -165,5 +175,51 @@ _CORE: dict[str, str] = {
     "SCM-05": "`process_local` MUST say whether the tasks are invisible to other processes.",
 }
 
-GUARANTEES: dict[str, Guarantee] = {id_: Guarantee(id_, must, Profile.CORE) for id_, must in _CORE.items()}
+_NOTIFICATIONS: dict[str, str] = {
+    "NTF-01": "No hint MUST ever be needed: whoever polls finds every task, though all hints for it were lost.",
+    "NTF-02": "`wakeups` MUST be there where the target declares notifications, and MUST be None where it does not.",
+    "NTF-03": "A hint MUST NOT come before its tasks can be seen: whoever is woken by it can claim them at once.",
+    "NTF-04": "What leaves nothing more to run MUST NOT wake anybody: a batch whose keys are all held, an empty one, a "
+    "refused commit, a task that was settled or cancelled.",
+    "NTF-05": "A batch MUST wake one who waits at most once, however many tasks and queues it has.",
+    "NTF-06": "A hint for a queue MUST wake a client that waits for that queue, among others or alone, or for any, in "
+    "whichever process it is.",
+    "NTF-07": "A client whose connections were cut MUST hear hints again, without being opened anew.",
+    "NTF-08": "A wait MUST end when its time is over, and when its client is closed; the closing MUST NOT wait for it.",
+}
+
+_BULK: dict[str, str] = {
+    "BLK-01": "A batch of any size MUST be stored and answered in every field as its tasks would be one by one, in its "
+    "order, under one time.",
+    "BLK-02": "A large batch of which some tasks are stored already, or some keys are held, MUST be answered as a small one "
+    "is, and MUST store nothing twice.",
+    "BLK-03": "A large batch MUST be seen whole or not at all, whichever client looks, and whenever.",
+    "ARW-01": "A table whose columns stand in another order MUST be written and read as the backend's own, in batches of "
+    "none, one and many.",
+    "ARW-02": "A table that has grown columns of the application's MUST be written and read as the backend's own, in batches "
+    "of none, one and many.",
+}
+
+_TRANSACTIONAL: dict[str, str] = {
+    "TXN-01": "A task that is enqueued in a transaction MUST NOT be seen by any other client before it commits, and MUST be "
+    "stored from then on as `records.admit` has it.",
+    "TXN-02": "A task that is enqueued in a transaction that rolls back MUST leave nothing: no task, no count, no held key.",
+    "TXN-03": "Keys MUST count in a transaction as they do outside: one that is held, also by the transaction itself, is "
+    "answered with its holder.",
+    "TXN-04": "Nothing that is bound to a session MUST end its transaction: whatever was enqueued there stands or falls with "
+    "it, as a whole.",
+    "TXN-05": "Where clients wake each other, a transaction that enqueued MUST wake them when it commits, and MUST NOT when "
+    "it rolls back.",
+}
+
+GUARANTEES: dict[str, Guarantee] = {
+    id_: Guarantee(id_, must, profile)
+    for profile, musts in (
+        (Profile.CORE, _CORE),
+        (Profile.NOTIFICATIONS, _NOTIFICATIONS),
+        (Profile.BULK, _BULK),
+        (Profile.TRANSACTIONAL, _TRANSACTIONAL),
+    )
+    for id_, must in musts.items()
+}
 """Every guarantee by its id, in the order in which they are read."""

@@ -6,7 +6,7 @@ stand before the general, so that the id names the reason. A case that ended oth
 says that something is wrong, but not what: it is reported, and catches nothing.
 
 The exit code is 1 where a saboteur survives or another guarantee is first, where a benign backend breaks anything, and
-where a core guarantee has neither a saboteur nor a reason for having none.
+where a guarantee has neither a saboteur nor a reason for having none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 
-from litestar_queues_conformance.guarantees import GUARANTEES, Profile
+from litestar_queues_conformance.guarantees import GUARANTEES
 from litestar_queues_conformance.machine import EXAMPLES_VARIABLE, SHRINK_VARIABLE
 from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.saboteurs import BENIGN, EXEMPT, SABOTEURS, Benign, Saboteur, first
@@ -126,9 +126,9 @@ def judge(verdicts: Iterable[Verdict]) -> list[str]:
 
 
 def uncovered() -> list[str]:
-    """The core guarantees that have neither a saboteur nor a reason for having none."""
+    """The guarantees that have neither a saboteur nor a reason for having none."""
     covered = {saboteur.guarantee for saboteur in SABOTEURS.values()} | set(EXEMPT)
-    return [id_ for id_, one in GUARANTEES.items() if one.profile is Profile.CORE and id_ not in covered]
+    return [id_ for id_ in GUARANTEES if id_ not in covered]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,14 +7,25 @@ suite knows no backend but through it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from litestar_queues.backends.base import QueueBackend
 
-__all__ = ("GROUP", "Capabilities", "Target", "UnknownTarget", "known_targets", "load_target")
+__all__ = (
+    "GROUP",
+    "Capabilities",
+    "CutsConnections",
+    "Reshapes",
+    "Target",
+    "Transacts",
+    "UnknownTarget",
+    "known_targets",
+    "load_target",
+)
 
 GROUP = "litestar_queues_conformance.backends"
 """The entry point group in which targets are found by name."""
@@ -39,6 +50,17 @@ class Capabilities:
     )
     durable: bool = _capability("What was acknowledged is still there after every client process was killed.")
     server_clock: bool = _capability("The store has a clock of its own, so that the clients' clocks do not matter.")
+    notifications: bool = _capability(
+        "Clients that wait are woken by hints of the others (`wakeups`), in whichever process they are. Without it there "
+        "are none, and workers poll."
+    )
+    transactional: bool = _capability(
+        "Tasks can be enqueued in a transaction of the application's: the backend has `bind`, and the target makes sessions."
+    )
+    columns: bool = _capability(
+        "Tasks are rows of a table that the application may have made itself: its columns may stand in another order, and "
+        "there may be more of them."
+    )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -92,6 +114,42 @@ class Target(Protocol):
 
     async def server_version(self, config: dict[str, Any]) -> str:
         """The store's product and version, for the report: `SQLite 3.45.1`."""
+        ...
+
+
+@runtime_checkable
+class Transacts(Protocol):
+    """What a target offers besides, where its backend is declared `transactional`."""
+
+    def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
+        """A session of the application's in a new transaction, as the backend's `bind` takes it.
+
+        It is committed when the block is left, and rolled back where the block is left by an exception.
+        """
+        ...
+
+
+@runtime_checkable
+class Reshapes(Protocol):
+    """What a target offers besides, where its backend is declared to have `columns`."""
+
+    async def reshape(self, config: dict[str, Any], how: str) -> None:
+        """Make the store's table, before anybody opened the store, in another shape than the backend would.
+
+        Args:
+            config: The store.
+            how: "reordered", with the columns in another order; or "grown", with some of the application's among them,
+                one of which has a default, and none of which has to be given.
+        """
+        ...
+
+
+@runtime_checkable
+class CutsConnections(Protocol):
+    """What a target offers besides, where it can: without it, it is not found out whether listeners come back."""
+
+    async def cut_connections(self, config: dict[str, Any]) -> None:
+        """Cut every connection that clients have to the store now, without a word to them. They may connect again."""
         ...
 
 

@@ -34,6 +34,7 @@ class Adapter:
         kinds: The servers that it runs on.
         connection: The `connection_config` for a server at this URL.
         settings: What the server has to be started with.
+        notifies: Whether clients wake each other without being asked to.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Adapter:
     kinds: tuple[Kind, ...]
     connection: Callable[[str], dict[str, Any]]
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    notifies: bool = False
 
     def config(self, url: str) -> Any:
         """A configuration for the server at this URL."""
@@ -61,6 +63,17 @@ def _conninfo(url: str) -> dict[str, Any]:
 
 def _psqlpy(url: str) -> dict[str, Any]:
     return {"dsn": url, "max_db_pool_size": POOL}
+
+
+def _oracledb(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "dsn": f"{parts.hostname}:{parts.port or 1521}/{parts.path.strip('/')}",
+        "min": 1,
+        "max": POOL,
+    }
 
 
 def _pymysql(url: str) -> dict[str, Any]:
@@ -95,6 +108,7 @@ ADAPTERS = (
         install="asyncpg",
         kinds=_POSTGRESQL,
         connection=_dsn,
+        notifies=True,
     ),
     Adapter(
         name="psycopg",
@@ -103,6 +117,7 @@ ADAPTERS = (
         install="psycopg[binary,pool]",
         kinds=_POSTGRESQL,
         connection=_conninfo,
+        notifies=True,
     ),
     Adapter(
         name="psycopg-sync",
@@ -119,6 +134,7 @@ ADAPTERS = (
         install="psqlpy",
         kinds=_POSTGRESQL,
         connection=_psqlpy,
+        notifies=True,
     ),
     Adapter(
         name="asyncmy",
@@ -212,5 +228,21 @@ ADAPTERS = (
         kinds=(Kind.COCKROACHDB,),
         connection=_conninfo,
     ),
+    Adapter(
+        name="oracledb",
+        config_class="oracledb:OracleAsyncConfig",
+        driver="oracledb",
+        install="oracledb",
+        kinds=(Kind.ORACLE,),
+        connection=_oracledb,
+    ),
+    Adapter(
+        name="oracledb-sync",
+        config_class="oracledb:OracleSyncConfig",
+        driver="oracledb",
+        install="oracledb",
+        kinds=(Kind.ORACLE,),
+        connection=_oracledb,
+    ),
 )
-"""One row for each configuration; its target is `litestar_queues_matrix.sqlserver:TARGETS`'s of that name."""
+"""One row for each configuration; its target is the one of its name in `litestar_queues_matrix.sqlserver`."""

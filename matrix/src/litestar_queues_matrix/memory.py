@@ -22,7 +22,9 @@ class MemoryTarget:
     """
 
     distribution = "litestar-queues"
-    capabilities = Capabilities(multi_process=False, durable=False, server_clock=False)
+    capabilities = Capabilities(
+        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False
+    )
 
     def __init__(self) -> None:
         self._numbers = count(1)

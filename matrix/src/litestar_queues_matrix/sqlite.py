@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
 
 from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.sql.families import SQLITE, statements_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues_conformance.target import Capabilities
+from litestar_queues_matrix.tables import reshaped_ddl
+from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("SqliteTarget", "aiosqlite", "sqlite")
 
@@ -23,7 +27,9 @@ class SqliteTarget:
     """A store is a database file in a temporary folder of its own."""
 
     distribution = "litestar-queues"
-    capabilities = Capabilities(multi_process=True, durable=True, server_clock=False)
+    capabilities = Capabilities(
+        multi_process=True, durable=True, server_clock=False, notifications=False, transactional=True, columns=True
+    )
 
     def __init__(self, driver: Callable[[str], Any]) -> None:
         self._driver = driver
@@ -39,6 +45,14 @@ class SqliteTarget:
 
     async def reset(self, config: dict[str, Any]) -> None:
         shutil.rmtree(Path(config["database"]).parent, ignore_errors=True)
+
+    def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
+        return transaction(self._driver(config["database"]))
+
+    async def reshape(self, config: dict[str, Any], how: str) -> None:
+        statement = statements_of(SQLITE)["create_task_table"].text
+        with closing(sqlite3.connect(config["database"])) as connection:
+            connection.execute(reshaped_ddl(statement, how))
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"SQLite {sqlite3.sqlite_version}"

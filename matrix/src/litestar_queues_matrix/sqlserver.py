@@ -9,13 +9,15 @@ import re
 import secrets
 import threading
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.sql.families import statements_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.adapters import ADAPTERS, Adapter
 from litestar_queues_matrix.servers import (
@@ -28,11 +30,10 @@ from litestar_queues_matrix.servers import (
     launch,
     rows_of,
 )
+from litestar_queues_matrix.tables import reshaped_ddl
+from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("TARGETS", "SqlServerTarget")
-
-_LOCK_SECONDS = 20
-"""How long the removal of a store waits for a transaction that somebody left open, before it is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,18 @@ class SqlServerTarget:
     adapter: Adapter
     server: str | None = None
     distribution: str = field(default="litestar-queues", init=False)
-    capabilities: Capabilities = field(
-        default=Capabilities(multi_process=True, durable=True, server_clock=True), init=False
-    )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the adapter can do; hints, where the backend sends them without being asked to."""
+        return Capabilities(
+            multi_process=True,
+            durable=True,
+            server_clock=True,
+            notifications=self.adapter.notifies,
+            transactional=True,
+            columns=True,
+        )
 
     @property
     def name(self) -> str:
@@ -79,12 +89,12 @@ class SqlServerTarget:
 
     def unavailable(self, env: Mapping[str, str]) -> str | None:
         """Why it cannot run here, or None if it can. Starts nothing."""
-        if find_spec(self.adapter.driver.partition(".")[0]) is None:
-            return f"its driver is not installed: pip install {self.adapter.install}"
         try:
             find_first(self.rows, env, given=not self.adapter.settings)
         except ServerUnavailable as error:
             return str(error)
+        if find_spec(self.adapter.driver.partition(".")[0]) is None:
+            return f"its driver is not installed: pip install {self.adapter.install}"
         return None
 
     @contextmanager
@@ -104,21 +114,29 @@ class SqlServerTarget:
         return {"url": server.url, "server": server.describe(), "table": table}
 
     async def open(self, config: dict[str, Any]) -> QueueBackend:
-        made = SQLSpecBackendConfig(config=self.adapter.config(config["url"]), table_name=config["table"])
+        url = config["url"]
+        if url.startswith("postgresql"):  # so that this store's connections can be told from those of others
+            url = f"{url}{'&' if '?' in url else '?'}application_name={config['table']}"
+        made = SQLSpecBackendConfig(config=self.adapter.config(url), table_name=config["table"])
         backend = made.create_backend()
         await backend.open()
         return backend
 
     async def reset(self, config: dict[str, Any]) -> None:
-        patience = f"lock_{'wait_' if config['url'].startswith('mysql') else ''}timeout"
-        seconds = str(_LOCK_SECONDS) if config["url"].startswith("mysql") else f"'{_LOCK_SECONDS}s'"
-        await asyncio.to_thread(
-            ask.execute,
-            config["url"],
-            f"SET {patience} = {seconds}",
-            f"DROP TABLE IF EXISTS {config['table']}",
-            f"DROP TABLE IF EXISTS {config['table']}_lock",
-        )
+        await asyncio.to_thread(ask.drop_tables, config["url"], config["table"], f"{config['table']}_lock")
+
+    def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
+        return transaction(self.adapter.config(config["url"]))
+
+    async def reshape(self, config: dict[str, Any], how: str) -> None:
+        family = store_of(self.adapter.config(config["url"])).family
+        statement = statements_of(family, config["table"])["create_task_table"].text
+        await asyncio.to_thread(ask.execute, config["url"], reshaped_ddl(statement, how))
+
+    async def cut_connections(self, config: dict[str, Any]) -> None:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{table}'"
+        if config["url"].startswith("postgresql"):
+            await asyncio.to_thread(ask.execute, config["url"], cut.format(table=config["table"]))
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return str(config["server"])

@@ -13,12 +13,13 @@ effect, so that it has to read before it repeats one.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
-__all__ = ("BackendConfig", "QueueBackend", "TransactionalBackend", "Wakeups")
+__all__ = ("BackendConfig", "ObservedBackend", "Observer", "QueueBackend", "TransactionalBackend", "Wakeups")
 
 
 @runtime_checkable
@@ -166,18 +167,49 @@ class TransactionalBackend(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Where monitoring listens. It is told from above the port, in one place: a backend only says who listens."""
+
+    def count(self, name: str, n: int) -> None:
+        """Add to a counter; the names are those of `observability.counters`."""
+        ...
+
+    def span(self, name: str) -> AbstractContextManager[None]:
+        """What is done inside is one operation of the queue, with this name."""
+        ...
+
+
+@runtime_checkable
+class ObservedBackend(Protocol):
+    """A backend whose database layer has a monitoring of its own."""
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who is to be told; None where that was switched off."""
+        ...
+
+
 class Wakeups(Protocol):
     """Hints that tasks may have come due. A hint may be lost, doubled or wrong: polling is the truth."""
 
     async def notify(self, queues: Collection[str]) -> None:
-        """Wake those who wait for one of these queues, after the tasks can be seen. Never raises for a lost hint."""
+        """Wake those who wait for one of these queues through other clients, after the tasks can be seen.
+
+        Whether those are woken, too, who wait through this client, is open: they can be told without the store. Never
+        raises for a lost hint, and may return before the hint is on its way.
+        """
         ...
 
     async def wait(self, queues: tuple[str, ...] | None, seconds: float) -> bool:
-        """Wait until a hint for one of the queues (None: any) came since the last call, or the time is over.
+        """Wait until a hint for one of the queues (None: any) came since this task's last call, or the time is over.
+
+        A client that is closed meanwhile lets go of those who wait.
 
         Returns:
             Whether a hint came.
+
+        Raises:
+            BackendUnavailableError: The client was closed before.
         """
         ...
 

@@ -250,6 +250,34 @@ async def test_of_many_that_want_a_lock_at_once_one_gets_it(store: Store, check:
         check("LCK-01", sum(answers) == 1, f"{what} of {name}: {sum(answers)} of {crew.clients} were told yes")
 
 
+# Many at once
+
+
+async def enqueue_or_look(client: Client, given: tuple[list[NewTask], int]) -> list[int]:
+    batch, size = given
+    if client.index == 0:
+        await client.opened.enqueue_many(batch, now=T0)
+        return []
+    seen: list[int] = []
+    # Until it is there, so that some of the looks fall into the time of the write, however long that takes.
+    while not seen or seen[-1] < size:
+        seen.append(len(await client.opened.get(ids(batch))))
+        await asyncio.sleep(0)  # where all clients share one process
+    return seen
+
+
+@guarantee("BLK-03", deadline=120)
+async def test_a_large_batch_is_seen_whole_or_not_at_all(store: Store, check: Check, crew: Crew) -> None:
+    await store.actor()
+    rounds = [(store.new_tasks(1500, queue=f"round-{i}"), 1500) for i in range(5)]
+    for _, answers in zip(rounds, await burst(store, enqueue_or_look, rounds, crew=crew, seconds=100), strict=True):
+        for answer in answers:
+            if isinstance(answer, Raised):
+                check("BLK-03", False, f"an enqueue, or a look at it, raised:\n{answer.traceback}")
+            else:
+                check("BLK-03", set(answer) <= {0, 1500}, f"so many of 1,500 were seen at once: {sorted(set(answer))}")
+
+
 # Schemas
 
 

@@ -217,6 +217,13 @@ JSON_VALUES: dict[str, Any] = {
     "1 MiB of unicode": "é你\U0001f389" * (1 << 17),
     "many": list(range(20_000)),
     "64 levels": _deep(64),
+    "200 levels": _deep(200),
+    "2**64": 2**64,
+    "a hundred digits": 10**100 + 7,
+    "1e22, which is no integer": 1e22,
+    "minus zero": -0.0,
+    "the largest float": 1.7976931348623157e308,
+    "a NUL": "a\x00b",
 }
 
 

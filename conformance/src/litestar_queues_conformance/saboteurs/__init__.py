@@ -1,6 +1,6 @@
 """Backends that are wrong on purpose, and some that are odd but legal: what the suite itself is tested with."""
 
-from litestar_queues_conformance.saboteurs import benign, claims, keys, life, owners, stores
+from litestar_queues_conformance.saboteurs import benign, claims, hints, keys, life, owners, stores, transactions
 from litestar_queues_conformance.saboteurs.base import BENIGN, SABOTEURS, Benign, Saboteur
 from litestar_queues_conformance.saboteurs.order import EXEMPT, ORDER, first
 
@@ -14,8 +14,10 @@ __all__ = (
     "benign",
     "claims",
     "first",
+    "hints",
     "keys",
     "life",
     "owners",
     "stores",
+    "transactions",
 )

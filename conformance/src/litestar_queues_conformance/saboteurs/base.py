@@ -19,7 +19,9 @@ class InProcessTarget:
     """Stores of one class of backend that live in this process under a number."""
 
     distribution = "litestar-queues-conformance"
-    capabilities = Capabilities(multi_process=False, durable=False, server_clock=False)
+    capabilities = Capabilities(
+        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False
+    )
 
     def __init__(self, backend: type[MemoryBackend]) -> None:
         self.backend = backend
@@ -54,11 +56,12 @@ class Saboteur(MemoryBackend):
     """The guarantee that has to catch it first."""
     needs_machine: ClassVar[bool] = False
     """Whether only the state machine can catch it. The others run without it, which takes most of the time."""
+    target_type: ClassVar[type[InProcessTarget]] = InProcessTarget
     target: ClassVar[InProcessTarget]
 
     def __init_subclass__(cls) -> None:
         if not cls.__name__.startswith("_"):  # else what several of them share
-            cls.target = InProcessTarget(cls)
+            cls.target = cls.target_type(cls)
             SABOTEURS[cls.__name__] = cls
 
     def _owned(self, task: TaskRecord) -> TaskRecord | None:
@@ -69,10 +72,11 @@ class Saboteur(MemoryBackend):
 class Benign(MemoryBackend):
     """A backend that keeps every promise in an odd way; its docstring says how."""
 
+    target_type: ClassVar[type[InProcessTarget]] = InProcessTarget
     target: ClassVar[InProcessTarget]
 
     def __init_subclass__(cls) -> None:
-        cls.target = InProcessTarget(cls)
+        cls.target = cls.target_type(cls)
         BENIGN[cls.__name__] = cls
 
 

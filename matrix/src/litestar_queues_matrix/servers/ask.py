@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from litestar_queues_matrix.servers.errors import ServerUnavailable
 
-__all__ = ("NotAnswering", "connected", "execute", "version")
+__all__ = ("NotAnswering", "connected", "drop_tables", "execute", "version")
 
 _SECONDS = 5
 _DRIVERS = {
@@ -22,6 +22,11 @@ _VERSION = {
     "postgresql": "SELECT version()",
     "mysql": "SELECT version()",
     "oracle": "SELECT 'Oracle ' || version_full FROM product_component_version FETCH FIRST 1 ROWS ONLY",
+}
+_PATIENCE = {
+    "postgresql": "SET lock_timeout = '{seconds}s'",
+    "mysql": "SET lock_wait_timeout = {seconds}",
+    "oracle": "ALTER SESSION SET ddl_lock_timeout = {seconds}",
 }
 
 
@@ -52,6 +57,21 @@ def execute(url: str, *statements: str) -> None:
     with connected(url) as cursor:
         for statement in statements:
             cursor.execute(statement)
+
+
+def drop_tables(url: str, *tables: str, seconds: int = 20) -> None:
+    """Remove those of the tables that are there.
+
+    Args:
+        url: The server.
+        *tables: Their names.
+        seconds: How long to wait for a transaction that somebody left open.
+
+    Raises:
+        NotAnswering: The server did not take it, or somebody's transaction was in the way.
+    """
+    patience = _PATIENCE[urlsplit(url).scheme].format(seconds=seconds)
+    execute(url, patience, *(f"DROP TABLE IF EXISTS {table}" for table in tables))
 
 
 @contextmanager

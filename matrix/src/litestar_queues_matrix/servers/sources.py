@@ -48,7 +48,7 @@ class Executables:
 
     @property
     def origin(self) -> str:
-        return f"started from {self.folder} ({self.where})"
+        return f"from the {self.where}" if self.where.startswith("wheel") else f"from {self.folder}, by {self.where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Container:
 
     @property
     def origin(self) -> str:
-        return f"started from the image {self.row.image}"
+        return f"from the image {self.row.image}"
 
 
 Source = Given | Executables | Container
@@ -119,7 +119,7 @@ def find_first(
         return find(rows[0], env, given=given)
     if docker and _docker() is None:
         return Container(rows[0])
-    raise ServerUnavailable("\n".join(reasons))
+    raise ServerUnavailable(f"none of {', '.join(row.name for row in rows)} can be had here.\n" + "\n".join(reasons))
 
 
 def _folders(engine: Engine, row: ServerRow, env: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
@@ -132,7 +132,7 @@ def _folders(engine: Engine, row: ServerRow, env: Mapping[str, str]) -> Iterator
             # A link is followed, for what belongs to it to be found beside it.
             yield (Path(entry) / engine.executable).resolve().parent, "PATH"
     for folder in engine.usual_folders(row.version):
-        yield Path(folder), "installed package"
+        yield Path(folder), "its package"
     for distribution, package in engine.wheels.items():
         spec = find_spec(package)
         for place in (spec and spec.submodule_search_locations) or ():

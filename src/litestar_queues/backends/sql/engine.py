@@ -2,12 +2,13 @@
 
 Where a family's file offers a statement that does the whole of an operation, that is sent. Where it does not, the
 operation locks the rows, decides in Python, by `lifecycle.step` where a task changes, and writes them: `lock_tasks`,
-`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write`.
+`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write`. A family that cannot look at the
+parts of several queues in one statement looks at one after the other: `promote_queue`, `claim_queue_lock`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -86,12 +87,21 @@ class Engine:
 
     @writes
     def create_schema(self) -> Steps[None]:
-        existing: set[str] = set()
-        if "existing" in self._statements:
-            existing = {str(row[0]) for row in (yield self._call("existing")).rows}
-        for name, suffix in self.family.ddl.items():
-            if f"{self._table}{suffix}" not in existing:
+        existing = yield from self._existing()
+        for name, made in self._schema():
+            if made not in existing:
                 yield self._call(name)
+
+    @reads
+    def existing(self) -> Steps[set[str]]:
+        """The names of those tables and indexes that are there; of none, in a family that cannot tell."""
+        return (yield from self._existing())
+
+    @reads
+    def lacks_schema(self) -> Steps[bool]:
+        """Whether anything has to be created, so that a schema that is complete costs no lock, and no write."""
+        existing = yield from self._existing()
+        return any(made not in existing for _, made in self._schema())
 
     @reads
     def check_schema(self) -> Steps[None]:
@@ -113,7 +123,7 @@ class Engine:
 
     def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
         """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile."""
-        kind = Kind.EACH if all(task.key is None for task in tasks) else Kind.WRITE
+        kind = Kind.ONE if all(task.key is None for task in tasks) else Kind.WRITE
         return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now))
 
     def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
@@ -173,6 +183,9 @@ class Engine:
             name = "claim_held"
             parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
         else:
+            if queues is not None and "claim_queue_lock" in self._statements:
+                promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
+                return (yield from self._claim_queue_by_queue(queues, parameters, promoted, want.worker, now))
             name, promotion = ("claim", "promote") if queues is None else ("claim_queues", "promote_queues")
             if queues is not None:
                 parameters["queues"] = self._list(queues)
@@ -192,11 +205,32 @@ class Engine:
                     break
                 claimed += rest
         else:
-            at = yield from self._time(now)
             locked = self._records((yield self._call(f"{name}_lock", parameters)))
-            claimed = [step(record, Claim(want.worker), at) for record in locked]
-            yield from self._write(claimed)
+            claimed = yield from self._take(locked, want.worker, now)
         claimed.sort(key=claim_order)
+        return claimed
+
+    def _claim_queue_by_queue(
+        self,
+        queues: Sequence[str],
+        parameters: Mapping[str, Any],
+        promoted: Mapping[str, Any],
+        worker: str,
+        now: datetime | None,
+    ) -> Steps[list[TaskRecord]]:
+        """Lock each queue's first tasks, and take the first of those: another queue's backlog is never looked at."""
+        locked: list[TaskRecord] = []
+        for queue in queues:
+            yield self._call("promote_queue", {**promoted, "queue": queue})
+            locked += self._records((yield self._call("claim_queue_lock", {**parameters, "queue": queue})))
+        locked.sort(key=claim_order)
+        return (yield from self._take(locked[: parameters["limit"]], worker, now))
+
+    def _take(self, locked: Sequence[TaskRecord], worker: str, now: datetime | None) -> Steps[list[TaskRecord]]:
+        """Claim tasks that this transaction holds locked."""
+        at = yield from self._time(now)
+        claimed = [step(record, Claim(worker), at) for record in locked]
+        yield from self._write(claimed)
         return claimed
 
     @writes_each
@@ -301,14 +335,29 @@ class Engine:
         found = yield self._call("lock_read", {"name": name})
         if found.rows and found.rows[0][0] != owner and self.family.read_time(found.rows[0][1]) > at:
             return False
-        yield self._call("lock_write", parameters)
-        return True
+        written = yield self._call("lock_write", parameters | {"now": self._bind(at)})
+        # Without a row there was nothing to lock, and another may have been faster: then nothing is written.
+        return bool(found.rows) or written.affected > 0
 
     @writes_each
     def unlock(self, name: str, owner: str) -> Steps[bool]:
         return (yield self._call("unlock", {"name": name, "owner": owner})).affected > 0
 
+    @writes_each
+    def notify(self, channel: str, payload: str) -> Steps[None]:
+        """Tell the listeners of a channel, once this is committed; only for a family that has the statement."""
+        yield self._call("notify", {"channel": channel, "payload": payload})
+
     # What they share
+
+    def _schema(self) -> Iterator[tuple[str, str]]:
+        """The statements that create something, each with the name of that."""
+        return ((name, f"{self._table}{suffix}") for name, suffix in self.family.ddl.items())
+
+    def _existing(self) -> Steps[set[str]]:
+        if "existing" not in self._statements:
+            return set()
+        return {str(row[0]) for row in (yield self._call("existing")).rows}
 
     def _call(self, name: str, parameters: Mapping[str, Any] | None = None) -> Call:
         statement = self._statements.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -17,7 +17,21 @@ from litestar_queues.backends.sql.values import text_of_time, time_of_text
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
 
-__all__ = ("COCKROACH", "POSTGRES", "SQLITE", "TABLE", "Family", "Kind", "Statement", "load", "statements_of")
+__all__ = (
+    "COCKROACH",
+    "MYSQL",
+    "POSTGRES",
+    "SQLITE",
+    "TABLE",
+    "Family",
+    "Kind",
+    "Statement",
+    "drop_statements",
+    "load",
+    "quoted_name",
+    "schema_statements",
+    "statements_of",
+)
 
 TABLE = "litestar_queue_task"
 """The table's name in the files of statements, and where nothing else is configured."""
@@ -34,6 +48,8 @@ class Kind(Enum):
 
     READ = "read"
     """One statement that reads."""
+    ONE = "one"
+    """One statement that writes."""
     EACH = "each"
     """Statements that write, each of which may take effect by itself."""
     WRITE = "write"
@@ -55,6 +71,7 @@ class Family:
         ddl: The statements that create the schema, in their order, each with what follows the table's name in the name
             of what it creates. Where the family has a statement `existing`, only what that does not list is created.
         begin: The arguments of a driver's `begin` for a kind of transaction; a kind that is absent needs no `begin`.
+        before_begin: A statement that is sent before each `begin`, and is about the transaction that follows.
         one_writer: Whether only one transaction at a time may write, so that those of one process had better queue for it
             than find the database locked.
         conflicts: The names of those errors of the driver layer after which a whole transaction may be tried again.
@@ -64,7 +81,9 @@ class Family:
         swaps: Whether claims lock nothing beforehand, and take what is still as it was when they write.
         swapping: The same databases by such claims, for those that do not have SKIP LOCKED.
         named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
+        lost_codes: The database's codes for a connection that it ends, or that was ended for it.
         least_version: The oldest version that understands the statements.
+        forks: The same of databases that count their versions differently, by a word in what they answer.
         quote: What stands on both sides of a name.
         has_schemas: Whether a table's name can be preceded by that of a schema.
         name_max: Longest name of a table or an index, in characters.
@@ -76,13 +95,16 @@ class Family:
     clock: Literal["client", "server", "statement"]
     ddl: Mapping[str, str]
     begin: Mapping[Kind, tuple[str, ...]]
+    before_begin: str | None = None
     one_writer: bool = False
     conflicts: frozenset[str] = frozenset({"DeadlockError", "SerializationConflictError"})
     least_version: tuple[int, ...] = ()
+    forks: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     quote: str = '"'
     has_schemas: bool = True
     name_max: int = 63
     conflict_codes: frozenset[int | str | None] = frozenset()
+    lost_codes: frozenset[int | str | None] = frozenset()
     code_of: Callable[[BaseException], int | str | None] = _no_code
     slots: Mapping[str, str] = field(default_factory=dict[str, str])
     swaps: bool = False
@@ -98,6 +120,10 @@ class Family:
             or self.code_of(one) in self.conflict_codes
             for one in _chain(error)
         )
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Whether the error means that the connection is gone."""
+        return any(self.code_of(one) in self.lost_codes for one in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -138,7 +164,7 @@ SQLITE = Family(
         "create_lock_table": "_lock",
     },
     # A deferred transaction that reads first and writes later fails at once where another has written in between.
-    begin={Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
+    begin={Kind.ONE: ("IMMEDIATE",), Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
     one_writer=True,
     has_schemas=False,
     conflict_codes=frozenset({5, 6}),  # SQLITE_BUSY, SQLITE_LOCKED
@@ -189,6 +215,45 @@ COCKROACH = replace(_SWAPPING, slots={**_SWAPPING.slots, "json": "TEXT", "exact"
 """CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were."""
 
 
+def _mysql_code(error: BaseException) -> int | None:
+    """The number of the error: an attribute of mysql-connector's errors, the first argument of the others'."""
+    code = getattr(error, "errno", None)
+    if code is None and error.args:
+        code = error.args[0]
+    return code if isinstance(code, int) else None
+
+
+def _text_without_offset(value: datetime) -> str:
+    return text_of_time(value)[:26]
+
+
+def _naive_in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC)
+
+
+MYSQL = Family(
+    name="mysql",
+    clock="server",
+    ddl={"create_task_table": "", "create_lock_table": "_lock"},
+    begin={Kind.EACH: (), Kind.WRITE: ()},
+    # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
+    # again is what was there before.
+    before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    # Duplicate keys, which two see who give the same key to two tasks at one moment; locks that were waited for too long;
+    # deadlocks; and rows that changed since the transaction began.
+    conflict_codes=frozenset({1062, 1205, 1213, 1020}),
+    # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
+    lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
+    code_of=_mysql_code,
+    least_version=(8, 0, 19),
+    forks={"MariaDB": (10, 6)},
+    quote="`",
+    name_max=64,
+    bind_time=_text_without_offset,
+    read_time=_naive_in_utc,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement of a family's file, ready to be sent."""
@@ -215,6 +280,25 @@ def split_name(family: Family, table: str) -> tuple[str | None, str]:
     return found["schema"], found["table"]
 
 
+def quoted_name(family: Family, table: str, suffix: str = "") -> str:
+    """The table of a configured name, or what is called like it with a suffix, as the family writes it."""
+    schema, name = split_name(family, table)
+    quote = family.quote
+    where = f"{quote}{schema}{quote}." if schema and suffix in _TABLES else ""
+    return f"{where}{quote}{name}{suffix}{quote}"
+
+
+def schema_statements(family: Family, table: str = TABLE, *, existing: Collection[str] = ()) -> list[str]:
+    """The statements that create what is missing of the schema, in their order."""
+    statements, name = statements_of(family, table), split_name(family, table)[1]
+    return [statements[ddl].text for ddl, suffix in family.ddl.items() if f"{name}{suffix}" not in existing]
+
+
+def drop_statements(family: Family, table: str = TABLE) -> list[str]:
+    """The statements that remove the schema, and all tasks with it."""
+    return [f"DROP TABLE {quoted_name(family, table, suffix)}" for suffix in reversed(_TABLES)]
+
+
 @cache
 def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]:
     """A family's statements by name, for a table of this name.
@@ -229,12 +313,9 @@ def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]
 def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]:
     """The statements of a file, by name; our names in them become those of the table, quoted."""
     slots = {"states": ", ".join(f"'{state}'" for state in State), **family.slots}
-    schema, name_of_table = split_name(family, table)
-    quote = family.quote
-    where = f"{quote}{schema}{quote}." if schema else ""
 
     def named(found: re.Match[str]) -> str:
-        return f"{where if found[1] in _TABLES else ''}{quote}{name_of_table}{found[1]}{quote}"
+        return quoted_name(family, table, found[1])
 
     loader = SQLFileLoader()
     loader.load_sql(path)

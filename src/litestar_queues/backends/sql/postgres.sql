@@ -363,3 +363,6 @@ RETURNING name
 
 -- name: unlock
 DELETE FROM litestar_queue_task_lock WHERE name = CAST(:name AS text) AND owner = CAST(:owner AS text)
+
+-- name: notify
+SELECT CAST(pg_notify(CAST(:channel AS text), CAST(:payload AS text)) AS text)

@@ -25,6 +25,7 @@ __all__ = (
     "Steps",
     "advance",
     "reads",
+    "statements",
     "writes",
     "writes_each",
     "writes_once",
@@ -121,3 +122,13 @@ writes_each = _program(Kind.EACH)
 """Makes a program of a method that yields statements each of which may take effect by itself."""
 writes_once = _program(Kind.EACH, repeatable=False)
 """The same for what would do more if it were repeated after a lost reply."""
+
+
+def statements(name: str, texts: Sequence[str]) -> Program[None]:
+    """A program of statements that stand in no family's file, which take effect together."""
+
+    def steps() -> Steps[None]:
+        for text in texts:
+            yield Call(Statement(name, text))
+
+    return Program(name, Kind.WRITE, steps)

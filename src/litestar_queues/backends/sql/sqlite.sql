@@ -37,6 +37,12 @@ WHERE litestar_queue_task.id = c.id
 AND litestar_queue_task.fence = c.fence - 1
 AND (:stale_before IS NULL OR litestar_queue_task.heartbeat_at IS NULL OR litestar_queue_task.heartbeat_at < :stale_before)
 
+-- The name of a table comes quoted, also inside a text.
+
+-- name: existing
+SELECT name FROM sqlite_master
+WHERE tbl_name IN (trim('litestar_queue_task', '"'), trim('litestar_queue_task_lock', '"'))
+
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
     id TEXT NOT NULL PRIMARY KEY,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from litestar_queues.backends.sql.program import ConflictError, Done, Load, Program, advance
@@ -60,6 +61,10 @@ class BoundTransport:
                 )
             raise failure from error
         return call.answer
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        answer = question(self._driver)
+        return await answer if inspect.isawaitable(answer) else answer
 
     async def close(self) -> None:
         """Nothing: the driver is the caller's."""

@@ -43,10 +43,11 @@ class Failures:
         """What to raise for an error of a statement, a `begin` or a `commit`."""
         if isinstance(error, (QueueError, ConflictError)):
             return error
-        what = f"{self.database}: {name} failed: {self._text(error)}"
+        what = f"{self.database}: {name} failed: {self.text(error)}"
         if self._family.is_conflict(error):
-            return ConflictError(self._text(error))
-        if isinstance(error, DatabaseConnectionError) or not isinstance(error, SQLSpecError):
+            return ConflictError(self.text(error))
+        lost = isinstance(error, DatabaseConnectionError) or self._family.is_lost(error)
+        if lost or not isinstance(error, SQLSpecError):
             return LostConnectionError(what)
         return BackendError(what)
 
@@ -55,10 +56,14 @@ class Failures:
         if isinstance(error, (QueueError, ConflictError)):
             return error
         if self._family.is_conflict(error):
-            return ConflictError(self._text(error))
-        return BackendUnavailableError(f"{self.database}: no connection: {self._text(error)}")
+            return ConflictError(self.text(error))
+        return BackendUnavailableError(f"{self.database}: no connection: {self.text(error)}")
 
-    def _text(self, error: BaseException) -> str:
+    def is_conflict(self, error: BaseException) -> bool:
+        """Whether another transaction got in the way."""
+        return self._family.is_conflict(error)
+
+    def text(self, error: BaseException) -> str:
         """The driver's own words, which SQLSpec keeps as the cause, on one line."""
         origin = error.__cause__ or error
         text = " ".join(str(origin).split()) or type(origin).__name__

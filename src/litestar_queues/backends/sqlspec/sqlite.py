@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from sqlspec.adapters.sqlite.driver import SqliteDriver
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
-from litestar_queues.backends.sqlspec.transports import BlockingTransport, to_the_end
+from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async, to_the_end
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
 
 __all__ = ("AiosqliteTransport", "locate", "locate_in_threads", "probe")
@@ -151,5 +152,8 @@ class AiosqliteTransport(BlockingTransport):
         driver = SqliteDriver(connection._conn, statement_config=self._config.statement_config)  # noqa: SLF001  # no other way
         driver.attach_observability(self._config.get_observability_runtime())
         return self.transact(driver, program, steps, first)
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return await ask_async(self._spec.provide_session(self._config), question)
 
     async def close(self) -> None: ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from litestar_queues.backends.sql.families import COCKROACH, POSTGRES, SQLITE
+from litestar_queues.backends.sql.families import COCKROACH, MYSQL, POSTGRES, SQLITE
+from litestar_queues.backends.sqlspec import mysql
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -67,4 +68,18 @@ register_queue_store(
 )
 register_queue_store(
     QueueStore("cockroach_psycopg", COCKROACH, ThreadTransport, locate_server, autocommit=False, matches=_is_sync)
+)
+
+register_queue_store(QueueStore("asyncmy", MYSQL, AsyncTransport, mysql.locate, autocommit=False))
+register_queue_store(QueueStore("aiomysql", MYSQL, AsyncTransport, mysql.locate, autocommit=False))
+register_queue_store(QueueStore("pymysql", MYSQL, ThreadTransport, mysql.locate, autocommit=False))
+register_queue_store(
+    QueueStore(
+        "mysqlconnector", MYSQL, mysql.MysqlConnectorTransport, mysql.locate, autocommit=False, matches=_is_async
+    )
+)
+register_queue_store(
+    QueueStore(
+        "mysqlconnector", MYSQL, mysql.MysqlConnectorThreadTransport, mysql.locate, autocommit=False, matches=_is_sync
+    )
 )

@@ -9,10 +9,11 @@ paths of SQLSpec's compiled 0.69.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -29,6 +30,7 @@ __all__ = (
     "BlockingTransport",
     "ThreadTransport",
     "Transport",
+    "ask_async",
     "rows_of",
     "statement_of",
     "to_the_end",
@@ -50,6 +52,10 @@ class Transport(Protocol):
             BackendUnavailableError: The database cannot be reached; what was stored is unknown.
             BackendError: It refused a statement; nothing was stored.
         """
+        ...
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        """What a driver answers to a question that changes nothing; an answer of an async driver is awaited."""
         ...
 
     async def close(self) -> None:
@@ -84,6 +90,13 @@ class _Session:
     driver: Any
     context: AbstractAsyncContextManager[Any]
     ending: asyncio.TimerHandle | None = None
+
+
+async def ask_async(session: AbstractAsyncContextManager[Any], question: Callable[[Any], Any]) -> Any:
+    """The answer of an async driver."""
+    async with session as driver:
+        answer = question(driver)
+        return await answer if isawaitable(answer) else answer
 
 
 class AsyncTransport:
@@ -151,6 +164,10 @@ class AsyncTransport:
         begin = self._store.family.begin.get(program.kind)
         call: Call | Load | Done[T] = first
         if begin is not None:
+            if self._store.family.before_begin is not None:
+                await driver.execute(
+                    SQL(self._store.family.before_begin, statement_config=self._config.statement_config)
+                )
             await driver.begin(*begin)
         while not isinstance(call, Done):
             if isinstance(call, Load):
@@ -166,6 +183,9 @@ class AsyncTransport:
         with suppress(Exception):
             await session.driver.rollback()
         await session.context.__aexit__(None, None, None)
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return await ask_async(self._spec.provide_session(self._config), question)
 
     async def close(self) -> None:
         for session in list(self._kept):
@@ -190,6 +210,8 @@ class BlockingTransport:
         call: Call | Load | Done[T] = first
         try:
             if begin is not None:
+                if self._store.family.before_begin is not None:
+                    driver.execute(SQL(self._store.family.before_begin, statement_config=self._config.statement_config))
                 driver.begin(*begin)
             while not isinstance(call, Done):
                 if isinstance(call, Load):
@@ -223,7 +245,11 @@ class ThreadTransport(BlockingTransport):
 
     def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         super().__init__(spec, config, store, failures)
-        self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix="litestar-queues-sql")
+        self._executor = ThreadPoolExecutor(self.threads_for(config), thread_name_prefix="litestar-queues-sql")
+
+    def threads_for(self, _config: Any) -> int:
+        """How many threads reach the database of a configuration."""
+        return self.threads
 
     async def attempt(self, program: Program[T]) -> T:
         steps = program.start()
@@ -243,6 +269,14 @@ class ThreadTransport(BlockingTransport):
             return self.transact(driver, program, steps, first)
         finally:
             session.__exit__(None, None, None)
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, question)
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
+        with session as driver:
+            return question(driver)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._executor.shutdown)

@@ -1,0 +1,52 @@
+"""Hints between two clients, as cases listen for them: without sleeping, and never taking silence for an answer too soon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues_conformance.harness import Check
+
+__all__ = ("AGAIN", "MARK", "SOON", "hints", "marked", "ready", "wakes")
+
+SOON = 10.0
+"""Seconds within which a hint arrives, or will not."""
+AGAIN = 25.0
+"""The same after connections were cut, when the first hints may be lost."""
+MARK = "a mark"
+
+
+def hints(actor: QueueBackend) -> Wakeups:
+    """The client's wakeups, where there are some."""
+    assert actor.wakeups is not None, "NTF-02 is about that"  # noqa: S101  # a mistake in a case
+    return actor.wakeups
+
+
+async def wakes(speaker: QueueBackend, ear: QueueBackend, queues: Collection[str], wanted: Any, seconds: float) -> bool:
+    """Hint again and again until one who waits is woken; the first hints may come before anybody listens."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while loop.time() < until:
+        await hints(speaker).notify(queues)
+        if await hints(ear).wait(wanted, 0.1):
+            return True
+    return False
+
+
+async def marked(speaker: QueueBackend, ear: QueueBackend) -> bool:
+    """Send a mark behind all hints so far, and wait until it has arrived, and they with it."""
+    await hints(ear).wait((MARK,), 0)
+    await hints(speaker).notify([MARK])
+    return await hints(ear).wait((MARK,), SOON)
+
+
+async def ready(
+    id_: str, speaker: QueueBackend, ear: QueueBackend, wanted: tuple[str, ...] | None, check: Check
+) -> None:
+    """One listens, and all that was said before is forgotten."""
+    await hints(ear).wait((MARK,), 0)
+    check(id_, await wakes(speaker, ear, wanted or ["any"], wanted, AGAIN), "no hint arrived at all")
+    check(id_, await marked(speaker, ear), "a mark did not arrive")
+    await hints(ear).wait(wanted, 0)

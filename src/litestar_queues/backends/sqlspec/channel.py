@@ -1,0 +1,262 @@
+"""Which of SQLSpec's event transports carries the hints of a queue, and over which configuration.
+
+Nothing here changes the user's configuration: what listens or publishes does so on a copy with a small pool of its own,
+so that neither the size of the user's pool nor the application's own events are touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib import import_module
+from typing import Any
+
+from sqlspec.exceptions import SQLSpecError
+from sqlspec.extensions.events import (
+    AsyncEventChannel,
+    BaseEventQueueStore,
+    SyncEventChannel,
+    build_queue_backend,
+    get_runtime_hints,
+    load_native_backend,
+    resolve_event_poll_interval,
+)
+
+from litestar_queues.backends.sqlspec.store import QueueStore
+from litestar_queues.errors import QueueConfigurationError
+
+__all__ = ("Channel", "plan_channel")
+
+_log = logging.getLogger("litestar_queues")
+
+_OLD_NAMES = {"table_queue": "poll_queue", "listen_notify": "notify", "listen_notify_durable": "notify_queue"}
+_LISTENS = ("notify", "notify_queue", "poll_queue")
+_TRANSPORTS: dict[str, tuple[str, ...]] = {
+    "asyncpg": _LISTENS,
+    "psqlpy": _LISTENS,
+    "psycopg": _LISTENS,
+    "oracledb": ("poll_queue", "aq", "txeventq"),
+    # SQLSpec 0.69's table of events crashes the process on this adapter when transactions conflict.
+    "cockroach_asyncpg": (),
+}
+"""What SQLSpec offers for each of its adapters, the default first; for all others, a table of events."""
+_NAMES = ("notify", "notify_queue", "poll_queue", "aq", "txeventq")
+_TABLED = ("notify_queue", "poll_queue")
+_SMALL_POOLS: dict[str, dict[str, int]] = {
+    "asyncpg": {"min_size": 0, "max_size": 2},
+    "psycopg": {"min_size": 0, "max_size": 2},
+    "psqlpy": {"max_db_pool_size": 2},
+    "aiosqlite": {"pool_size": 2},
+    "aiomysql": {"minsize": 1, "maxsize": 2},
+    "asyncmy": {"minsize": 1, "maxsize": 2},
+    "mysqlconnector": {"pool_size": 2},
+    "oracledb": {"min": 1, "max": 2},
+}
+_EVENTS_TABLE = "sqlspec_event_queue"
+_LONGEST = 63
+"""PostgreSQL refuses a longer channel."""
+_ADAPTERS = "sqlspec.adapters."
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """How hints travel.
+
+    Attributes:
+        name: The channel.
+        transport: The name that SQLSpec has for it.
+        adapter: The adapter of the configuration.
+        settings: SQLSpec's settings of its events extension.
+    """
+
+    name: str
+    transport: str
+    adapter: str
+    settings: Mapping[str, Any]
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether every listener hears everything, and nothing is kept for later; else one of them takes each event."""
+        return self.transport == "notify"
+
+    @property
+    def table(self) -> str | None:
+        """The table in which events are kept, where there is one."""
+        return str(self.settings.get("queue_table") or _EVENTS_TABLE) if self.transport in _TABLED else None
+
+    def derive(self, config: Any) -> Any:
+        """A copy of the configuration with the channel's settings, and a small pool of its own."""
+        cls = type(config)
+        derived = config.derive_pool(
+            connection_config_overrides=_SMALL_POOLS.get(self.adapter),
+            extension_config={**config.extension_config, "events": dict(self.settings)},
+        )
+        if not cls.__module__.startswith(_ADAPTERS):
+            # SQLSpec tells an adapter by the module of the configuration's class; a class of the user's says nothing.
+            module = next(base.__module__ for base in cls.__mro__ if base.__module__.startswith(_ADAPTERS))
+            derived.__class__ = type(cls.__name__, (cls,), {"__module__": module, "__slots__": ()})
+        return derived
+
+    def open(self, derived: Any) -> Any:
+        """What sends and hears over a configuration that `derive` made; no connection is opened yet.
+
+        For a sync configuration SQLSpec's channel; for an async one the channel's inner part, because of which less is
+        in the way of a cancellation.
+        """
+        if not derived.is_async:
+            return SyncEventChannel(derived)
+        settings = dict(self.settings)
+        if self.transport == "poll_queue":
+            return build_queue_backend(derived, settings, adapter_name=self.adapter)
+        return load_native_backend(derived, self.transport, settings, adapter_name=self.adapter)
+
+    def check(self, derived: Any) -> str:
+        """The transport that SQLSpec chooses, which knows the settings that it takes."""
+        channel = AsyncEventChannel(derived) if derived.is_async else SyncEventChannel(derived)
+        return channel.backend_name
+
+    def interval(self, derived: Any) -> float:
+        """Seconds between two looks, where it looks, and between two checks of the connection, where it listens."""
+        return resolve_event_poll_interval(
+            self.settings.get("event_poll_interval"),
+            self.settings.get("poll_interval"),
+            get_runtime_hints(self.adapter, derived).poll_interval,
+        )
+
+    def create_statements(self, derived: Any) -> list[str]:
+        """What creates the table of events."""
+        module = import_module(f"{_ADAPTERS}{self.adapter}.events.store")
+        stores = [
+            found
+            for found in vars(module).values()
+            if isinstance(found, type)
+            and issubclass(found, BaseEventQueueStore)
+            and found.__module__ == module.__name__
+        ]
+        of_kind = [one for one in stores if ("Async" if derived.is_async else "Sync") in one.__name__]
+        return (of_kind or stores)[0](derived).create_statements()
+
+
+def plan_channel(
+    store: QueueStore,
+    config: Any,
+    table_name: str,
+    *,
+    notifications: bool | None,
+    channel: str | None,
+    transport: str | None,
+    settings: Mapping[str, Any] | None,
+) -> Channel | None:
+    """The channel that a configuration asks for; None where its workers only poll.
+
+    Where nothing is asked for, that is LISTEN and NOTIFY on the async drivers of PostgreSQL, which need no table and no
+    rights, and nothing on the others.
+
+    Raises:
+        QueueConfigurationError: The options contradict each other, or the database cannot do what they say.
+    """
+    given = {"notification_channel": channel, "notify_transport": transport, "event_settings": settings}
+    asked = [name for name, value in given.items() if value is not None]
+    own = {**(settings or {})}
+    events = {**_mapping(config.extension_config.get("events")), **own}
+    offered = _TRANSPORTS.get(store.adapter, ("poll_queue",))
+    wanted = _transport(transport, "notify_transport") or _transport(events.get("backend"), "the events' backend")
+    if transport is not None and own.get("backend") is not None and _modern(own["backend"]) != wanted:
+        raise QueueConfigurationError(
+            f"notify_transport={transport!r} contradicts event_settings['backend']={own['backend']!r}: name one transport"
+        )
+    if wanted is None:
+        features = _mapping(config.driver_features)
+        wanted = _transport(features.get("events_backend"), "driver_features['events_backend']") or "".join(offered[:1])
+    if notifications is False and asked:
+        raise QueueConfigurationError(
+            f"notifications=False contradicts {' and '.join(asked)}: leave out either the one or the other"
+        )
+    free = wanted == "notify" and config.is_async and "notify" in offered and _can_listen(config)
+    if notifications is False or (notifications is None and not free and not asked):
+        return None
+    if notifications is None and not free:
+        raise QueueConfigurationError(
+            f"{' and '.join(asked)} without notifications: on {store.adapter} workers poll, "
+            f"unless notifications=True is set"
+        )
+    if not offered:
+        raise QueueConfigurationError(
+            f"{store.adapter} has no notifications under SQLSpec: leave them out, workers poll"
+        )
+    if wanted not in offered:
+        raise QueueConfigurationError(
+            f"{store.adapter} cannot notify by {wanted!r}: what it has is {', '.join(map(repr, offered))}"
+        )
+    events.pop("backend", None)
+    if wanted in _TABLED:
+        events.setdefault("retention_seconds", 0)  # a hint that was heard is of no more use
+    planned = Channel(
+        _name(channel, table_name, folded=wanted in ("notify", "notify_queue")),
+        wanted,
+        store.adapter,
+        {
+            **events,
+            "backend": wanted,
+        },
+    )
+    return planned if _is_possible(planned, config, explicit=bool(notifications or asked)) else None
+
+
+def _is_possible(planned: Channel, config: Any, *, explicit: bool) -> bool:
+    """Whether SQLSpec gives what was planned: some problems it answers with a table of events, and a line in its log."""
+    try:
+        found = planned.check(planned.derive(config))
+    except (SQLSpecError, ValueError, TypeError) as error:
+        raise QueueConfigurationError(f"SQLSpec refuses the events of {planned.adapter}: {error}") from error
+    if found == planned.transport:
+        return True
+    problem = f"SQLSpec would use {found!r} instead of {planned.transport!r} for the events of {planned.adapter}"
+    if explicit:
+        raise QueueConfigurationError(f"{problem}: its log says why; leave out the notifications, and workers poll")
+    _log.warning("%s: workers poll, and no notifications are sent", problem)
+    return False
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}  # pyright: ignore[reportUnknownArgumentType]  # users' settings
+
+
+def _modern(name: Any) -> str:
+    return _OLD_NAMES.get(str(name), str(name))
+
+
+def _transport(name: Any, where: str) -> str | None:
+    if name is None:
+        return None
+    if (modern := _modern(name)) not in _NAMES:
+        raise QueueConfigurationError(
+            f"{where} names an unknown transport {name!r}: the known ones are {', '.join(_NAMES)}, "
+            f"and for older configurations {', '.join(_OLD_NAMES)}"
+        )
+    return modern
+
+
+def _can_listen(config: Any) -> bool:
+    """Whether a connection of our own can be opened, and stays the same one: behind some poolers it does not."""
+    features = _mapping(config.driver_features)
+    pooled = features.get("pooler_mode") or (
+        "transaction" if features.get("pgbouncer") or features.get("pgbouncer_mode") else "session"
+    )
+    return bool(config.connection_config) and (str(pooled).lower() == "session" or bool(features.get("direct_dsn")))
+
+
+def _name(channel: str | None, table_name: str, *, folded: bool) -> str:
+    """The channel's name; PostgreSQL's in lower case, which is what a name without quotes means to it."""
+    if channel is None:
+        channel = f"{table_name.replace('.', '_')}_wakeup"
+        if len(channel) > _LONGEST:
+            channel = f"{channel[:46]}_{blake2b(channel.encode(), digest_size=8).hexdigest()}"
+    elif not (channel.isascii() and channel.isidentifier() and len(channel) <= _LONGEST):
+        raise QueueConfigurationError(
+            f"the notification channel {channel!r} cannot be used: it takes letters, digits and underscores, no digit "
+            f"first, and at most {_LONGEST} characters"
+        )
+    return channel.lower() if folded else channel
