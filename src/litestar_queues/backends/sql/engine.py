@@ -138,8 +138,8 @@ class Engine:
         for _ in range(3):
             if "enqueue_timed" in self._statements:
                 inserted = yield self._call("enqueue_timed", {"batch": batch, "now": self._bind_now(now)})
-                stored_now = len(inserted.rows)
-                now = self.family.read_time(inserted.rows[0][1]) if inserted.rows else now
+                stored_now, stored_at = inserted.rows[0]
+                now = self.family.read_time(stored_at) if stored_now else now
             else:
                 assert now is not None  # noqa: S101  # just asked for
                 stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
