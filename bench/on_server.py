@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import random
 import statistics
@@ -36,12 +37,14 @@ PARTS = ("rates", "pickup", "trips", "backlogs", "plans")
 QUEUE, FLOOR = "bench_queue", "bench_floor"
 _NAMES = {"postgres": "postgresql"}
 _started: list[float] = []
+_start_seen = asyncio.Event()
 
 
 @task("bench.stamp")
 async def stamp() -> None:
     """Say when it started."""
     _started.append(time.perf_counter())
+    _start_seen.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,7 @@ async def one_round(url: str, adapter: str, tasks: int, found: Pairs) -> None:
         found.setdefault(name, []).append(pair)
 
     async with service_on(url, adapter, QUEUE) as service:
-        await service.enqueue(noop.call(0))  # connects
-        await drain(service, 1)
+        await service.stats()  # connects
         await compare("enqueue, one by one", singles, lambda: singly(service), lambda: floor.enqueue_singly(singles))
         await compare(
             "enqueue_many of 1,000",
@@ -170,10 +172,10 @@ async def pickup(console: Console, url: str, adapter: str, times: int = 200) -> 
         for _ in range(times):
             await asyncio.sleep(random.uniform(0.02, 0.08))  # noqa: S311  # spread
             _started.clear()
+            _start_seen.clear()
             began = time.perf_counter()
             await enqueuing.enqueue(stamp)
-            while not _started:  # noqa: ASYNC110  # the worker's loop is this one
-                await asyncio.sleep(0.0005)
+            await _start_seen.wait()
             latencies.append(_started[0] - began)
         worker.drain()
         await running
@@ -229,6 +231,8 @@ async def measure(console: Console, server: Server, args: argparse.Namespace) ->
     if not known or set(adapters) - set(known):
         raise SystemExit(f"{server.row.name} is reached by {', '.join(known) or 'no adapter yet'}")
     parts = set(args.only or PARTS)
+    gc.collect()
+    gc.freeze()  # as a worker's process does
     tasks: int = args.tasks or 5_000
     backlogs: list[int] = [1_000, 100_000, 1_000_000] if args.backlogs is None else args.backlogs
     report: dict[str, Any] = {"server": server.version(), "tasks": tasks, "rounds": args.rounds}

@@ -89,7 +89,7 @@ class _Session:
 
     driver: Any
     context: AbstractAsyncContextManager[Any]
-    ending: asyncio.TimerHandle | None = None
+    used_at: float = 0.0
 
 
 async def ask_async(session: AbstractAsyncContextManager[Any], question: Callable[[Any], Any]) -> Any:
@@ -107,7 +107,7 @@ class AsyncTransport:
     """
 
     kept_for = 0.02
-    """Seconds, for which others who share the pool may have to wait for it."""
+    """Seconds. Others who share the pool may have to wait for it so long, and once more."""
 
     def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
         self._spec: Any = spec
@@ -115,6 +115,7 @@ class AsyncTransport:
         self._store = store
         self._failures = failures
         self._kept: list[_Session] = []
+        self._sweeping: asyncio.TimerHandle | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def attempt(self, program: Program[T]) -> T:
@@ -136,10 +137,7 @@ class AsyncTransport:
 
     async def _take(self) -> _Session:
         if self._kept:
-            session = self._kept.pop()
-            if session.ending is not None:
-                session.ending.cancel()
-            return session
+            return self._kept.pop()
         context: AbstractAsyncContextManager[Any] = self._spec.provide_session(self._config)
         try:
             return _Session(await context.__aenter__(), context)
@@ -147,8 +145,19 @@ class AsyncTransport:
             raise self._failures.of_connection(error) from error
 
     def _keep(self, session: _Session) -> None:
-        session.ending = asyncio.get_running_loop().call_later(self.kept_for, self._leave, session)
+        loop = asyncio.get_running_loop()
+        session.used_at = loop.time()
         self._kept.append(session)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(self.kept_for, self._sweep)
+
+    def _sweep(self) -> None:
+        """Let those go that were not used since the last time."""
+        loop = asyncio.get_running_loop()
+        last = loop.time() - self.kept_for
+        for session in [session for session in self._kept if session.used_at <= last]:
+            self._leave(session)
+        self._sweeping = loop.call_later(self.kept_for, self._sweep) if self._kept else None
 
     def _leave(self, session: _Session) -> None:
         self._kept.remove(session)
@@ -188,9 +197,9 @@ class AsyncTransport:
         return await ask_async(self._spec.provide_session(self._config), question)
 
     async def close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for session in list(self._kept):
-            if session.ending is not None:
-                session.ending.cancel()
             self._leave(session)
         await asyncio.gather(*self._leaving)
 
