@@ -186,7 +186,7 @@ def _same(value: datetime) -> datetime:
 
 def _in_utc(value: datetime) -> datetime:
     """Drivers answer in the time zone of the session, or of their own choice."""
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 _BY_LOCK = {"skip_locked": "FOR UPDATE SKIP LOCKED", "skip_locked_t": "FOR UPDATE OF t SKIP LOCKED", "unclaimed": ""}

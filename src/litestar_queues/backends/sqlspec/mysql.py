@@ -91,6 +91,8 @@ def _waiting_for_a_session() -> Generator[None]:
 class MysqlConnectorTransport(AsyncTransport):
     """Waits for a session of a pool that raises at once when it has none."""
 
+    kept_for = 0.0  # one that is kept, or on its way back, would count as taken
+
     def __init__(
         self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
     ) -> None:
