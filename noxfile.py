@@ -58,16 +58,31 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test that needs no server: unit, integration and acceptance, with real processes on SQLite."""
     install(session, "test")
-    session.run("pytest", *(session.posargs or ["tests"]))
+    session.run("pytest", *(session.posargs or ["tests/unit", "tests/integration", "tests/acceptance"]))
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """The tests on database servers, on all that can be had here; the others are listed, with the reason."""
+    install(session, "test", "servers")
+    session.run("pytest", *(session.posargs or ["tests/servers"]))
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """The conformance suite on every backend and server that can be had, or on those named: `-- asyncpg '*@mysql9'`."""
+    install(session, "test", "servers")
+    session.run("python", "-m", "litestar_queues_matrix", f"--out={BUILD / 'matrix'}", *session.posargs)
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
     """The conformance suite on every backend that needs no server, or on those named: `-- --backend=aiosqlite`."""
-    install(session, "test")
     if session.posargs:
+        install(session, "test", "servers")
         session.run("pytest", *session.posargs)
         return
+    install(session, "test")
     for target in TARGETS:
         report = BUILD / "conformance" / f"{target}.json"
         session.run("pytest", f"--backend={target}", f"--report-json={report}")
