@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar_queues.backends.base import QueueBackend, TransactionalBackend
+from litestar_queues.backends.base import ObservedBackend, Observer, QueueBackend, TransactionalBackend
 from litestar_queues.clock import Clock
 from litestar_queues.codec import encode
 from litestar_queues.errors import KeyHeldError, QueueConfigurationError, TaskNotFoundError, TaskStateError
@@ -33,7 +34,8 @@ from litestar_queues.lifecycle import (
     State,
     step,
 )
-from litestar_queues.records import Enqueued, Finished, NewTask, Overdue, Stale, TaskRecord, Want
+from litestar_queues.observability.counters import NOTIFY, counted
+from litestar_queues.records import Enqueued, Finished, Held, NewTask, Overdue, Stale, TaskRecord, Want
 from litestar_queues.wakeups import LocalWakeups
 
 __all__ = ("Move", "QueueOperations", "Settled", "StaleRecovery")
@@ -93,10 +95,16 @@ class QueueOperations:
     """How often each event happened through this process, by the event's kind."""
     on_terminal: Callable[[Sequence[TaskRecord]], None] | None = None
     """Called with tasks that reached a terminal state through this process."""
+    _observer: Observer | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.backend, ObservedBackend):
+            self._observer = self.backend.observer
 
     async def enqueue_many(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
         """Store new tasks; see the port. Wakes workers, once per batch, after the tasks can be seen."""
-        answers = await self.backend.enqueue_many(tasks)
+        with self._span("queue.enqueue"):
+            answers = await self.backend.enqueue_many(tasks)
         new = [answer.record for answer in answers if answer.is_new]
         self._tell(TaskEventKind.ENQUEUE, ((record, None) for record in new))
         await self._wake(new)
@@ -116,7 +124,8 @@ class QueueOperations:
                 f"the queue backend {self.backend.name} cannot enqueue in a transaction of yours: enqueue without session="
                 " after you committed, or use a backend on the application's database"
             )
-        return await self.backend.bind(session).enqueue_many(tasks)
+        with self._span("queue.enqueue"):
+            return await self.backend.bind(session).enqueue_many(tasks)
 
     async def enqueue(self, task: NewTask) -> Enqueued:
         """Store one new task; see the port."""
@@ -124,7 +133,8 @@ class QueueOperations:
 
     async def claim(self, want: Want) -> list[TaskRecord]:
         """Take tasks; see the port."""
-        claimed = await self.backend.claim(want)
+        with self._span("queue.claim"):
+            claimed = await self.backend.claim(want)
         self._tell(TaskEventKind.CLAIM, ((record, State.PENDING) for record in claimed))
         return claimed
 
@@ -205,7 +215,12 @@ class QueueOperations:
 
     async def touch_heartbeat(self, task: TaskRecord) -> bool:
         """Tell that the caller still runs the task; False where it owns it no more."""
-        return task.id in await self.backend.touch_heartbeats([task.held])
+        return task.id in await self.touch_heartbeats([task.held])
+
+    async def touch_heartbeats(self, held: Sequence[Held]) -> set[str]:
+        """Tell that the caller still runs these tasks; see the port."""
+        with self._span("queue.heartbeat"):
+            return await self.backend.touch_heartbeats(held)
 
     async def null_heartbeats(self, tasks: Sequence[TaskRecord]) -> Settled:
         """Make running tasks of the caller stale at once, so that recovery need not wait for the stale window."""
@@ -221,9 +236,10 @@ class QueueOperations:
             limit: The most that are moved by this call, the oldest heartbeat first.
         """
         before = self.clock.now() - stale_after
-        stale = await self.backend.find(Stale(before), limit)
-        moves = [Move(record, LoseHeartbeat(_heartbeat_error(record))) for record in stale]
-        settled = await self.apply(moves, stale_before=before)
+        with self._span("queue.recover"):
+            stale = await self.backend.find(Stale(before), limit)
+            moves = [Move(record, LoseHeartbeat(_heartbeat_error(record))) for record in stale]
+            settled = await self.apply(moves, stale_before=before)
         return StaleRecovery(
             requeued=[record for record in settled.stored if record.finished_at is None],
             failed=[record for record in settled.stored if record.finished_at is not None],
@@ -231,13 +247,15 @@ class QueueOperations:
 
     async def expire_overdue(self, *, limit: int = 1000) -> list[TaskRecord]:
         """Expire waiting tasks whose `expires_at` has passed, the earliest first; returns those that were."""
-        overdue = await self.backend.find(Overdue(self.clock.now()), limit)
-        return (await self._apply_legal(overdue, Expire())).stored
+        with self._span("queue.expire"):
+            overdue = await self.backend.find(Overdue(self.clock.now()), limit)
+            return (await self._apply_legal(overdue, Expire())).stored
 
     async def delete_finished(self, older_than: timedelta, *, limit: int = 1000) -> set[str]:
         """Delete terminal tasks that finished longer ago, the earliest first; returns the ids of those that were."""
-        finished = await self.backend.find(Finished(self.clock.now() - older_than), limit)
-        return await self.backend.delete([record.held for record in finished])
+        with self._span("queue.delete"):
+            finished = await self.backend.find(Finished(self.clock.now() - older_than), limit)
+            return await self.backend.delete([record.held for record in finished])
 
     async def _apply_legal(self, records: Sequence[TaskRecord], event: Event) -> Settled:
         """Apply to those of the records that still allow it by the clock of this moment."""
@@ -286,9 +304,10 @@ class QueueOperations:
 
     async def _commit(self, steps: Sequence[tuple[Move, TaskRecord]], stale_before: datetime | None) -> Settled:
         """Write, find out what was stored, and tell of it; what was refused is the caller's to interpret."""
-        ids = await self.backend.commit([after for _, after in steps], stale_before=stale_before)
-        if len(ids) < len(steps):
-            ids = ids | await self._stored_before([after for _, after in steps if after.id not in ids])
+        with self._span("queue.settle"):
+            ids = await self.backend.commit([after for _, after in steps], stale_before=stale_before)
+            if len(ids) < len(steps):
+                ids = ids | await self._stored_before([after for _, after in steps if after.id not in ids])
         stored = [(move, after) for move, after in steps if after.id in ids]
         for kind in dict.fromkeys(move.event.name for move, _ in stored):
             self._tell(kind, ((after, move.task.state) for move, after in stored if move.event.name is kind))
@@ -304,13 +323,15 @@ class QueueOperations:
         return {record.id for record in refused if (there := found.get(record.id)) and _same_write(there, record)}
 
     def _tell(self, kind: TaskEventKind | EventName, records: Iterable[tuple[TaskRecord, State | None]]) -> None:
-        told = TaskEventKind(kind.value)
+        told, happened = TaskEventKind(kind.value), list(records)
+        self.counters[told.value] += len(happened)
+        if self._observer is not None:
+            for name, n in counted(told, (record for record, _ in happened)).items():
+                self._observer.count(name, n)
         if not self.events.active:
-            self.counters[told.value] += sum(1 for _ in records)
             return
         now = self.clock.now()
-        events: list[TaskEvent] = [task_event(told, record, at=now, before=before) for record, before in records]
-        self.counters[told.value] += len(events)
+        events: list[TaskEvent] = [task_event(told, record, at=now, before=before) for record, before in happened]
         self.events.emit(events)
 
     async def _wake(self, records: Iterable[TaskRecord]) -> None:
@@ -322,6 +343,11 @@ class QueueOperations:
         self.wakeups.notify(queues)
         if self.backend.wakeups is not None:
             await self.backend.wakeups.notify(queues)
+            if self._observer is not None:
+                self._observer.count(NOTIFY, 1)
+
+    def _span(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._observer is None else self._observer.span(name)
 
 
 def _verb(event: Event) -> str:

@@ -327,12 +327,7 @@ class QueueService:
                 f"the known ones are {', '.join(EXECUTION_BACKENDS)}"
             )
         try:
-            return TaskCall(
-                call.task,
-                call.args,
-                call.kwargs,
-                msgspec.structs.replace(call.options, execution_backend=backend),
-            ).new_task(now)
+            return call.new_task(now, execution_backend=backend)
         except InvalidTaskError as error:
             if len(calls) > 1:
                 error.add_note(f"(task {index + 1} of {len(calls)}; none of them was stored)")
@@ -347,7 +342,7 @@ class QueueService:
                 await asyncio.sleep(seconds(self.config.worker_heartbeat_interval).total_seconds())
                 with suppress(QueueError):
                     held = Held(context.id, context.record.fence, context.latest_progress)
-                    await self.operations.backend.touch_heartbeats([held])
+                    await self.operations.touch_heartbeats([held])
 
         beating = asyncio.get_running_loop().create_task(beat())
         try:

@@ -13,12 +13,13 @@ effect, so that it has to read before it repeats one.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
-__all__ = ("BackendConfig", "QueueBackend", "TransactionalBackend", "Wakeups")
+__all__ = ("BackendConfig", "ObservedBackend", "Observer", "QueueBackend", "TransactionalBackend", "Wakeups")
 
 
 @runtime_checkable
@@ -163,6 +164,28 @@ class TransactionalBackend(Protocol):
         Raises:
             QueueConfigurationError: `session` is not of this backend's kind; names the kind.
         """
+        ...
+
+
+class Observer(Protocol):
+    """Where monitoring listens. It is told from above the port, in one place: a backend only says who listens."""
+
+    def count(self, name: str, n: int) -> None:
+        """Add to a counter; the names are those of `observability.counters`."""
+        ...
+
+    def span(self, name: str) -> AbstractContextManager[None]:
+        """What is done inside is one operation of the queue, with this name."""
+        ...
+
+
+@runtime_checkable
+class ObservedBackend(Protocol):
+    """A backend whose database layer has a monitoring of its own."""
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who is to be told; None where that was switched off."""
         ...
 
 

@@ -56,7 +56,7 @@ class Heart:
         sent_at = time.monotonic()
         try:
             async with asyncio.timeout(self._stale_after / 3):
-                kept = await self._operations.backend.touch_heartbeats([one.beat for one in holdings])
+                kept = await self._operations.touch_heartbeats([one.beat for one in holdings])
         except (QueueError, TimeoutError) as error:
             _log.warning("a heartbeat for %d tasks was not stored: %s", len(holdings), error or "no answer")
             self._give_up(holdings)

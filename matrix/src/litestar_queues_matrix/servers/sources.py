@@ -175,9 +175,8 @@ def _docker() -> str | None:
         return "testcontainers is not installed"
     try:
         # In a process of its own: where Docker does not answer, its client leaves a socket open behind it.
-        done = subprocess.run(
-            [sys.executable, "-c", _PING], capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False
-        )  # as it stands
+        command = [sys.executable, "-c", _PING]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_DOCKER_SECONDS, check=False)  # noqa: S603  # as it stands
     except subprocess.TimeoutExpired:
         return f"Docker does not answer within {_DOCKER_SECONDS} s"
     if done.returncode == 0:

@@ -2,7 +2,8 @@
 
 Where a family's file offers a statement that does the whole of an operation, that is sent. Where it does not, the
 operation locks the rows, decides in Python, by `lifecycle.step` where a task changes, and writes them: `lock_tasks`,
-`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write`.
+`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write`. A family that cannot look at the
+parts of several queues in one statement looks at one after the other: `promote_queue`, `claim_queue_lock`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from litestar_queues.backends.sql.program import (
     Program,
     Rows,
     Steps,
+    defines,
     reads,
-    writes,
     writes_each,
     writes_once,
 )
@@ -84,7 +85,7 @@ class Engine:
 
     # The schema
 
-    @writes
+    @defines
     def create_schema(self) -> Steps[None]:
         existing = yield from self._existing()
         for name, made in self._schema():
@@ -122,7 +123,7 @@ class Engine:
 
     def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
         """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile."""
-        kind = Kind.EACH if all(task.key is None for task in tasks) else Kind.WRITE
+        kind = Kind.ONE if all(task.key is None for task in tasks) else Kind.WRITE
         return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now))
 
     def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
@@ -137,8 +138,8 @@ class Engine:
         for _ in range(3):
             if "enqueue_timed" in self._statements:
                 inserted = yield self._call("enqueue_timed", {"batch": batch, "now": self._bind_now(now)})
-                stored_now = len(inserted.rows)
-                now = self.family.read_time(inserted.rows[0][1]) if inserted.rows else now
+                stored_now, stored_at = inserted.rows[0]
+                now = self.family.read_time(stored_at) if stored_now else now
             else:
                 assert now is not None  # noqa: S101  # just asked for
                 stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
@@ -177,20 +178,26 @@ class Engine:
             "limit": want.limit,
             "execution_backends": self._any_of(want.execution_backends),
         }
+        claimed: list[TaskRecord] = []
         if want.tasks is not None:
             name = "claim_held"
             parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
         else:
-            name = "claim"
-            promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
-            if queues is None:
-                yield self._call("promote", promoted)
-            else:
-                name = "claim_queues"
+            if queues is not None and "claim_queue_lock" in self._statements:
+                promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
+                return (yield from self._claim_queue_by_queue(queues, parameters, promoted, want.worker, now))
+            name, promotion = ("claim", "promote") if queues is None else ("claim_queues", "promote_queues")
+            if queues is not None:
                 parameters["queues"] = self._list(queues)
-                yield self._call("promote_queues", promoted | {"queues": parameters["queues"]})
+            if f"{name}_unless_due" in self._statements:
+                at_once = parameters | {"worker": want.worker}
+                claimed = self._records((yield self._call(f"{name}_unless_due", at_once)))
+            if not claimed:
+                promoted = {one: value for one, value in parameters.items() if one in {"now", "queues"}}
+                yield self._call(promotion, promoted | {"limit": want.limit + PROMOTED_AT_ONCE})
         if name in self._statements:
-            claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
+            if not claimed:
+                claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
             # Of the tasks that it chose, another may have been faster with some, and there may be more.
             while self.family.swaps and 0 < len(claimed) < want.limit:
                 more = parameters | {"worker": want.worker, "limit": want.limit - len(claimed)}
@@ -198,11 +205,32 @@ class Engine:
                     break
                 claimed += rest
         else:
-            at = yield from self._time(now)
             locked = self._records((yield self._call(f"{name}_lock", parameters)))
-            claimed = [step(record, Claim(want.worker), at) for record in locked]
-            yield from self._write(claimed)
+            claimed = yield from self._take(locked, want.worker, now)
         claimed.sort(key=claim_order)
+        return claimed
+
+    def _claim_queue_by_queue(
+        self,
+        queues: Sequence[str],
+        parameters: Mapping[str, Any],
+        promoted: Mapping[str, Any],
+        worker: str,
+        now: datetime | None,
+    ) -> Steps[list[TaskRecord]]:
+        """Lock each queue's first tasks, and take the first of those: another queue's backlog is never looked at."""
+        locked: list[TaskRecord] = []
+        for queue in queues:
+            yield self._call("promote_queue", {**promoted, "queue": queue})
+            locked += self._records((yield self._call("claim_queue_lock", {**parameters, "queue": queue})))
+        locked.sort(key=claim_order)
+        return (yield from self._take(locked[: parameters["limit"]], worker, now))
+
+    def _take(self, locked: Sequence[TaskRecord], worker: str, now: datetime | None) -> Steps[list[TaskRecord]]:
+        """Claim tasks that this transaction holds locked."""
+        at = yield from self._time(now)
+        claimed = [step(record, Claim(worker), at) for record in locked]
+        yield from self._write(claimed)
         return claimed
 
     @writes_each
@@ -307,8 +335,9 @@ class Engine:
         found = yield self._call("lock_read", {"name": name})
         if found.rows and found.rows[0][0] != owner and self.family.read_time(found.rows[0][1]) > at:
             return False
-        yield self._call("lock_write", parameters)
-        return True
+        written = yield self._call("lock_write", parameters | {"now": self._bind(at)})
+        # Without a row there was nothing to lock, and another may have been faster: then nothing is written.
+        return bool(found.rows) or written.affected > 0
 
     @writes_each
     def unlock(self, name: str, owner: str) -> Steps[bool]:

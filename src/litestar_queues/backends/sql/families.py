@@ -19,6 +19,8 @@ from litestar_queues.lifecycle import State
 
 __all__ = (
     "COCKROACH",
+    "DUCKDB",
+    "MYSQL",
     "POSTGRES",
     "SQLITE",
     "TABLE",
@@ -37,6 +39,7 @@ TABLE = "litestar_queue_task"
 
 _OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 _NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _TABLES = ("", "_lock")
 """What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
@@ -47,6 +50,8 @@ class Kind(Enum):
 
     READ = "read"
     """One statement that reads."""
+    ONE = "one"
+    """One statement that writes."""
     EACH = "each"
     """Statements that write, each of which may take effect by itself."""
     WRITE = "write"
@@ -68,6 +73,7 @@ class Family:
         ddl: The statements that create the schema, in their order, each with what follows the table's name in the name
             of what it creates. Where the family has a statement `existing`, only what that does not list is created.
         begin: The arguments of a driver's `begin` for a kind of transaction; a kind that is absent needs no `begin`.
+        before_begin: A statement that is sent before each `begin`, and is about the transaction that follows.
         one_writer: Whether only one transaction at a time may write, so that those of one process had better queue for it
             than find the database locked.
         conflicts: The names of those errors of the driver layer after which a whole transaction may be tried again.
@@ -77,7 +83,9 @@ class Family:
         swaps: Whether claims lock nothing beforehand, and take what is still as it was when they write.
         swapping: The same databases by such claims, for those that do not have SKIP LOCKED.
         named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
+        lost_codes: The database's codes for a connection that it ends, or that was ended for it.
         least_version: The oldest version that understands the statements.
+        forks: The same of databases that count their versions differently, by a word in what they answer.
         quote: What stands on both sides of a name.
         has_schemas: Whether a table's name can be preceded by that of a schema.
         name_max: Longest name of a table or an index, in characters.
@@ -89,13 +97,16 @@ class Family:
     clock: Literal["client", "server", "statement"]
     ddl: Mapping[str, str]
     begin: Mapping[Kind, tuple[str, ...]]
+    before_begin: str | None = None
     one_writer: bool = False
     conflicts: frozenset[str] = frozenset({"DeadlockError", "SerializationConflictError"})
     least_version: tuple[int, ...] = ()
+    forks: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     quote: str = '"'
     has_schemas: bool = True
     name_max: int = 63
     conflict_codes: frozenset[int | str | None] = frozenset()
+    lost_codes: frozenset[int | str | None] = frozenset()
     code_of: Callable[[BaseException], int | str | None] = _no_code
     slots: Mapping[str, str] = field(default_factory=dict[str, str])
     swaps: bool = False
@@ -111,6 +122,15 @@ class Family:
             or self.code_of(one) in self.conflict_codes
             for one in _chain(error)
         )
+
+    def newer_than(self, found: str) -> tuple[int, ...] | None:
+        """The oldest version that would do, where this one, as the database tells it, is older."""
+        least = next((version for fork, version in self.forks.items() if fork in found), self.least_version)
+        return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Whether the error means that the connection is gone."""
+        return any(self.code_of(one) in self.lost_codes for one in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -151,7 +171,7 @@ SQLITE = Family(
         "create_lock_table": "_lock",
     },
     # A deferred transaction that reads first and writes later fails at once where another has written in between.
-    begin={Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
+    begin={Kind.ONE: ("IMMEDIATE",), Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
     one_writer=True,
     has_schemas=False,
     conflict_codes=frozenset({5, 6}),  # SQLITE_BUSY, SQLITE_LOCKED
@@ -166,7 +186,7 @@ def _same(value: datetime) -> datetime:
 
 def _in_utc(value: datetime) -> datetime:
     """Drivers answer in the time zone of the session, or of their own choice."""
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 _BY_LOCK = {"skip_locked": "FOR UPDATE SKIP LOCKED", "skip_locked_t": "FOR UPDATE OF t SKIP LOCKED", "unclaimed": ""}
@@ -200,6 +220,66 @@ _SWAPPING = replace(_LOCKING, swaps=True, slots={**_LOCKING.slots, **_BY_SWAP})
 POSTGRES = replace(_LOCKING, swapping=_SWAPPING)
 COCKROACH = replace(_SWAPPING, slots={**_SWAPPING.slots, "json": "TEXT", "exact": "", "storage": ""})
 """CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were."""
+
+
+def _mysql_code(error: BaseException) -> int | None:
+    """The number of the error: an attribute of mysql-connector's errors, the first argument of the others'."""
+    code = getattr(error, "errno", None)
+    if code is None and error.args:
+        code = error.args[0]
+    return code if isinstance(code, int) else None
+
+
+def _text_without_offset(value: datetime) -> str:
+    return text_of_time(value)[:26]
+
+
+def _naive_in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC)
+
+
+MYSQL = Family(
+    name="mysql",
+    clock="server",
+    ddl={"create_task_table": "", "create_lock_table": "_lock"},
+    begin={Kind.EACH: (), Kind.WRITE: ()},
+    # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
+    # again is what was there before.
+    before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 1050 who create a table;
+    # locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
+    conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
+    # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
+    lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
+    code_of=_mysql_code,
+    least_version=(8, 0, 19),
+    forks={"MariaDB": (10, 6)},
+    quote="`",
+    name_max=64,
+    bind_time=_text_without_offset,
+    read_time=_naive_in_utc,
+)
+
+
+def _duckdb_code(error: BaseException) -> str | None:
+    """What DuckDB's errors of transactions say: they have one class, and no code."""
+    text = str(error) if type(error).__name__ == "TransactionException" else ""
+    return "conflict" if "onflict" in text or "constraint violation" in text else None
+
+
+DUCKDB = Family(
+    name="duckdb",
+    clock="client",
+    ddl={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"},
+    begin={Kind.WRITE: ()},
+    # What a transaction finds that began before another gave the same key to a task.
+    conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
+    conflict_codes=frozenset({"conflict"}),
+    code_of=_duckdb_code,
+    least_version=(1, 4),
+    named_batches=True,
+    read_time=_naive_in_utc,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,5 +351,6 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     for name in loader.list_queries():
         fills = {slot.name: slots[slot.name] for slot in loader.get_query_slots(name)}
         text = loader.get_sql(name, **fills).raw_sql
-        statements[name] = Statement(name, _OUR_NAME.sub(named, text))
+        # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
+        statements[name] = Statement(name, _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
     return statements

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement, statements_of
 from litestar_queues.backends.sql.program import ConflictError, Program, statements
@@ -22,6 +22,7 @@ from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import Migrator
+from litestar_queues.backends.sqlspec.observer import RuntimeObserver
 from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import Transport
@@ -57,8 +58,10 @@ class SQLSpecBackend:
         run_migrations: bool = False,
         table_name: str,
         patience: float,
+        limit: float | None = None,
         arrow_from: int | None = None,
         heartbeats: HeartbeatPool | None = None,
+        observer: RuntimeObserver | None = None,
         clock: Clock | None = None,
         channel: Channel | None = None,
     ) -> None:
@@ -71,6 +74,7 @@ class SQLSpecBackend:
         self._creates_schema = create_schema
         self._table_name = table_name
         self._patience = patience
+        self._limit = None if store.family.clock == "client" else limit
         self._arrow_from = arrow_from
         self._clock = clock or SystemClock()
         self._engine = Engine(store.family, statements, self._clock, table=table_name)
@@ -80,6 +84,7 @@ class SQLSpecBackend:
         self._repeats = True
         self._pool = Pool(config)
         self._heartbeats = heartbeats
+        self._observer = observer
         self._writing: asyncio.Lock | None = None
         # Where nobody else sees the tasks, nobody else is to be told of them.
         self._channel = None if location.process_local else channel
@@ -90,6 +95,10 @@ class SQLSpecBackend:
     def wakeups(self) -> Wakeups | None:
         return self._wakeups
 
+    @property
+    def observer(self) -> Observer | None:
+        return self._observer
+
     async def open(self) -> None:
         if self._transport is not None:
             return
@@ -99,14 +108,16 @@ class SQLSpecBackend:
             await asyncio.to_thread(self._store.probe, self._config)
         self._pool.take(shared=self._shared is not None)
         self._writing = asyncio.Lock() if self._store.family.one_writer else None
-        self._transport = self._store.transport(spec, self._config, self._store, self._failures)
+        self._transport = self._store.transport(spec, self._config, self._store, self._failures, limit=self._limit)
         try:
             await self._check_version()
             await self._choose_claims(self._transport)
             await self._check_schema()
             await self._open_channel()
             if self._heartbeats is not None:
-                await self._heartbeats.open(spec, shared=self._shared is not None, check=self._check_heartbeats)
+                await self._heartbeats.open(
+                    spec, shared=self._shared is not None, check=self._check_heartbeats, limit=self._limit
+                )
         except BaseException:
             await self.close()
             raise
@@ -125,7 +136,7 @@ class SQLSpecBackend:
     def bind(self, session: Any) -> QueueBackend:
         bound = copy(self)
         # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
-        transport = BoundTransport(session, self._config, self._failures)
+        transport = BoundTransport(session, self._config, self._store, self._failures)
         vars(bound).update(_transport=transport, _writing=None, _repeats=False, _arrow_from=None)
         vars(bound).update(_pool=Pool(self._config), _heartbeats=None, _wakeups=None)
         bound._hints_inside = self._wakeups is not None and self._channel is not None and self._channel.broadcasts  # noqa: SLF001
@@ -139,9 +150,13 @@ class SQLSpecBackend:
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         if self._arrow_from is not None and len(tasks) >= self._arrow_from and all(new.key is None for new in tasks):
-            with suppress(ConflictError, BackendError):
-                # Whatever is wrong with it, the statement finds out too, and knows how to answer.
+            try:
                 return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
+            except (ConflictError, BackendUnavailableError):
+                pass  # some of it may be stored already: the statement finds out, and knows how to answer
+            except BackendError as error:
+                if not _is_duplicate(error):
+                    raise
         answers = await self._run(self._engine.enqueue_many(tasks, now))
         new = sorted({answer.record.queue for answer in answers if answer.is_new})
         if new and self._hints_inside and self._channel is not None:
@@ -205,13 +220,12 @@ class SQLSpecBackend:
             return await transport.attempt(program)
 
     async def _check_version(self) -> None:
-        least = self._store.family.least_version
+        family = self._store.family
         found = await self._run(self._engine.version())
-        if least and tuple(int(part) for part in found.split(".")[: len(least)]) < least:
+        if (least := family.newer_than(found)) is not None:
             wanted = ".".join(str(part) for part in least)
             raise QueueConfigurationError(
-                f"{self._failures.database}: {self._store.family.name} {found} is too old for a queue: {wanted} or newer "
-                f"is needed"
+                f"{self._failures.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
             )
 
     async def _choose_claims(self, transport: Transport) -> None:
@@ -244,18 +258,19 @@ class SQLSpecBackend:
         if self._channel is None:
             return
         if self._channel.table is not None:
-            create = self._channel.create_statements(self._channel.derive(self._config)) if self._creates_schema else []
             check = [f"SELECT event_id FROM {self._channel.table} WHERE 1 = 0"]  # noqa: S608  # SQLSpec checked the name
             try:
-                await self._run(statements("create_events_table", create))
                 await self._run(statements("check_events_table", check))
             except BackendUnavailableError:
                 raise
             except BackendError as error:
-                raise QueueConfigurationError(
-                    f"{error}; the table {self._channel.table!r} of SQLSpec's events is not there: apply SQLSpec's "
-                    f"migrations of its events extension, or set create_schema=True"
-                ) from error
+                if not self._creates_schema and self._migrator is None:
+                    raise QueueConfigurationError(
+                        f"{error}; the table {self._channel.table!r} of SQLSpec's events is not there: apply SQLSpec's "
+                        f"migrations of its events extension, or set create_schema=True"
+                    ) from error
+                create = self._channel.create_statements(self._channel.derive(self._config))
+                await self._run(statements("create_events_table", create))
         self._wakeups = SQLSpecWakeups(self._channel, self._config, self._failures, self._notify)
 
     async def _notify(self, channel: str, payload: str) -> None:
@@ -269,3 +284,9 @@ class SQLSpecBackend:
         program = self._engine.check_schema()
         attempt = partial(transport.attempt, program)
         await with_retries(attempt, what=f"{failures.database}: {program.name}", patience=self._patience)
+
+
+def _is_duplicate(error: BackendError) -> bool:
+    """Whether a row was refused because there is one like it."""
+    cause = error.__cause__
+    return any(cls.__name__ in ("UniqueViolationError", "IntegrityError") for cls in type(cause).__mro__)

@@ -46,7 +46,8 @@ class Failures:
         what = f"{self.database}: {name} failed: {self.text(error)}"
         if self._family.is_conflict(error):
             return ConflictError(self.text(error))
-        if isinstance(error, DatabaseConnectionError) or not isinstance(error, SQLSpecError):
+        lost = isinstance(error, DatabaseConnectionError) or self._family.is_lost(error)
+        if lost or not isinstance(error, SQLSpecError):
             return LostConnectionError(what)
         return BackendError(what)
 
@@ -57,6 +58,13 @@ class Failures:
         if self._family.is_conflict(error):
             return ConflictError(self.text(error))
         return BackendUnavailableError(f"{self.database}: no connection: {self.text(error)}")
+
+    def of_silence(self, name: str, seconds: float | None) -> Exception:
+        """What to raise where the server did not answer in time."""
+        return LostConnectionError(
+            f"{self.database}: {name} was not answered within {seconds:g} s, and its connection is given up; whether it "
+            f"took effect is not known"
+        )
 
     def is_conflict(self, error: BaseException) -> bool:
         """Whether another transaction got in the way."""

@@ -1,0 +1,1 @@
+"""What monitoring is told: counters that follow from the lifecycle."""
