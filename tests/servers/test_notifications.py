@@ -81,7 +81,7 @@ async def test_a_pool_of_one_connection_is_enough_and_all_of_it_is_the_users(ada
     await asyncio.sleep(0)
     assert await asyncio.wait_for(b.count(), 10) == []
     await b.close()
-    assert not await waiting
+    await asyncio.wait_for(waiting, 10)
     await a.close()
 
 
@@ -99,7 +99,7 @@ async def test_only_who_waits_holds_a_connection_and_closing_gives_everything_ba
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
         await b.close()
-    assert not await waiting
+    await asyncio.wait_for(waiting, 10)
     await a.close()
     assert asyncio.all_tasks() <= before
     left = f"SELECT count(*) {OTHERS}"
