@@ -8,11 +8,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-
 from acceptance.database import Database
 from acceptance.processes import Workers, producer
 from acceptance.server_database import ServerDatabase
 from acceptance.stage import Journal, Stage, open_stage
+
 from litestar_queues import QueueService
 from litestar_queues_matrix.servers import Server, ServerUnavailable, ask, find_first, launch
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget

@@ -12,11 +12,11 @@ from functools import partial
 from itertools import count
 
 import msgspec
-
 from acceptance.processes import WorkerProcess
 from acceptance.server_database import ServerDatabase
 from acceptance.stage import DEADLINE
 from acceptance.tasks import fails_first, quick, quick_in_a_thread
+
 from litestar_queues import QueueService
 from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.records import Enqueued, NewTask

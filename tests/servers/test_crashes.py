@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from load import Ledger, check, load, quiet
-
 from acceptance.processes import Workers
 from acceptance.server_database import ServerDatabase
 from acceptance.stage import Stage
 from acceptance.tasks import on_stage, on_stage_in_a_thread
+from load import Ledger, check, load, quiet
+
 from litestar_queues import QueueService, State
 from litestar_queues_matrix.servers import Server
 

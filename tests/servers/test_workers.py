@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from acceptance.test_drain import (
     test_a_signalled_worker_lets_its_tasks_end_and_claims_nothing_more,
     test_what_does_not_end_within_the_drain_timeout_is_given_back_unspent,

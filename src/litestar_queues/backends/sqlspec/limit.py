@@ -35,6 +35,8 @@ class Limit:
         self.connection: Any = None
         """What to cut off, once there is one. May be set by another thread."""
         self.expired = False
+        self.nobody_waits = False
+        """Whether the caller has left, so that a thread which has not begun yet need not."""
         self._cut = cut
 
     @contextmanager

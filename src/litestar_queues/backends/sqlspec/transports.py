@@ -26,6 +26,7 @@ from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.limit import GRACE, Limit
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import QueueStore
+from litestar_queues.errors import BackendUnavailableError
 
 __all__ = (
     "AsyncTransport",
@@ -115,11 +116,12 @@ class AsyncTransport:
             return first.answer
         session = AsyncSession(self._config)
         limit = self._limit_for(program)
+        opening = asyncio.timeout(limit.seconds)
         try:
-            async with asyncio.timeout(limit.seconds):
+            async with opening:
                 driver = await session.__aenter__()
         except Exception as error:
-            raise self._failures.of_connection(error) from error
+            raise self._failures.of_connection(error, limit.seconds if opening.expired() else None) from error
         limit.connection = driver.connection
         last = asyncio.timeout(limit.at_last)
         try:
@@ -257,8 +259,9 @@ class ThreadTransport(BlockingTransport):
             with limit.running():
                 async with last:
                     return await running
-        except Exception as error:
-            if limit.expired or last.expired():
+        except BaseException as error:
+            limit.nobody_waits = True
+            if isinstance(error, Exception) and (limit.expired or last.expired()):
                 raise self._failures.of_silence(program.name, limit.seconds) from error
             raise
 
@@ -270,6 +273,8 @@ class ThreadTransport(BlockingTransport):
             raise self._failures.of_connection(error) from error
         limit.connection = driver.connection
         try:
+            if limit.nobody_waits:  # a claim, say, would be for nobody
+                raise BackendUnavailableError(f"{self._failures.database}: {program.name} came too late")
             answer = self.transact(driver, program, steps, first)
         except BaseException as error:
             # Some pools find out only so that a connection is broken; on any other error they had better keep it.
