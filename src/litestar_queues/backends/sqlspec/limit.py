@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from litestar_queues.errors import BackendUnavailableError
+
 __all__ = ("GRACE", "Cut", "Limit", "close", "shut_socket", "terminate")
 
 GRACE = 5.0
@@ -57,6 +59,15 @@ class Limit:
         if self.seconds is None or self._cut is None:
             return self.seconds
         return self.seconds + GRACE
+
+    def check(self) -> None:
+        """Refuse to begin what nobody waits for.
+
+        Raises:
+            BackendUnavailableError: The caller has left.
+        """
+        if self.nobody_waits:
+            raise BackendUnavailableError("a connection came too late")
 
     def expire(self) -> None:
         """Cut the connection off now."""

@@ -26,7 +26,6 @@ from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.limit import GRACE, Limit
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import QueueStore
-from litestar_queues.errors import BackendUnavailableError
 
 __all__ = (
     "AsyncTransport",
@@ -273,8 +272,7 @@ class ThreadTransport(BlockingTransport):
             raise self._failures.of_connection(error) from error
         limit.connection = driver.connection
         try:
-            if limit.nobody_waits:  # a claim, say, would be for nobody
-                raise BackendUnavailableError(f"{self._failures.database}: {program.name} came too late")
+            limit.check()  # a claim, say, would be for nobody
             answer = self.transact(driver, program, steps, first)
         except BaseException as error:
             # Some pools find out only so that a connection is broken; on any other error they had better keep it.
