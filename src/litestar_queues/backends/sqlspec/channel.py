@@ -177,11 +177,6 @@ def plan_channel(
     free = wanted == "notify" and config.is_async and "notify" in offered and _can_listen(config)
     if notifications is False or (notifications is None and not free and not asked):
         return None
-    if notifications is None and not free:
-        raise QueueConfigurationError(
-            f"{' and '.join(asked)} without notifications: on {store.adapter} workers poll, "
-            f"unless notifications=True is set"
-        )
     if not offered:
         raise QueueConfigurationError(
             f"{store.adapter} has no notifications under SQLSpec: leave them out, workers poll"
@@ -189,6 +184,11 @@ def plan_channel(
     if wanted not in offered:
         raise QueueConfigurationError(
             f"{store.adapter} cannot notify by {wanted!r}: what it has is {', '.join(map(repr, offered))}"
+        )
+    if notifications is None and not free:
+        raise QueueConfigurationError(
+            f"{' and '.join(asked)} without notifications: {store.adapter} does not notify by {wanted!r} unless "
+            f"notifications=True is set"
         )
     events.pop("backend", None)
     if wanted in _TABLED:

@@ -152,7 +152,14 @@ class AiosqliteTransport(BlockingTransport):
         return answer
 
     def _run(self, connection: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
-        driver = SqliteDriver(connection._conn, statement_config=self._config.statement_config)  # noqa: SLF001  # no other way
+        driver = SqliteDriver(
+            connection._conn,  # noqa: SLF001  # no other way
+            statement_config=self._config.statement_config,
+            driver_features={
+                **self._config.driver_features,
+                "storage_capabilities": self._config.storage_capabilities(),
+            },
+        )
         driver.attach_observability(self._config.get_observability_runtime())
         return self.transact(driver, program, steps, first)
 

@@ -28,6 +28,10 @@ class Location:
     process_local: bool = False
 
 
+def _itself(driver: Any, _config: Any) -> Any:
+    return driver
+
+
 def _any(_config: object) -> bool:
     return True
 
@@ -47,6 +51,7 @@ class QueueStore:
             driver opens a transaction of its own, which has to be committed too.
         arrow_from: The number of tasks from which on an Arrow load was measured to be faster than the family's statement;
             0 where it never was, and None where the adapter cannot load what the table holds.
+        sender: What sends the statements in the place of a driver of SQLSpec's, given that and its configuration.
         cut: Ends a connection at once, for an attempt that takes too long; None where the driver has no way for that.
         matches: Which of the adapter's configurations the row is for, where the adapter has several rows.
     """
@@ -58,5 +63,6 @@ class QueueStore:
     probe: Callable[[Any], None] | None = None
     autocommit: bool = True
     arrow_from: int | None = 0
+    sender: Callable[[Any, Any], Any] = _itself
     cut: Cut | None = None
     matches: Callable[[object], bool] = _any

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from litestar_queues.backends.sql.families import COCKROACH, MYSQL, POSTGRES, SQLITE
-from litestar_queues.backends.sqlspec import mysql, psycopg
+from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, POSTGRES, SQLITE
+from litestar_queues.backends.sqlspec import duckdb, mysql, psycopg
 from litestar_queues.backends.sqlspec.limit import close, shut_socket, terminate
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
@@ -133,4 +133,8 @@ register_queue_store(
         cut=mysql.cut_connector,
         matches=_is_sync,
     )
+)
+
+register_queue_store(
+    QueueStore("duckdb", DUCKDB, duckdb.DuckDBTransport, duckdb.locate, arrow_from=1, sender=duckdb.fetching)
 )
