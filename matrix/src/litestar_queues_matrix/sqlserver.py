@@ -65,6 +65,11 @@ class SqlServerTarget:
         )
 
     @property
+    def ways(self) -> tuple[str, ...]:
+        """How many tasks are stored at once."""
+        return ("statement", "arrow") if self.adapter.loads_arrow else ("statement",)
+
+    @property
     def name(self) -> str:
         """What `--backend` takes."""
         return self.adapter.name if self.server is None else f"{self.adapter.name}@{self.server}"
@@ -117,7 +122,9 @@ class SqlServerTarget:
         url = config["url"]
         if url.startswith("postgresql"):  # so that this store's connections can be told from those of others
             url = f"{url}{'&' if '?' in url else '?'}application_name={config['table']}"
-        made = SQLSpecBackendConfig(config=self.adapter.config(url), table_name=config["table"])
+        made = SQLSpecBackendConfig(
+            config=self.adapter.config(url), table_name=config["table"], bulk_insert=config.get("way", "auto")
+        )
         backend = made.create_backend()
         await backend.open()
         return backend

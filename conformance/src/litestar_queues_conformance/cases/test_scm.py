@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.lifecycle import Complete, step
 from litestar_queues.records import Enqueued, admit
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
@@ -128,7 +129,10 @@ async def test_what_a_durable_store_was_told_outlives_all_its_clients(store: Sto
 
 
 async def _read(target_name: str, config: dict[str, Any], id_: str) -> tuple[bool, bool]:
-    backend = await load_target(target_name).open(config)
+    try:
+        backend = await load_target(target_name).open(config)
+    except BackendUnavailableError:  # a store that lets one process in: nothing is less visible
+        return True, False
     try:
         return backend.process_local, id_ in await backend.get([id_])
     finally:

@@ -19,6 +19,7 @@ from litestar_queues.lifecycle import State
 
 __all__ = (
     "COCKROACH",
+    "DUCKDB",
     "MYSQL",
     "POSTGRES",
     "SQLITE",
@@ -38,6 +39,7 @@ TABLE = "litestar_queue_task"
 
 _OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 _NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _TABLES = ("", "_lock")
 """What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
@@ -121,6 +123,11 @@ class Family:
             for one in _chain(error)
         )
 
+    def newer_than(self, found: str) -> tuple[int, ...] | None:
+        """The oldest version that would do, where this one, as the database tells it, is older."""
+        least = next((version for fork, version in self.forks.items() if fork in found), self.least_version)
+        return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
+
     def is_lost(self, error: BaseException) -> bool:
         """Whether the error means that the connection is gone."""
         return any(self.code_of(one) in self.lost_codes for one in _chain(error))
@@ -179,7 +186,7 @@ def _same(value: datetime) -> datetime:
 
 def _in_utc(value: datetime) -> datetime:
     """Drivers answer in the time zone of the session, or of their own choice."""
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 _BY_LOCK = {"skip_locked": "FOR UPDATE SKIP LOCKED", "skip_locked_t": "FOR UPDATE OF t SKIP LOCKED", "unclaimed": ""}
@@ -239,9 +246,9 @@ MYSQL = Family(
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
     # again is what was there before.
     before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # Duplicate keys, which two see who give the same key to two tasks at one moment; locks that were waited for too long;
-    # deadlocks; and rows that changed since the transaction began.
-    conflict_codes=frozenset({1062, 1205, 1213, 1020}),
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 1050 who create a table;
+    # locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
+    conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
     code_of=_mysql_code,
@@ -250,6 +257,27 @@ MYSQL = Family(
     quote="`",
     name_max=64,
     bind_time=_text_without_offset,
+    read_time=_naive_in_utc,
+)
+
+
+def _duckdb_code(error: BaseException) -> str | None:
+    """What DuckDB's errors of transactions say: they have one class, and no code."""
+    text = str(error) if type(error).__name__ == "TransactionException" else ""
+    return "conflict" if "onflict" in text or "constraint violation" in text else None
+
+
+DUCKDB = Family(
+    name="duckdb",
+    clock="client",
+    ddl={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"},
+    begin={Kind.WRITE: ()},
+    # What a transaction finds that began before another gave the same key to a task.
+    conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
+    conflict_codes=frozenset({"conflict"}),
+    code_of=_duckdb_code,
+    least_version=(1, 4),
+    named_batches=True,
     read_time=_naive_in_utc,
 )
 
@@ -323,5 +351,6 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     for name in loader.list_queries():
         fills = {slot.name: slots[slot.name] for slot in loader.get_query_slots(name)}
         text = loader.get_sql(name, **fills).raw_sql
-        statements[name] = Statement(name, _OUR_NAME.sub(named, text))
+        # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
+        statements[name] = Statement(name, _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
     return statements

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from litestar_queues.backends.sql.program import ConflictError, Done, Load, Program, advance
 from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import rows_of, statement_of
 from litestar_queues.errors import BackendError, QueueConfigurationError
 
@@ -25,20 +26,21 @@ class BoundTransport:
     Args:
         driver: What SQLSpec's `provide_session` gives, of the same configuration's adapter.
         config: The backend's configuration.
+        store: What sends the statements.
         failures: Translates errors.
 
     Raises:
         QueueConfigurationError: `driver` is something else.
     """
 
-    def __init__(self, driver: Any, config: Any, failures: Failures) -> None:
+    def __init__(self, driver: Any, config: Any, store: QueueStore, failures: Failures) -> None:
         kind: type[Any] = config.driver_type
         if not isinstance(driver, kind):
             raise QueueConfigurationError(
                 f"session takes a {kind.__name__}, as `async with sqlspec.provide_session(config) as session` gives it, "
                 f"not {type(driver).__qualname__}"
             )
-        self._driver = driver
+        self._driver = store.sender(driver, config)
         self._config = config
         self._failures = failures
 

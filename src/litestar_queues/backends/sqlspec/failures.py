@@ -59,6 +59,13 @@ class Failures:
             return ConflictError(self.text(error))
         return BackendUnavailableError(f"{self.database}: no connection: {self.text(error)}")
 
+    def of_silence(self, name: str, seconds: float | None) -> Exception:
+        """What to raise where the server did not answer in time."""
+        return LostConnectionError(
+            f"{self.database}: {name} was not answered within {seconds:g} s, and its connection is given up; whether it "
+            f"took effect is not known"
+        )
+
     def is_conflict(self, error: BaseException) -> bool:
         """Whether another transaction got in the way."""
         return self._family.is_conflict(error)

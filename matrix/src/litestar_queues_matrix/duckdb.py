@@ -1,0 +1,66 @@
+"""DuckDB through SQLSpec."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.sql.families import DUCKDB, statements_of
+from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues_conformance.target import Capabilities
+from litestar_queues_matrix.tables import reshaped_ddl
+from litestar_queues_matrix.transactions import transaction
+
+__all__ = ("DuckDBTarget", "duckdb")
+
+
+class DuckDBTarget:
+    """A store is a database file in a temporary folder of its own, which one process can have open."""
+
+    distribution = "litestar-queues"
+    capabilities = Capabilities(
+        multi_process=False, durable=True, server_clock=False, notifications=False, transactional=True, columns=True
+    )
+
+    def unavailable(self, env: Mapping[str, str]) -> str | None:
+        """Why it cannot run here, or None if it can."""
+        return None if find_spec("duckdb") else "its driver is not installed: pip install duckdb"
+
+    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
+        folder = tempfile.mkdtemp(prefix="litestar-queues-", dir=env.get("LITESTAR_QUEUES_MATRIX_TMP"))
+        return {"database": str(Path(folder) / "queues.duckdb")}
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
+        backend = SQLSpecBackendConfig(config=_driver(config)).create_backend()
+        await backend.open()
+        return backend
+
+    async def reset(self, config: dict[str, Any]) -> None:
+        shutil.rmtree(Path(config["database"]).parent, ignore_errors=True)
+
+    def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
+        return transaction(_driver(config))
+
+    async def reshape(self, config: dict[str, Any], how: str) -> None:
+        statement = statements_of(DUCKDB)["create_task_table"].text
+        async with self.transaction(config) as driver:
+            driver.execute_script(reshaped_ddl(statement, how))
+
+    async def server_version(self, config: dict[str, Any]) -> str:
+        return f"DuckDB {version('duckdb')}"
+
+
+def _driver(config: dict[str, Any]) -> Any:
+    from sqlspec.adapters.duckdb import DuckDBConfig  # noqa: PLC0415  # needs the driver
+
+    return DuckDBConfig(connection_config={"database": config["database"]})
+
+
+duckdb = DuckDBTarget()
