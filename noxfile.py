@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -28,6 +29,10 @@ def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
     session.install("-q", "-c", "constraints.txt", *(PACKAGES if packages else ()), *wanted)
 
 
+def _names_tests(arguments: Sequence[str]) -> bool:
+    return any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff: rules and format. `nox -s lint -- --fix` repairs what can be."""
@@ -44,7 +49,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy and pyright, both strict, and the typing tests."""
-    install(session, "test", "types")
+    install(session, "test", "servers", "types")
     paths = [path for path in TYPED if (ROOT / path).exists()]
     session.run("mypy", *paths)
     session.run("pyright", *paths)
@@ -58,16 +63,31 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test that needs no server: unit, integration and acceptance, with real processes on SQLite."""
     install(session, "test")
-    session.run("pytest", *(session.posargs or ["tests"]))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Workers and crashes on servers: on all that can be had here, or on those named: `-- --on=asyncpg@postgresql15`."""
+    install(session, "test", "servers")
+    session.run("pytest", *(session.posargs if _names_tests(session.posargs) else ["tests/servers", *session.posargs]))
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """The conformance suite on every backend and server that can be had, or on those named: `-- asyncpg '*@mysql9'`."""
+    install(session, "test", "servers")
+    session.run("python", "-m", "litestar_queues_matrix", f"--out={BUILD / 'matrix'}", *session.posargs)
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
     """The conformance suite on every backend that needs no server, or on those named: `-- --backend=aiosqlite`."""
-    install(session, "test")
     if session.posargs:
+        install(session, "test", "servers")
         session.run("pytest", *session.posargs)
         return
+    install(session, "test")
     for target in TARGETS:
         report = BUILD / "conformance" / f"{target}.json"
         session.run("pytest", f"--backend={target}", f"--report-json={report}")
@@ -96,8 +116,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Rates on SQLite beside a raw sqlite3 loop doing the same writes, as ratios from this run."""
-    install(session, "test")
+    """Rates beside a bare driver doing the same writes, as ratios from this run: on SQLite, or `-- --server postgres`."""
+    install(session, "test", *(("servers", "bench") if "--server" in session.posargs else ()))
     session.run("python", "bench/run.py", *session.posargs)
 
 
@@ -114,7 +134,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from the newest versions that fit: names and versions, nothing else."""
-    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "lint", "types")
+    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "bench", "lint", "types")
     session.install("-q", *PACKAGES, *groups, "build")
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     lines = sorted(line for line in str(frozen).splitlines() if "==" in line and "@" not in line)

@@ -106,7 +106,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             said["metadata"] = {**base.metadata, **said["metadata"]}
         return msgspec.structs.replace(base, **said) if said else base
 
-    def new_task(self, name: str, arguments: tuple[str, str], *, same_call: str, now: datetime) -> NewTask:
+    def new_task(
+        self, name: str, arguments: tuple[str, str], *, same_call: str, now: datetime, execution_backend: str = "local"
+    ) -> NewTask:
         """The task to enqueue.
 
         Args:
@@ -114,6 +116,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             arguments: Its arguments and keyword arguments as JSON text.
             same_call: A text that is the same for two calls with the same arguments, for `unique_by="arguments"`.
             now: The store's time, from which durations count.
+            execution_backend: Where it is to run unless the options say so.
 
         Raises:
             InvalidTaskError: An option is out of its range, or it expires before it may start.
@@ -138,7 +141,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             timeout=None if self.timeout is None else seconds(self.timeout).total_seconds(),
             run_at=run_at,
             expires_at=expires_at,
-            execution_backend=self.execution_backend or "local",
+            execution_backend=self.execution_backend or execution_backend,
             execution_profile=self.execution_profile,
         )
 

@@ -6,6 +6,7 @@ live object with another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -45,6 +46,8 @@ QUEUE_MAX = 100
 """Longest name of a queue, in characters."""
 PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
 ATTEMPTS_MAX = 2**31 - 1
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL, and halves of surrogate pairs."""
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +103,7 @@ def _check_text(what: str, value: str, longest: int) -> None:
         raise InvalidTaskError(
             f"the {what} has {len(value)} characters, and at most {longest} are possible: {value[:40]!r}..."
         )
-    if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if _UNSTORABLE.search(value):
         raise InvalidTaskError(f"the {what} holds a character that not every database can store: {value[:40]!r}")
 
 

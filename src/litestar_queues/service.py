@@ -327,12 +327,7 @@ class QueueService:
                 f"the known ones are {', '.join(EXECUTION_BACKENDS)}"
             )
         try:
-            return TaskCall(
-                call.task,
-                call.args,
-                call.kwargs,
-                msgspec.structs.replace(call.options, execution_backend=backend),
-            ).new_task(now)
+            return call.new_task(now, execution_backend=backend)
         except InvalidTaskError as error:
             if len(calls) > 1:
                 error.add_note(f"(task {index + 1} of {len(calls)}; none of them was stored)")

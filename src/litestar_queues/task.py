@@ -89,16 +89,22 @@ class TaskCall(Generic[R]):
     kwargs: Mapping[str, Any]
     options: TaskOptions
 
-    def new_task(self, now: datetime) -> NewTask:
+    def new_task(self, now: datetime, *, execution_backend: str = "local") -> NewTask:
         """What to store.
+
+        Args:
+            now: The store's time.
+            execution_backend: Where it is to run unless the options say so.
 
         Raises:
             InvalidTaskError: The arguments or options cannot be stored; the text says why.
         """
-        signature = self.task.signature
+        signature, options = self.task.signature, self.options
         arguments = signature.encode(self.args, self.kwargs)
-        same_call = signature.same_call(self.args, self.kwargs) if self.options.unique_by == "arguments" else ""
-        return self.options.new_task(self.task.name, arguments, same_call=same_call, now=now)
+        same_call = signature.same_call(self.args, self.kwargs) if options.unique_by == "arguments" else ""
+        return options.new_task(
+            self.task.name, arguments, same_call=same_call, now=now, execution_backend=execution_backend
+        )
 
 
 def make_options(given: Mapping[str, Any]) -> TaskOptions:

@@ -11,15 +11,21 @@ from litestar_queues import QueueService
 if sys.platform == "win32":
     collect_ignore_glob = ["test_*.py"]  # no SIGSTOP, no SIGTERM to catch, no Unix sockets
 
-from acceptance.database import DRIVERS
+from acceptance.database import DRIVERS, Database, SqliteFile
 from acceptance.processes import Workers, producer
 from acceptance.stage import Journal, Stage, open_stage
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked so with each driver, and the rest with the first."""
+    if "driver" in metafunc.fixturenames:
+        each = metafunc.definition.get_closest_marker("every_database") is not None
+        metafunc.parametrize("driver", DRIVERS if each else DRIVERS[:1])
+
+
 @pytest.fixture
-def driver() -> str:
-    """The SQLSpec adapter; `both_drivers` runs a test on each."""
-    return DRIVERS[0]
+def database(tmp_path: Path, driver: str) -> Database:
+    return SqliteFile(driver, tmp_path / "queues.db")
 
 
 @pytest.fixture
@@ -29,8 +35,8 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 @pytest.fixture
-async def workers(tmp_path: Path, driver: str, stage: Stage) -> AsyncIterator[Workers]:
-    workers = Workers(tmp_path, driver, stage.address)
+async def workers(tmp_path: Path, database: Database, stage: Stage) -> AsyncIterator[Workers]:
+    workers = Workers(tmp_path, database, stage.address)
     try:
         yield workers
     finally:

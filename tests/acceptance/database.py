@@ -1,4 +1,4 @@
-"""The SQLite file: as the queues reach it, and as an independent reader sees it."""
+"""Databases: as the queues reach them, and as an independent reader sees them. Here that of SQLite, which needs no server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 
@@ -40,33 +41,83 @@ def queue_backend(driver: str, database: str, *, busy_timeout: int = 5000, **sto
     return SQLSpecBackendConfig(config=SqliteConfig(**settings), **store)
 
 
-@contextmanager
-def reader(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of the standard library's, which knows nothing of the queues."""
-    with closing(sqlite3.connect(database, isolation_level=None, timeout=30)) as connection:
-        connection.row_factory = sqlite3.Row
-        yield connection
+class Database(Protocol):
+    """A database that several processes share, of which each can be told in plain data."""
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What `database_at` makes the same one of in another process."""
+        ...
+
+    def backend(self, **store: Any) -> SQLSpecBackendConfig:
+        """The queues' way to it."""
+        ...
+
+    def rows(self, *ids: str) -> dict[str, dict[str, Any]]:
+        """The stored rows of these tasks, or of all, by id, as a driver has them that knows nothing of the queues."""
+        ...
+
+    def tables(self) -> list[str]:
+        """The names of the tables in it; none where it does not exist yet."""
+        ...
+
+    def is_busy(self) -> bool:
+        """Whether somebody is in the middle of a write, and stays there for a moment."""
+        ...
 
 
-def rows(database: Path, *ids: str) -> dict[str, dict[str, Any]]:
-    """The stored rows of these tasks, or of all, by id."""
-    with reader(database) as connection:
-        found = connection.execute(
-            "SELECT * FROM litestar_queue_task WHERE ?1 = '[]' OR id IN (SELECT value FROM json_each(?1))",
-            [json.dumps(ids)],
-        )
-        return {row["id"]: dict(row) for row in found}
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A file, through one of SQLSpec's adapters."""
+
+    driver: str
+    path: Path
+
+    @property
+    def place(self) -> dict[str, Any]:
+        return {"driver": self.driver, "path": str(self.path)}
+
+    def backend(self, **store: Any) -> SQLSpecBackendConfig:
+        return queue_backend(self.driver, str(self.path), **store)
+
+    def rows(self, *ids: str) -> dict[str, dict[str, Any]]:
+        with self._reader() as connection:
+            found = connection.execute(
+                "SELECT * FROM litestar_queue_task WHERE ?1 = '[]' OR id IN (SELECT value FROM json_each(?1))",
+                [json.dumps(ids)],
+            )
+            return {row["id"]: dict(row) for row in found}
+
+    def tables(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        with self._reader() as connection:
+            found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+            return [row["name"] for row in found]
+
+    def is_busy(self) -> bool:
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=0.5)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+            return False
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=30)) as connection:
+            connection.row_factory = sqlite3.Row
+            yield connection
 
 
-def is_locked(database: Path) -> bool:
-    """Whether somebody is in the middle of a write, and stays there for a moment."""
-    with closing(sqlite3.connect(database, isolation_level=None, timeout=0.5)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-        connection.execute("ROLLBACK")
-        return False
+def database_at(place: dict[str, Any]) -> Database:
+    """The database of another process's `place`."""
+    if "driver" in place:
+        return SqliteFile(place["driver"], Path(place["path"]))
+    from acceptance.server_database import ServerDatabase
+
+    return ServerDatabase(**place)
 
 
 @asynccontextmanager

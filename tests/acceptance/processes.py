@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from acceptance.database import is_locked, queue_backend
+from acceptance.database import Database
 from acceptance.stage import DEADLINE
 from acceptance.tasks import JOURNAL, STAGE, registry
 from litestar_queues import QueueConfig, QueueService
@@ -114,12 +114,12 @@ class WorkerProcess:
         await self.ended()
         self.died_at = self.died_at or time.monotonic()
 
-    def stop(self, database: Path) -> None:
+    def stop(self, database: Database) -> None:
         """SIGSTOP, at a moment when it is not in the middle of a write: it would keep everybody else from writing."""
         for _ in range(100):
             self._process.send_signal(signal.SIGSTOP)
             os.waitpid(self.pid, os.WUNTRACED)  # returns once it has stopped
-            if not is_locked(database):
+            if not database.is_busy():
                 return
             self._process.send_signal(signal.SIGCONT)
         raise AssertionError(f"worker {self.pid} writes all the time; {self.history()}")
@@ -134,15 +134,14 @@ class Workers:
     """Starts worker processes of one database.
 
     Args:
-        folder: Where the database, the journal and the processes' stderr are.
-        driver: The SQLSpec adapter.
+        folder: Where the journal and the processes' stderr are.
+        database: What they share.
         stage: The address at which tasks wait for orders.
     """
 
-    def __init__(self, folder: Path, driver: str, stage: str) -> None:
-        self.database = folder / "queues.db"
+    def __init__(self, folder: Path, database: Database, stage: str) -> None:
+        self.database = database
         self.journal = folder / "journal.jsonl"
-        self.driver = driver
         self._folder = folder
         self._stage = stage
         self._started: list[WorkerProcess] = []
@@ -158,8 +157,7 @@ class Workers:
             **config: Settings of `QueueConfig`, over short windows.
         """
         settings = {
-            "driver": self.driver,
-            "database": str(self.database),
+            "database": self.database.place,
             "barrier": barrier,
             "store": store or {},
             "config": {**WINDOWS, **config},
@@ -191,6 +189,10 @@ class Workers:
         """When each killed process was gone."""
         return {worker.pid: worker.died_at for worker in self._started if worker.died_at is not None}
 
+    def histories(self) -> str:
+        """What all of them said, for a failure's message."""
+        return "\n".join(f"worker {worker.pid}: {worker.history()}" for worker in self._started)
+
     async def kill_all(self) -> None:
         for worker in self._started:
             await worker.kill()
@@ -199,8 +201,7 @@ class Workers:
 
 def producer(workers: Workers, **store: Any) -> QueueService:
     """A service of the test's own process, on the workers' database; not open yet."""
-    backend = queue_backend(workers.driver, str(workers.database), **store)
-    return QueueService(QueueConfig(queue_backend=backend), registry=registry)
+    return QueueService(QueueConfig(queue_backend=workers.database.backend(**store)), registry=registry)
 
 
 WINDOWS: dict[str, Any] = {

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from acceptance.database import DRIVERS, rows
 from acceptance.processes import Workers
 from acceptance.stage import Journal, Stage
 from acceptance.tasks import on_stage, on_stage_in_a_thread, quick, stubborn
@@ -15,11 +14,8 @@ from litestar_queues import QueueService, State
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize(
-    ("number", "driver"),
-    [*((signal.SIGTERM, driver) for driver in DRIVERS), (signal.SIGINT, DRIVERS[0])],
-    ids=lambda value: getattr(value, "name", value),
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.every_database
 async def test_a_signalled_worker_lets_its_tasks_end_and_claims_nothing_more(
     workers: Workers, service: QueueService, stage: Stage, number: signal.Signals
 ) -> None:
@@ -44,7 +40,7 @@ async def test_a_signalled_worker_lets_its_tasks_end_and_claims_nothing_more(
     assert {event["task_id"] for event in worker.events("claim")} == actors.keys()
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_what_does_not_end_within_the_drain_timeout_is_given_back_unspent(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
@@ -56,7 +52,7 @@ async def test_what_does_not_end_within_the_drain_timeout_is_given_back_unspent(
 
     (said,) = [line for line in worker.lines if "given_back" in line]
     assert (sorted(said["given_back"]), said["unsettled"]) == (sorted(actors), [])
-    stored = rows(workers.database, *actors)
+    stored = workers.database.rows(*actors)
     for task in held:
         row = stored[task.id]
         assert (row["state"], row["attempt"], row["heartbeat_at"]) == ("pending", 0, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from acceptance.database import DRIVERS, rows
 from acceptance.processes import Workers
 from acceptance.stage import Journal, Stage
 from acceptance.tasks import on_stage, on_stage_in_a_thread, quick, quick_in_a_thread
@@ -13,7 +12,7 @@ from litestar_queues import QueueService, State
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_what_a_killed_worker_ran_runs_again_elsewhere_and_ends_once(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
@@ -47,7 +46,7 @@ async def test_what_a_killed_worker_ran_runs_again_elsewhere_and_ends_once(
     runs = journal.executions(workers.died)
     assert [[run.how for run in runs[task.id]] for task in held] == [["killed", "returned"]] * 3
     assert [[run.how for run in runs[task.id]] for task in waiting] == [["returned"]] * 20
-    stored = rows(workers.database)
+    stored = workers.database.rows()
     assert {row["state"] for row in stored.values()} == {"completed"}
     assert len(stored) == 23
     assert await successor.terminate() == 0

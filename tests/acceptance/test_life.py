@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 
 import litestar_queues
-from acceptance.database import DRIVERS, reader, rows
 from acceptance.processes import Workers, producer
 from acceptance.stage import Journal, Stage, until
 from acceptance.tasks import (
@@ -24,7 +23,7 @@ from litestar_queues import Progress, QueueService, State, TaskRegistry, TaskRes
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_a_long_task_is_left_alone_while_its_worker_lives(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
@@ -70,12 +69,12 @@ async def test_a_task_that_no_worker_knows_fails_by_name(workers: Workers, servi
     assert unknown.error is not None
     assert unknown.error.type == "UnknownTaskError"
     assert "'reports.monthly'" in unknown.error.message
-    assert "reports.monthly" in rows(workers.database, unknown.id)[unknown.id]["error"]
+    assert "reports.monthly" in workers.database.rows(unknown.id)[unknown.id]["error"]
     assert known.result == 3
     assert await worker.terminate() == 0
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_a_running_task_that_is_cancelled_elsewhere_stops_at_the_next_heartbeat(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
@@ -140,12 +139,13 @@ async def test_workers_serve_the_queues_that_they_are_given(
     assert nobodys.status is State.COMPLETED
 
 
-async def test_eight_workers_start_at_once_on_a_new_file_and_share_the_work(
+@pytest.mark.every_database
+async def test_eight_workers_start_at_once_on_a_new_database_and_share_the_work(
     workers: Workers, stage: Stage, journal: Journal
 ) -> None:
     eight = [await workers.start(barrier=True, worker_max_concurrency=4) for _ in range(8)]
     gate = [await stage.arrival() for _ in eight]
-    assert not workers.database.exists()
+    assert workers.database.tables() == []
     for waiting in gate:
         waiting.order("go")
     for worker in eight:
@@ -163,7 +163,5 @@ async def test_eight_workers_start_at_once_on_a_new_file_and_share_the_work(
     assert [len(runs[task.id]) for task in tasks] == [*[1] * 300, *[2] * 50]
     assert journal.overlaps() == []
     assert len({run.pid for executions in runs.values() for run in executions}) > 1
-    with reader(workers.database) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
-    assert [row["name"] for row in tables] == ["litestar_queue_task", "litestar_queue_task_lock"]
+    assert workers.database.tables() == ["litestar_queue_task", "litestar_queue_task_lock"]
     assert {await worker.terminate() for worker in eight} == {0}

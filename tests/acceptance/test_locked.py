@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.database import DRIVERS, locked_by_another_process, rows
+from acceptance.database import SqliteFile, locked_by_another_process
 from acceptance.processes import Workers, producer
 from acceptance.stage import Journal, Stage
 from acceptance.tasks import on_stage, on_stage_in_a_thread, quick, quick_in_a_thread
@@ -17,16 +17,16 @@ IMPATIENT: dict[str, Any] = {"busy_timeout": 50, "lock_timeout": 1.0}
 """How long a call waits for the lock: milliseconds in SQLite, then seconds in all."""
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_a_locked_database_costs_time_and_nothing_else(
-    workers: Workers, service: QueueService, stage: Stage, journal: Journal
+    database: SqliteFile, workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
     two = await workers.started(store=IMPATIENT, worker_stale_after=3600, worker_max_concurrency=3)
     held = [await service.enqueue(each) for each in (on_stage, on_stage_in_a_thread) * 2]
     actors = await stage.arrivals(4)
     many = await service.enqueue_many([*map(quick.call, range(50)), *map(quick_in_a_thread.call, range(50, 100))])
 
-    async with locked_by_another_process(workers.database):
+    async with locked_by_another_process(database.path):
         for actor in actors.values():
             actor.order("return")
             await actor.left()
@@ -46,18 +46,18 @@ async def test_a_locked_database_costs_time_and_nothing_else(
     assert journal.overlaps() == []
     assert [await worker.terminate() for worker in two] == [0, 0]
     assert [worker.events("fence_loss") for worker in two] == [[], []]
-    assert len(rows(workers.database)) == 104
+    assert len(workers.database.rows()) == 104
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_a_worker_that_cannot_beat_gives_its_tasks_up_before_another_runs_them(
-    workers: Workers, service: QueueService, stage: Stage, journal: Journal
+    database: SqliteFile, workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
     two = await workers.started(store=IMPATIENT)
     tasks = [await service.enqueue(each, retries=3) for each in (on_stage, on_stage_in_a_thread) * 2]
     actors = await stage.arrivals(4)
 
-    async with locked_by_another_process(workers.database):
+    async with locked_by_another_process(database.path):
         for actor in actors.values():
             await actor.left()  # its own worker has stopped it
         assert stage.is_empty

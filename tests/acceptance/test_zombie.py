@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from acceptance.database import DRIVERS, rows
 from acceptance.processes import Workers
 from acceptance.stage import Journal, Stage
 from acceptance.tasks import on_stage, on_stage_in_a_thread, quick
@@ -15,7 +14,7 @@ from litestar_queues import QueueService, State
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_a_worker_that_was_stopped_too_long_cannot_write_and_goes_on_working(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
@@ -30,7 +29,7 @@ async def test_a_worker_that_was_stopped_too_long_cannot_write_and_goes_on_worki
     new = await stage.arrivals(3)
     new[ended.id].order("return")
     await successor.told("complete", ended.id)
-    before = rows(workers.database, ended.id)
+    before = workers.database.rows(ended.id)
     for actor in old.values():
         actor.order("return")  # the first thing that it does when it goes on
     zombie.send(signal.SIGCONT)
@@ -39,9 +38,9 @@ async def test_a_worker_that_was_stopped_too_long_cannot_write_and_goes_on_worki
     assert len(zombie.events("fence_loss")) == 3
     await zombie.logged("fence loss: task", count=3)
     assert zombie.events("complete") == []
-    assert rows(workers.database, ended.id) == before
+    assert workers.database.rows(ended.id) == before
     for task in (running, awaiting):
-        row = rows(workers.database, task.id)[task.id]
+        row = workers.database.rows(task.id)[task.id]
         assert (row["state"], row["fence"], row["worker"]) == ("running", new[task.id].fence, await successor.ready())
         new[task.id].order("return")
     for task in (ended, running, awaiting):
@@ -70,14 +69,14 @@ async def test_an_outcome_from_before_the_stop_is_refused_when_it_comes_late(
     new = await stage.arrival()
     new.order("fail", message="the successor's failure")
     await task.wait(60)
-    before = rows(workers.database, task.id)
+    before = workers.database.rows(task.id)
 
     old.order("return")
     zombie.send(signal.SIGCONT)
     (loss,) = await zombie.told("fence_loss", task.id)
 
     assert (loss["state"], loss["fence"]) == ("completed", old.fence + 1)
-    assert rows(workers.database, task.id) == before
+    assert workers.database.rows(task.id) == before
     assert ((await task.refresh()).status, task.attempt) == (State.FAILED, 2)
     assert task.error is not None
     assert task.error.message == "the successor's failure"
@@ -85,7 +84,7 @@ async def test_an_outcome_from_before_the_stop_is_refused_when_it_comes_late(
     assert await successor.terminate() == 0
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.every_database
 async def test_a_stop_shorter_than_the_stale_window_costs_nothing(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:

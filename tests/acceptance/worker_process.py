@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from acceptance.database import queue_backend
+from acceptance.database import database_at
 from acceptance.tasks import registry
 from litestar_queues import QueueConfig, QueueService, TaskEvent, Worker
 from litestar_queues.worker.supervisor import EXIT_DRAINED, EXIT_FORCED, run_until_signalled
@@ -44,7 +44,7 @@ async def main(settings: dict[str, Any]) -> int:
         writer.write(json.dumps({"pid": os.getpid()}).encode() + b"\n")
         await reader.readline()
         writer.close()
-    backend = queue_backend(settings["driver"], settings["database"], **settings["store"])
+    backend = database_at(settings["database"]).backend(**settings["store"])
     config = QueueConfig(queue_backend=backend, event_sinks=[_tell], **settings["config"])
     async with QueueService(config, registry=registry) as service:
         worker = Worker(service)

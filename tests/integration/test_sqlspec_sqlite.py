@@ -378,7 +378,7 @@ def test_an_adapter_without_a_store_is_refused_with_those_that_have_one() -> Non
         connection_config: ClassVar[dict[str, Any]] = {}
 
     UnknownConfig.__module__ = "sqlspec.adapters.unknown.config"
-    with pytest.raises(QueueConfigurationError, match=r"UnknownConfig.*aiosqlite, asyncpg, .*sqlite"):
+    with pytest.raises(QueueConfigurationError, match=r"UnknownConfig.*aiosqlite, .*asyncpg, .*sqlite"):
         SQLSpecBackendConfig(config=UnknownConfig()).create_backend()
 
 

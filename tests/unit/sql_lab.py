@@ -21,6 +21,8 @@ _ONE_STATEMENT = ("claim", "claim_queues", "claim_held", "touch_heartbeats", "co
 _LOCKING = load(Path(__file__).with_name("lock_step_write.sql"), SQLITE)
 LOCKED = {name: statement for name, statement in WHOLE.items() if name not in _ONE_STATEMENT} | _LOCKING
 """The same operations for a family that cannot: lock, step, write."""
+QUEUE_BY_QUEUE = LOCKED | load(Path(__file__).with_name("queue_by_queue.sql"), SQLITE)
+"""The same for a family that claims from one queue after the other."""
 
 
 class Lab:

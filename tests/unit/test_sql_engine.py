@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sql_lab import LOCKED, WHOLE, Lab
+from sql_lab import LOCKED, QUEUE_BY_QUEUE, WHOLE, Lab
 
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.backends.sql.engine import PROMOTED_AT_ONCE
@@ -34,7 +34,9 @@ from litestar_queues.records import Count, Enqueued, Finished, Held, Matching, N
 
 pytestmark = pytest.mark.anyio
 
-FORMS = pytest.mark.parametrize("statements", [WHOLE, LOCKED], ids=["one-statement", "lock-step-write"])
+FORMS = pytest.mark.parametrize(
+    "statements", [WHOLE, LOCKED, QUEUE_BY_QUEUE], ids=["one-statement", "lock-step-write", "queue-by-queue"]
+)
 QUEUES = ("default", "mail", "Mail", "reports")
 BACKENDS = ("local", "remote")
 KEYS = (None, None, "k", "K", "k ", "\u00e4")

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from typing import Any
 
 import pytest
 from sql_lab import WHOLE, Lab
 
-from litestar_queues.backends.sql.families import SQLITE, statements_of
+from litestar_queues.backends.sql.families import MYSQL, POSTGRES, SQLITE, Family, statements_of
 from litestar_queues.backends.sql.values import COLUMNS, text_of_time, time_of_text
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
@@ -71,3 +72,54 @@ def test_times_as_text_sort_as_times_do() -> None:
     assert [text_of_time(time_of_text(text)) for text in texts] == texts
     assert sorted(texts, key=time_of_text) == sorted(texts) == texts
     assert text_of_time(time_of_text("2030-01-01T02:00:00+02:00")) == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("family", "found", "least"),
+    [
+        (SQLITE, "3.37.2", (3, 38)),
+        (SQLITE, "3.38", None),
+        (MYSQL, "8.0.18", (8, 0, 19)),
+        (MYSQL, "8.0.42-0ubuntu0.24.04.1", None),
+        (MYSQL, "9.7.4-2", None),
+        (MYSQL, "10.5.29-MariaDB-log", (10, 6)),
+        (MYSQL, "10.6.1-MariaDB", None),
+        (MYSQL, "11.8.9-MariaDB-0+deb13u1 from Debian", None),
+    ],
+)
+def test_a_version_that_is_too_old_is_told_by_the_product(family: Family, found: str, least: Any) -> None:
+    assert family.newer_than(found) == least
+
+
+class DriverError(Exception):
+    """As PyMySQL, aiomysql and asyncmy have them: the number comes first."""
+
+
+class NumberedError(Exception):
+    """As mysql-connector has them."""
+
+    errno = 1213
+
+
+def wrapped(cause: Exception) -> Exception:
+    error = Exception("MySQL error")
+    error.__cause__ = cause
+    return error
+
+
+def test_conflicts_and_lost_connections_are_told_by_the_numbers_of_the_drivers_errors() -> None:
+    for number in (1062, 1205, 1213, 1020, 1050):
+        assert MYSQL.is_conflict(wrapped(DriverError(number, "text")))
+    assert MYSQL.is_conflict(wrapped(NumberedError("text")))
+    assert not MYSQL.is_conflict(wrapped(DriverError(1406, "Data too long")))
+    assert not MYSQL.is_conflict(DriverError())
+    assert MYSQL.is_lost(wrapped(DriverError(1053, "Server shutdown in progress")))
+    assert not MYSQL.is_lost(wrapped(DriverError(1213, "Deadlock")))
+    assert not POSTGRES.is_lost(wrapped(DriverError(None)))
+
+
+@pytest.mark.parametrize("family", [MYSQL, POSTGRES, SQLITE], ids=lambda family: family.name)
+def test_statements_travel_without_comments_but_those_for_one_product(family: Family) -> None:
+    texts = [statement.text for statement in statements_of(family).values()]
+    assert not any("--" in text for text in texts)
+    assert any("/*M!" in text for text in texts) == (family is MYSQL)

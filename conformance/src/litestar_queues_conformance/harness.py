@@ -6,7 +6,7 @@ must hold with `check`, never sleeps, and passes `now=` where time matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
@@ -141,6 +141,14 @@ class Store:
         other = Store(self.target_name, self.target, self._env, self.random)
         self._others.append(other)
         return other
+
+    def in_each_way(self) -> Iterator[Store]:
+        """A further store for each of the target's `ways`; one where it has none."""
+        for way in getattr(self.target, "ways", ("",)):
+            other = self.another()
+            if way:
+                other.config["way"] = way
+            yield other
 
     async def aclose(self) -> None:
         """Close every client and remove every store."""

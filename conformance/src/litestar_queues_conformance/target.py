@@ -76,6 +76,8 @@ class Target(Protocol):
     - `on(server: str) -> Target` answers to `--backend=name@server` with a target on that server; raises LookupError
       for a server that it knows nothing of.
     - `unavailable(env) -> str | None` says why it cannot be run here, without starting anything, or None if it can.
+    - `ways`, the names of ways in which the backend can do the same thing, such as loading many rows. What depends on it is
+      checked once for each; its name then stands under "way" in the config that is opened.
     - `serve(env)`, a context manager, is entered once, by the first process of a run and before any other process is
       started. It keeps the server running, and gives the environment variables by which `config` finds it, in every
       process of the run; raises LookupError if there is no server to be had.

@@ -34,6 +34,7 @@ class Adapter:
         kinds: The servers that it runs on.
         connection: The `connection_config` for a server at this URL.
         settings: What the server has to be started with.
+        loads_arrow: Whether rows can be loaded by Arrow.
         notifies: Whether clients wake each other without being asked to.
     """
 
@@ -44,6 +45,7 @@ class Adapter:
     kinds: tuple[Kind, ...]
     connection: Callable[[str], dict[str, Any]]
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    loads_arrow: bool = True
     notifies: bool = False
 
     def config(self, url: str) -> Any:
@@ -129,6 +131,7 @@ ADAPTERS = (
     ),
     Adapter(
         name="psqlpy",
+        loads_arrow=False,
         config_class="psqlpy:PsqlpyConfig",
         driver="psqlpy",
         install="psqlpy",

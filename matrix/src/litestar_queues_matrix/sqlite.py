@@ -27,6 +27,7 @@ class SqliteTarget:
     """A store is a database file in a temporary folder of its own."""
 
     distribution = "litestar-queues"
+    ways = ("statement", "arrow")
     capabilities = Capabilities(
         multi_process=True, durable=True, server_clock=False, notifications=False, transactional=True, columns=True
     )
@@ -39,7 +40,8 @@ class SqliteTarget:
         return {"database": str(Path(folder) / "queues.db")}
 
     async def open(self, config: dict[str, Any]) -> QueueBackend:
-        backend = SQLSpecBackendConfig(config=self._driver(config["database"])).create_backend()
+        made = SQLSpecBackendConfig(config=self._driver(config["database"]), bulk_insert=config.get("way", "auto"))
+        backend = made.create_backend()
         await backend.open()
         return backend
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -68,6 +69,9 @@ async def _work(
         raise _StartupError from error
     try:
         worker = Worker(service, queues=queues, max_concurrency=max_concurrency, drain_timeout=drain_timeout)
+        # What was imported stays. Each full collection would look through it, for 40 ms, a quarter of a busy worker's time.
+        gc.collect()
+        gc.freeze()
         ended = await run_until_signalled(worker)
     finally:
         await opening.__aexit__(None, None, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -33,6 +35,8 @@ class ContainerServer(Server):
         if image.command:
             container = container.with_command([*image.command, *options])
         self._container = container
+        self._owner = os.getpid()
+        atexit.register(self.stop)  # a process that is killed leaves it to testcontainers' own reaper
         try:
             container.start()
             self.url = image.url.format(host=_loopback(container.get_container_host_ip()), port=port)
@@ -58,7 +62,9 @@ class ContainerServer(Server):
         self._docker.unpause()
 
     def stop(self) -> None:
-        self._container.stop()
+        if os.getpid() == self._owner:
+            self._container.stop()
+            atexit.unregister(self.stop)
 
     @property
     def _docker(self) -> Any:

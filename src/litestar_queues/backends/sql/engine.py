@@ -20,8 +20,8 @@ from litestar_queues.backends.sql.program import (
     Program,
     Rows,
     Steps,
+    defines,
     reads,
-    writes,
     writes_each,
     writes_once,
 )
@@ -85,7 +85,7 @@ class Engine:
 
     # The schema
 
-    @writes
+    @defines
     def create_schema(self) -> Steps[None]:
         existing = yield from self._existing()
         for name, made in self._schema():
@@ -138,8 +138,8 @@ class Engine:
         for _ in range(3):
             if "enqueue_timed" in self._statements:
                 inserted = yield self._call("enqueue_timed", {"batch": batch, "now": self._bind_now(now)})
-                stored_now = len(inserted.rows)
-                now = self.family.read_time(inserted.rows[0][1]) if inserted.rows else now
+                stored_now, stored_at = inserted.rows[0]
+                now = self.family.read_time(stored_at) if stored_now else now
             else:
                 assert now is not None  # noqa: S101  # just asked for
                 stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
@@ -178,22 +178,26 @@ class Engine:
             "limit": want.limit,
             "execution_backends": self._any_of(want.execution_backends),
         }
+        claimed: list[TaskRecord] = []
         if want.tasks is not None:
             name = "claim_held"
             parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
         else:
-            name = "claim"
-            promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
-            if queues is None:
-                yield self._call("promote", promoted)
-            elif "claim_queue_lock" in self._statements:
+            if queues is not None and "claim_queue_lock" in self._statements:
+                promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
                 return (yield from self._claim_queue_by_queue(queues, parameters, promoted, want.worker, now))
-            else:
-                name = "claim_queues"
+            name, promotion = ("claim", "promote") if queues is None else ("claim_queues", "promote_queues")
+            if queues is not None:
                 parameters["queues"] = self._list(queues)
-                yield self._call("promote_queues", promoted | {"queues": parameters["queues"]})
+            if f"{name}_unless_due" in self._statements:
+                at_once = parameters | {"worker": want.worker}
+                claimed = self._records((yield self._call(f"{name}_unless_due", at_once)))
+            if not claimed:
+                promoted = {one: value for one, value in parameters.items() if one in {"now", "queues"}}
+                yield self._call(promotion, promoted | {"limit": want.limit + PROMOTED_AT_ONCE})
         if name in self._statements:
-            claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
+            if not claimed:
+                claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
             # Of the tasks that it chose, another may have been faster with some, and there may be more.
             while self.family.swaps and 0 < len(claimed) < want.limit:
                 more = parameters | {"worker": want.worker, "limit": want.limit - len(claimed)}

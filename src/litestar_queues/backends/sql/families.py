@@ -39,6 +39,7 @@ TABLE = "litestar_queue_task"
 
 _OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 _NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
+_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _TABLES = ("", "_lock")
 """What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
@@ -83,6 +84,8 @@ class Family:
         swapping: The same databases by such claims, for those that do not have SKIP LOCKED.
         named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
         lost_codes: The database's codes for a connection that it ends, or that was ended for it.
+        lost: The names of drivers' errors that mean the same where they carry no code: what a server refuses has one.
+        lost_text: What the same errors say of drivers that have neither names nor codes for them.
         least_version: The oldest version that understands the statements.
         forks: The same of databases that count their versions differently, by a word in what they answer.
         quote: What stands on both sides of a name.
@@ -106,6 +109,8 @@ class Family:
     name_max: int = 63
     conflict_codes: frozenset[int | str | None] = frozenset()
     lost_codes: frozenset[int | str | None] = frozenset()
+    lost: frozenset[str] = frozenset()
+    lost_text: re.Pattern[str] = re.compile(r"(?!)")
     code_of: Callable[[BaseException], int | str | None] = _no_code
     slots: Mapping[str, str] = field(default_factory=dict[str, str])
     swaps: bool = False
@@ -122,9 +127,20 @@ class Family:
             for one in _chain(error)
         )
 
+    def newer_than(self, found: str) -> tuple[int, ...] | None:
+        """The oldest version that would do, where this one, as the database tells it, is older."""
+        least = next((version for fork, version in self.forks.items() if fork in found), self.least_version)
+        return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
+
     def is_lost(self, error: BaseException) -> bool:
         """Whether the error means that the connection is gone."""
-        return any(self.code_of(one) in self.lost_codes for one in _chain(error))
+        return any(
+            code in self.lost_codes
+            or (code is None and not self.lost.isdisjoint(cls.__name__ for cls in type(one).__mro__))
+            or (code is None and self.lost_text.search(str(one)) is not None)
+            for one in _chain(error)
+            for code in (self.code_of(one),)
+        )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -180,7 +196,7 @@ def _same(value: datetime) -> datetime:
 
 def _in_utc(value: datetime) -> datetime:
     """Drivers answer in the time zone of the session, or of their own choice."""
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 _BY_LOCK = {"skip_locked": "FOR UPDATE SKIP LOCKED", "skip_locked_t": "FOR UPDATE OF t SKIP LOCKED", "unclaimed": ""}
@@ -195,6 +211,10 @@ _LOCKING = Family(
     # or give the same key to two tasks, at one moment.
     conflict_codes=frozenset({"40001", "40P01", "55P03", "23505", "42P07", "42710"}),
     conflicts=frozenset({"DeadlockError", "SerializationConflictError", "UniqueViolationError"}),
+    # The connection broke, or the server ended it: it shuts down, crashed elsewhere, starts up, or was told to.
+    lost_codes=frozenset({"08000", "08001", "08003", "08004", "08006", "57P01", "57P02", "57P03", "57P05", "25P03"}),
+    lost=frozenset({"OperationalError", "InterfaceError"}),
+    lost_text=re.compile(r"error - (connection closed|error communicating with the server)"),
     code_of=_sqlstate,
     least_version=(12,),
     named_batches=True,
@@ -240,9 +260,9 @@ MYSQL = Family(
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
     # again is what was there before.
     before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # Duplicate keys, which two see who give the same key to two tasks at one moment; locks that were waited for too long;
-    # deadlocks; and rows that changed since the transaction began.
-    conflict_codes=frozenset({1062, 1205, 1213, 1020}),
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 1050 who create a table;
+    # locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
+    conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
     code_of=_mysql_code,
@@ -345,5 +365,6 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     for name in loader.list_queries():
         fills = {slot.name: slots[slot.name] for slot in loader.get_query_slots(name)}
         text = loader.get_sql(name, **fills).raw_sql
-        statements[name] = Statement(name, _OUR_NAME.sub(named, text))
+        # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
+        statements[name] = Statement(name, _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
     return statements

@@ -46,18 +46,25 @@ AND (
     )
 )
 
+-- fragment: schema
+IF(locate('.', 'litestar_queue_task') > 0, replace(substring_index('litestar_queue_task', '.', 1), '`', ''), DATABASE())
+
+-- Answers with the names as they are configured, whichever way the server spells them.
+
 -- name: existing
-SELECT table_name FROM information_schema.tables
-WHERE table_schema = IF(
-    locate('.', 'litestar_queue_task') > 0, replace(substring_index('litestar_queue_task', '.', 1), '`', ''), DATABASE()
-)
-AND table_name IN (
-    replace(substring_index('litestar_queue_task', '.', -1), '`', ''),
-    replace(substring_index('litestar_queue_task_lock', '.', -1), '`', '')
-)
+SELECT replace(substring_index('litestar_queue_task', '.', -1), '`', '') FROM information_schema.tables
+WHERE table_schema = /* include: schema */
+AND table_name = replace(substring_index('litestar_queue_task', '.', -1), '`', '')
+UNION ALL
+SELECT replace(substring_index('litestar_queue_task_lock', '.', -1), '`', '') FROM information_schema.tables
+WHERE table_schema = /* include: schema */
+AND table_name = replace(substring_index('litestar_queue_task_lock', '.', -1), '`', '')
+
+-- Of two that create a table at one moment, one meets an error, and looks again. IF NOT EXISTS would leave a warning in
+-- the logs of the application.
 
 -- name: create_task_table
-CREATE TABLE IF NOT EXISTS litestar_queue_task (
+CREATE TABLE litestar_queue_task (
     id VARCHAR(36) NOT NULL PRIMARY KEY,
     name VARCHAR(200) NOT NULL,
     queue VARCHAR(100) NOT NULL,
@@ -96,7 +103,7 @@ CREATE TABLE IF NOT EXISTS litestar_queue_task (
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* include: exact */
 
 -- name: create_lock_table
-CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
+CREATE TABLE litestar_queue_task_lock (
     name VARCHAR(255) NOT NULL PRIMARY KEY,
     owner TEXT NOT NULL,
     expires_at DATETIME(6) NOT NULL
@@ -268,12 +275,14 @@ SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_r
 WHERE t.state = 'scheduled' AND t.urgency = 0
 ORDER BY t.due_at LIMIT 1
 
+-- MySQL sees that the order is the index's only if it names all of its columns; MariaDB 10.11 only if it does not.
+
 -- name: next_due_queues
 SELECT min(f.due_at) FROM (
     SELECT (
         SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_queue_ready)
         WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0
-        ORDER BY t.due_at LIMIT 1
+        ORDER BY /*!80017 t.queue, t.state, t.urgency, */ t.due_at LIMIT 1
     ) AS due_at
     FROM /* include: queues */
 ) AS f

@@ -24,6 +24,7 @@ __all__ = (
     "Rows",
     "Steps",
     "advance",
+    "defines",
     "reads",
     "statements",
     "writes",
@@ -92,28 +93,32 @@ class Program(Generic[T]):
     """The steps of one transaction, the kind that it needs, and whether it may be repeated.
 
     One that may be repeated answers the second time as it would have the first time, or as a write that was refused: so
-    where the reply was lost, it is sent once more.
+    where the reply was lost, it is sent once more. An unhurried one may take as long as it does: a server that builds an
+    index is silent for a while, and well.
     """
 
     name: str
     kind: Kind
     start: Callable[[], Steps[T]]
     repeatable: bool = True
+    unhurried: bool = False
 
 
 def _program(
-    kind: Kind, *, repeatable: bool = True
+    kind: Kind, *, repeatable: bool = True, unhurried: bool = False
 ) -> Callable[[Callable[Concatenate[S, P], Steps[T]]], Callable[Concatenate[S, P], Program[T]]]:
     def decorate(steps: Callable[Concatenate[S, P], Steps[T]]) -> Callable[Concatenate[S, P], Program[T]]:
         @wraps(steps)
         def make(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Program[T]:
-            return Program(steps.__name__, kind, lambda: steps(self, *args, **kwargs), repeatable)
+            return Program(steps.__name__, kind, lambda: steps(self, *args, **kwargs), repeatable, unhurried)
 
         return make
 
     return decorate
 
 
+defines = _program(Kind.WRITE, unhurried=True)
+"""Makes a program that defines tables of a method that yields its statements."""
 reads = _program(Kind.READ)
 """Makes a program that reads of a method that yields its statement."""
 writes = _program(Kind.WRITE)
@@ -131,4 +136,4 @@ def statements(name: str, texts: Sequence[str]) -> Program[None]:
         for text in texts:
             yield Call(Statement(name, text))
 
-    return Program(name, Kind.WRITE, steps)
+    return Program(name, Kind.WRITE, steps, unhurried=True)

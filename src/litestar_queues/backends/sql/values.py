@@ -121,8 +121,12 @@ Row = tuple[str | int | float | None, ...]
 
 
 def batch_text(fields: Sequence[str], rows: Iterable[Row], *, named: bool) -> str:
-    """Rows as one JSON parameter: each an array, or, where they are `named`, an object."""
-    return json_text([dict(zip(fields, row, strict=True)) for row in rows] if named else list(rows))
+    """Rows as one JSON parameter: each an array, or, where they are `named`, an object, without what is None."""
+    if named:
+        return json_text(
+            [{name: value for name, value in zip(fields, row, strict=True) if value is not None} for row in rows]
+        )
+    return json_text(list(rows))
 
 
 def enqueue_rows(tasks: Iterable[NewTask], now: datetime | None) -> Iterator[Row]:

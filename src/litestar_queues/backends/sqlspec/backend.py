@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
@@ -59,6 +58,7 @@ class SQLSpecBackend:
         run_migrations: bool = False,
         table_name: str,
         patience: float,
+        limit: float | None = None,
         arrow_from: int | None = None,
         heartbeats: HeartbeatPool | None = None,
         observer: RuntimeObserver | None = None,
@@ -74,6 +74,7 @@ class SQLSpecBackend:
         self._creates_schema = create_schema
         self._table_name = table_name
         self._patience = patience
+        self._limit = None if store.family.clock == "client" else limit
         self._arrow_from = arrow_from
         self._clock = clock or SystemClock()
         self._engine = Engine(store.family, statements, self._clock, table=table_name)
@@ -107,14 +108,16 @@ class SQLSpecBackend:
             await asyncio.to_thread(self._store.probe, self._config)
         self._pool.take(shared=self._shared is not None)
         self._writing = asyncio.Lock() if self._store.family.one_writer else None
-        self._transport = self._store.transport(spec, self._config, self._store, self._failures)
+        self._transport = self._store.transport(spec, self._config, self._store, self._failures, limit=self._limit)
         try:
             await self._check_version()
             await self._choose_claims(self._transport)
             await self._check_schema()
             await self._open_channel()
             if self._heartbeats is not None:
-                await self._heartbeats.open(spec, shared=self._shared is not None, check=self._check_heartbeats)
+                await self._heartbeats.open(
+                    spec, shared=self._shared is not None, check=self._check_heartbeats, limit=self._limit
+                )
         except BaseException:
             await self.close()
             raise
@@ -147,9 +150,13 @@ class SQLSpecBackend:
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         if self._arrow_from is not None and len(tasks) >= self._arrow_from and all(new.key is None for new in tasks):
-            with suppress(ConflictError, BackendError):
-                # Whatever is wrong with it, the statement finds out too, and knows how to answer.
+            try:
                 return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
+            except (ConflictError, BackendUnavailableError):
+                pass  # some of it may be stored already: the statement finds out, and knows how to answer
+            except BackendError as error:
+                if not _is_duplicate(error):
+                    raise
         answers = await self._run(self._engine.enqueue_many(tasks, now))
         new = sorted({answer.record.queue for answer in answers if answer.is_new})
         if new and self._hints_inside and self._channel is not None:
@@ -215,8 +222,7 @@ class SQLSpecBackend:
     async def _check_version(self) -> None:
         family = self._store.family
         found = await self._run(self._engine.version())
-        least = next((version for fork, version in family.forks.items() if fork in found), family.least_version)
-        if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least:
+        if (least := family.newer_than(found)) is not None:
             wanted = ".".join(str(part) for part in least)
             raise QueueConfigurationError(
                 f"{self._failures.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
@@ -278,3 +284,9 @@ class SQLSpecBackend:
         program = self._engine.check_schema()
         attempt = partial(transport.attempt, program)
         await with_retries(attempt, what=f"{failures.database}: {program.name}", patience=self._patience)
+
+
+def _is_duplicate(error: BackendError) -> bool:
+    """Whether a row was refused because there is one like it."""
+    cause = error.__cause__
+    return any(cls.__name__ in ("UniqueViolationError", "IntegrityError") for cls in type(cause).__mro__)

@@ -88,7 +88,7 @@ class Channel:
 
     def derive(self, config: Any) -> Any:
         """A copy of the configuration with the channel's settings, and a small pool of its own."""
-        cls = type(config)
+        cls: type[Any] = config.__class__
         derived = config.derive_pool(
             connection_config_overrides=_SMALL_POOLS.get(self.adapter),
             extension_config={**config.extension_config, "events": dict(self.settings)},
@@ -128,7 +128,7 @@ class Channel:
     def create_statements(self, derived: Any) -> list[str]:
         """What creates the table of events."""
         module = import_module(f"{_ADAPTERS}{self.adapter}.events.store")
-        stores = [
+        stores: list[type[BaseEventQueueStore[Any]]] = [
             found
             for found in vars(module).values()
             if isinstance(found, type)
@@ -177,11 +177,6 @@ def plan_channel(
     free = wanted == "notify" and config.is_async and "notify" in offered and _can_listen(config)
     if notifications is False or (notifications is None and not free and not asked):
         return None
-    if notifications is None and not free:
-        raise QueueConfigurationError(
-            f"{' and '.join(asked)} without notifications: on {store.adapter} workers poll, "
-            f"unless notifications=True is set"
-        )
     if not offered:
         raise QueueConfigurationError(
             f"{store.adapter} has no notifications under SQLSpec: leave them out, workers poll"
@@ -189,6 +184,11 @@ def plan_channel(
     if wanted not in offered:
         raise QueueConfigurationError(
             f"{store.adapter} cannot notify by {wanted!r}: what it has is {', '.join(map(repr, offered))}"
+        )
+    if notifications is None and not free:
+        raise QueueConfigurationError(
+            f"{' and '.join(asked)} without notifications: {store.adapter} does not notify by {wanted!r} unless "
+            f"notifications=True is set"
         )
     events.pop("backend", None)
     if wanted in _TABLED:

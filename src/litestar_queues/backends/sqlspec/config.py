@@ -54,6 +54,11 @@ class SQLSpecBackendConfig:
         lock_timeout: Seconds for which a transaction that meets a conflict is tried again, before the database counts as
             unavailable. An attempt waits for a lock as long as the database's own setting says (SQLite under SQLSpec:
             5 seconds), and is not cut short.
+        answer_timeout: Seconds for which a transaction may go on before its connection is given up, and the call raises
+            `BackendUnavailableError`: without an end, a network that swallows packets would hold a worker for ever. Those
+            that define tables are not bounded, nor is a database without a server; None bounds nothing. psqlpy cannot
+            give a connection up, whose place in the pool stays taken until the operating system finds it dead. PyMySQL
+            cannot give up one that is being opened: its own `read_timeout` does.
         notifications: Whether workers in other processes are told of new tasks, instead of polling alone. None: by LISTEN
             and NOTIFY on the async drivers of PostgreSQL, where that needs nothing of the user; not on others. True needs
             a transport of SQLSpec's events, which on most adapters is a table (`poll_queue`).
@@ -72,6 +77,7 @@ class SQLSpecBackendConfig:
     queue_observability: bool = True
     table_name: str = TABLE
     lock_timeout: float = PATIENCE
+    answer_timeout: float | None = 60.0
     bulk_insert: BulkInsert = "auto"
     notifications: bool | None = None
     notification_channel: str | None = None
@@ -92,6 +98,10 @@ class SQLSpecBackendConfig:
         store = store_of(self.config)
         if self.lock_timeout <= 0:
             raise QueueConfigurationError(f"lock_timeout must be a positive number of seconds, not {self.lock_timeout}")
+        if self.answer_timeout is not None and self.answer_timeout <= 0:
+            raise QueueConfigurationError(
+                f"answer_timeout must be a positive number of seconds, or None, not {self.answer_timeout}"
+            )
         if self.bulk_insert not in get_args(BulkInsert):
             raise QueueConfigurationError(
                 f"bulk_insert is one of {', '.join(map(repr, get_args(BulkInsert)))}, not {self.bulk_insert!r}"
@@ -105,6 +115,7 @@ class SQLSpecBackendConfig:
             run_migrations=self.run_migrations,
             table_name=self.table_name,
             patience=self.lock_timeout,
+            limit=self.answer_timeout,
             arrow_from=self._arrow_from(store),
             heartbeats=self._heartbeat_pool(store),
             observer=RuntimeObserver(self.config, table=self.table_name) if self.queue_observability else None,

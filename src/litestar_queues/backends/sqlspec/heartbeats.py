@@ -46,7 +46,12 @@ class HeartbeatPool:
         self._failures = Failures(store.family, store.locate(config).database, config.connection_config)
 
     async def open(
-        self, spec: SQLSpec, *, shared: bool, check: Callable[[Transport, Failures], Awaitable[object]]
+        self,
+        spec: SQLSpec,
+        *,
+        shared: bool,
+        check: Callable[[Transport, Failures], Awaitable[object]],
+        limit: float | None = None,
     ) -> None:
         """Open the pool and make sure that the table can be seen through it; else warn, and leave `transport` None."""
         try:
@@ -55,7 +60,7 @@ class HeartbeatPool:
             register(spec, self._config, shared=shared)
             if self._store.probe is not None:
                 await asyncio.to_thread(self._store.probe, self._config)
-            self.transport = self._store.transport(spec, self._config, self._store, self._failures)
+            self.transport = self._store.transport(spec, self._config, self._store, self._failures, limit=limit)
             await check(self.transport, self._failures)
         except Exception as error:  # noqa: BLE001  # whatever it was, the main pool works
             reason = str(error) if isinstance(error, QueueError) else f"{type(error).__name__}: {error}"

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.sql.program import Program
+from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
-from litestar_queues.errors import QueueConfigurationError
+from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
 
-__all__ = ("MysqlConnectorThreadTransport", "MysqlConnectorTransport", "locate")
+__all__ = (
+    "MysqlConnectorThreadTransport",
+    "MysqlConnectorTransport",
+    "cut_async_connector",
+    "cut_connector",
+    "cut_pymysql",
+    "locate",
+)
 
 T = TypeVar("T")
 
@@ -48,20 +57,52 @@ def _flags(settings: Mapping[str, Any]) -> Iterable[int]:
         yield from (flag for flag in flags if isinstance(flag, int) and flag > 0)
 
 
+def cut_pymysql(connection: Any) -> None:
+    """Shut the socket, which the thread that reads it finds at its end then."""
+    connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001  # `close` would wait for the server, or for that thread
+
+
+def cut_connector(connection: Any) -> None:
+    """The same for mysql-connector."""
+    connection._socket.sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001  # as above
+
+
+def cut_async_connector(connection: Any) -> None:
+    """The same for its streams."""
+    connection._socket._writer.transport.abort()  # noqa: SLF001  # as above
+
+
 def _pool_size(config: Any) -> int:
     return int(config.connection_config.get("pool_size") or _POOL_SIZE)
+
+
+@contextmanager
+def _waiting_for_a_session() -> Generator[None]:
+    """Count a pool that the application has emptied as a conflict: it may have a session a moment later."""
+    try:
+        yield
+    except BackendUnavailableError as error:
+        cause = error.__cause__
+        if type(cause).__name__ == "PoolError" and "exhausted" in str(cause):
+            raise ConflictError(str(cause)) from error
+        raise
 
 
 class MysqlConnectorTransport(AsyncTransport):
     """Waits for a session of a pool that raises at once when it has none."""
 
-    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
-        super().__init__(spec, config, store, failures)
+    kept_for = 0.0  # one that is kept, or on its way back, would count as taken
+
+    def __init__(
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+    ) -> None:
+        super().__init__(spec, config, store, failures, limit=limit)
         self._free = asyncio.Semaphore(_pool_size(config))
 
     async def attempt(self, program: Program[T]) -> T:
         async with self._free:
-            return await super().attempt(program)
+            with _waiting_for_a_session():
+                return await super().attempt(program)
 
 
 class MysqlConnectorThreadTransport(ThreadTransport):
@@ -69,3 +110,7 @@ class MysqlConnectorThreadTransport(ThreadTransport):
 
     def threads_for(self, _config: Any) -> int:
         return min(self.threads, _pool_size(_config))
+
+    async def attempt(self, program: Program[T]) -> T:
+        with _waiting_for_a_session():
+            return await super().attempt(program)

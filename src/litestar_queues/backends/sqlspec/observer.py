@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ class RuntimeObserver:
         self._config.get_observability_runtime().increment_metric(name, n)
 
     @contextmanager
-    def span(self, name: str) -> Iterator[None]:
+    def span(self, name: str) -> Generator[None, None, None]:
         runtime = self._config.get_observability_runtime()
         span = runtime.start_span(name, attributes=dict(self._attributes))
         error: Exception | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import closing
 from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
@@ -13,6 +13,7 @@ from sqlspec.adapters.sqlite.driver import SqliteDriver
 
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async, to_the_end
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
@@ -121,10 +122,12 @@ class AiosqliteTransport(BlockingTransport):
     a single enqueue took 1,050 us, and a claim of 10 with its commit 3,150 us; so, 430 and 1,400 us.
     """
 
-    def __init__(self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures) -> None:
+    def __init__(
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+    ) -> None:
         from sqlspec.adapters.aiosqlite.core import run_on_worker_thread  # noqa: PLC0415  # needs aiosqlite
 
-        super().__init__(spec, config, store, failures)
+        super().__init__(spec, config, store, failures, limit=limit)
         self._in_thread = run_on_worker_thread
 
     async def attempt(self, program: Program[T]) -> T:
@@ -132,7 +135,7 @@ class AiosqliteTransport(BlockingTransport):
         first = advance(steps)
         if isinstance(first, Done):
             return first.answer
-        session: AbstractAsyncContextManager[Any] = self._spec.provide_session(self._config)
+        session = AsyncSession(self._config)
         try:
             driver = await session.__aenter__()
         except Exception as error:
@@ -149,11 +152,18 @@ class AiosqliteTransport(BlockingTransport):
         return answer
 
     def _run(self, connection: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
-        driver = SqliteDriver(connection._conn, statement_config=self._config.statement_config)  # noqa: SLF001  # no other way
+        driver = SqliteDriver(
+            connection._conn,  # noqa: SLF001  # no other way
+            statement_config=self._config.statement_config,
+            driver_features={
+                **self._config.driver_features,
+                "storage_capabilities": self._config.storage_capabilities(),
+            },
+        )
         driver.attach_observability(self._config.get_observability_runtime())
         return self.transact(driver, program, steps, first)
 
     async def ask(self, question: Callable[[Any], Any]) -> Any:
-        return await ask_async(self._spec.provide_session(self._config), question)
+        return await ask_async(AsyncSession(self._config), question)
 
     async def close(self) -> None: ...

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from litestar_queues.backends.sql.families import Family
+from litestar_queues.backends.sqlspec.limit import Cut
 
 if TYPE_CHECKING:
     from litestar_queues.backends.sqlspec.transports import Transport
@@ -51,6 +52,7 @@ class QueueStore:
         arrow_from: The number of tasks from which on an Arrow load was measured to be faster than the family's statement;
             0 where it never was, and None where the adapter cannot load what the table holds.
         sender: What sends the statements in the place of a driver of SQLSpec's, given that and its configuration.
+        cut: Ends a connection at once, for an attempt that takes too long; None where the driver has no way for that.
         matches: Which of the adapter's configurations the row is for, where the adapter has several rows.
     """
 
@@ -62,4 +64,5 @@ class QueueStore:
     autocommit: bool = True
     arrow_from: int | None = 0
     sender: Callable[[Any, Any], Any] = _itself
+    cut: Cut | None = None
     matches: Callable[[object], bool] = _any

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, POSTGRES, SQLITE
-from litestar_queues.backends.sqlspec import duckdb, mysql
+from litestar_queues.backends.sqlspec import duckdb, mysql, psycopg
+from litestar_queues.backends.sqlspec.limit import close, shut_socket, terminate
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -54,33 +55,83 @@ def _is_sync(config: object) -> bool:
     return not _is_async(config)
 
 
-register_queue_store(QueueStore("asyncpg", POSTGRES, AsyncTransport, locate_server))
+register_queue_store(QueueStore("asyncpg", POSTGRES, AsyncTransport, locate_server, cut=terminate))
 register_queue_store(QueueStore("psqlpy", POSTGRES, AsyncTransport, locate_server, arrow_from=None))
 register_queue_store(
-    QueueStore("psycopg", POSTGRES, AsyncTransport, locate_server, autocommit=False, matches=_is_async)
-)
-register_queue_store(
-    QueueStore("psycopg", POSTGRES, ThreadTransport, locate_server, autocommit=False, matches=_is_sync)
-)
-register_queue_store(QueueStore("cockroach_asyncpg", COCKROACH, AsyncTransport, locate_server))
-register_queue_store(
-    QueueStore("cockroach_psycopg", COCKROACH, AsyncTransport, locate_server, autocommit=False, matches=_is_async)
-)
-register_queue_store(
-    QueueStore("cockroach_psycopg", COCKROACH, ThreadTransport, locate_server, autocommit=False, matches=_is_sync)
-)
-
-register_queue_store(QueueStore("asyncmy", MYSQL, AsyncTransport, mysql.locate, autocommit=False))
-register_queue_store(QueueStore("aiomysql", MYSQL, AsyncTransport, mysql.locate, autocommit=False))
-register_queue_store(QueueStore("pymysql", MYSQL, ThreadTransport, mysql.locate, autocommit=False))
-register_queue_store(
     QueueStore(
-        "mysqlconnector", MYSQL, mysql.MysqlConnectorTransport, mysql.locate, autocommit=False, matches=_is_async
+        "psycopg",
+        POSTGRES,
+        AsyncTransport,
+        locate_server,
+        psycopg.probe,
+        autocommit=False,
+        cut=shut_socket,
+        matches=_is_async,
     )
 )
 register_queue_store(
     QueueStore(
-        "mysqlconnector", MYSQL, mysql.MysqlConnectorThreadTransport, mysql.locate, autocommit=False, matches=_is_sync
+        "psycopg",
+        POSTGRES,
+        ThreadTransport,
+        locate_server,
+        psycopg.probe,
+        autocommit=False,
+        cut=shut_socket,
+        matches=_is_sync,
+    )
+)
+register_queue_store(QueueStore("cockroach_asyncpg", COCKROACH, AsyncTransport, locate_server, cut=terminate))
+register_queue_store(
+    QueueStore(
+        "cockroach_psycopg",
+        COCKROACH,
+        AsyncTransport,
+        locate_server,
+        psycopg.probe,
+        autocommit=False,
+        cut=shut_socket,
+        matches=_is_async,
+    )
+)
+register_queue_store(
+    QueueStore(
+        "cockroach_psycopg",
+        COCKROACH,
+        ThreadTransport,
+        locate_server,
+        psycopg.probe,
+        autocommit=False,
+        cut=shut_socket,
+        matches=_is_sync,
+    )
+)
+
+register_queue_store(QueueStore("asyncmy", MYSQL, AsyncTransport, mysql.locate, autocommit=False, cut=close))
+register_queue_store(QueueStore("aiomysql", MYSQL, AsyncTransport, mysql.locate, autocommit=False, cut=close))
+register_queue_store(
+    QueueStore("pymysql", MYSQL, ThreadTransport, mysql.locate, autocommit=False, cut=mysql.cut_pymysql)
+)
+register_queue_store(
+    QueueStore(
+        "mysqlconnector",
+        MYSQL,
+        mysql.MysqlConnectorTransport,
+        mysql.locate,
+        autocommit=False,
+        cut=mysql.cut_async_connector,
+        matches=_is_async,
+    )
+)
+register_queue_store(
+    QueueStore(
+        "mysqlconnector",
+        MYSQL,
+        mysql.MysqlConnectorThreadTransport,
+        mysql.locate,
+        autocommit=False,
+        cut=mysql.cut_connector,
+        matches=_is_sync,
     )
 )
 
