@@ -509,7 +509,9 @@ async def test_what_was_acknowledged_outlives_a_process_that_was_killed(tmp_path
         await backend.close()
 
 
-async def test_a_duckdb_that_loses_entries_of_indexes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_duckdb_that_loses_entries_of_indexes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = backend_for(tmp_path / "queue.duckdb")
     statements = dict(statements_of(DUCKDB))
     statements["version"] = Statement("version", "SELECT '1.5.6'")

@@ -1,5 +1,5 @@
--- The statements of the duckdb family: DuckDB 2.0 or newer. (1.5 loses entries of an index
--- where a transaction moves several keys, and takes one file under two names for two databases.)
+-- The statements of the duckdb family: DuckDB 2.0 or newer. Before, an index lost entries where one transaction moved
+-- several keys, and one file under two names was two databases.
 --
 -- The table is called litestar_queue_task here; the family puts the configured name in its place. A batch travels as one
 -- JSON parameter of objects, which from_json turns into a list of structs, and unnest into rows. Users' values are JSON
