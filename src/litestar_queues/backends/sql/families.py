@@ -290,7 +290,7 @@ DUCKDB = Family(
     conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
     conflict_codes=frozenset({"conflict"}),
     code_of=_duckdb_code,
-    least_version=(1, 4),
+    least_version=(2, 0),
     named_batches=True,
     read_time=_naive_in_utc,
 )
