@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import secrets
 import threading
@@ -25,6 +24,7 @@ from litestar_queues_matrix.servers import (
     Server,
     ServerRow,
     ServerUnavailable,
+    Source,
     ask,
     find_first,
     launch,
@@ -95,7 +95,7 @@ class SqlServerTarget:
     def unavailable(self, env: Mapping[str, str]) -> str | None:
         """Why it cannot run here, or None if it can. Starts nothing."""
         try:
-            find_first(self.rows, env, given=not self.adapter.settings)
+            self._find(env)
         except ServerUnavailable as error:
             return str(error)
         if find_spec(self.adapter.driver.partition(".")[0]) is None:
@@ -105,17 +105,19 @@ class SqlServerTarget:
     @contextmanager
     def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
         """Have the server running; gives the variables by which other processes of the run find it."""
-        with self._launch(env) as server:
+        with self._launch(self._find(env), env) as server:
             yield {self._variable: json.dumps({"url": server.url, "server": server.describe()})}
 
     def config(self, env: Mapping[str, str]) -> dict[str, Any]:
         table = f"q_{secrets.token_hex(8)}"
         if served := env.get(self._variable):
             return {**json.loads(served), "table": table}
+        source = self._find(env)
         with _starting:
-            server = _started.get(self.name)
+            key = (source.row.name, *sorted(self.adapter.settings.items()))
+            server = _started.get(key)
             if server is None:
-                server = _started[self.name] = self._launch(env)
+                server = _started[key] = self._launch(source, env)
         return {"url": server.url, "server": server.describe(), "table": table}
 
     async def open(self, config: dict[str, Any]) -> QueueBackend:
@@ -152,13 +154,16 @@ class SqlServerTarget:
     def _variable(self) -> str:
         return f"LITESTAR_QUEUES_SERVER_OF_{re.sub(r'[^A-Za-z0-9]', '_', self.name).upper()}"
 
-    def _launch(self, env: Mapping[str, str]) -> Server:
-        settings = self.adapter.settings
-        source = find_first(self.rows, env, given=not settings)
-        return launch(source, {**os.environ, **env}, settings=settings)
+    def _find(self, env: Mapping[str, str]) -> Source:
+        # One that was given has the settings that it has.
+        return find_first(self.rows, env, given=not self.adapter.settings)
+
+    def _launch(self, source: Source, env: Mapping[str, str]) -> Server:
+        return launch(source, env, settings=self.adapter.settings)
 
 
-_started: dict[str, Server] = {}
+_started: dict[tuple[Any, ...], Server] = {}
+"""What this process has running for targets that nobody serves: one server for all that can share it."""
 _starting = threading.Lock()
 
 TARGETS: Mapping[str, SqlServerTarget] = {adapter.name: SqlServerTarget(adapter) for adapter in ADAPTERS}
