@@ -25,7 +25,8 @@ SOON = 10.0
 def elsewhere(database: ServerDatabase, *, user: str = "", port: int | None = None, name: str = "") -> ServerDatabase:
     """The database by another user with the password, at another port, or under another name."""
     parts = urlsplit(database.url)
-    at = f"{user or parts.username}:{PASSWORD}@127.0.0.1:{port or parts.port}"
+    password = "" if name else f":{PASSWORD}"  # where it would be the wrong one, too
+    at = f"{user or parts.username}{password}@127.0.0.1:{port or parts.port}"
     return replace(database, url=urlunsplit(parts._replace(netloc=at, path=f"/{name}" if name else parts.path)))
 
 
