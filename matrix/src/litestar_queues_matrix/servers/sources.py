@@ -108,20 +108,25 @@ def find_first(
     Raises:
         ServerUnavailable: There is none for any of them; says why for each.
     """
-    reasons: list[str] = []
-    found: list[Source] = []
-    for row in rows:
-        try:
-            found.append(find(row, env, given=given, docker=False))
-        except ServerUnavailable as error:
-            reasons.append(str(error))
+    found = [source for row in rows if (source := _try(row, env, given=given)) is not None]
     if found:
         return min(found, key=lambda source: source.rank)
-    if docker and len(rows) == 1:
-        return find(rows[0], env, given=given)
-    if docker and _docker() is None:
-        return Container(rows[0])
-    raise ServerUnavailable(f"none of {', '.join(row.name for row in rows)} can be had here.\n" + "\n".join(reasons))
+    reasons: list[str] = []
+    for row in rows:
+        try:
+            return find(row, env, given=given, docker=docker)
+        except ServerUnavailable as error:
+            reasons.append(str(error))
+    if len(rows) > 1:
+        reasons.insert(0, f"none of {', '.join(row.name for row in rows)} can be had here.")
+    raise ServerUnavailable("\n".join(reasons))
+
+
+def _try(row: ServerRow, env: Mapping[str, str], *, given: bool) -> Source | None:
+    try:
+        return find(row, env, given=given, docker=False)
+    except ServerUnavailable:
+        return None
 
 
 def _folders(engine: Engine, row: ServerRow, env: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
