@@ -115,6 +115,7 @@ def test_a_server_is_started_once_for_a_run_and_known_in_all_its_processes(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("STUB_SERVER", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(suite.path))  # for xdist's workers
     result = suite.runpytest("--backend=stubs:served", "-p", "no:cacheprovider", *workers, "test_one.py")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["conformance: on Stub 1.0"])
