@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,19 @@ async def test_the_documented_configuration_wakes_a_worker(tmp_path: Path, trans
                 await asyncio.wait({asyncio.ensure_future(ran.wait())}, timeout=0.5)
         worker.drain()
         await running
+
+
+async def test_the_how_to_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    backend = names["config"].create_backend()
+    await backend.open()
+    assert backend.wakeups is not None
+    await backend.close()
+    assert rows(tmp_path / "queue.db", "queue_events") == 0
 
 
 @BOTH

@@ -19,7 +19,7 @@ from sqlspec import SQLSpec
 from sqlspec.adapters.duckdb import DuckDBConfig
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues.backends.sql.families import DUCKDB, statements_of
+from litestar_queues.backends.sql.families import DUCKDB, Statement, statements_of
 from litestar_queues.backends.sql.values import COLUMNS, COMMITTED, ENQUEUED, HELD
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
@@ -495,6 +495,7 @@ async def test_what_was_acknowledged_outlives_a_process_that_was_killed(tmp_path
         ours, theirs = SPAWN.Pipe()
         process = SPAWN.Process(target=_work_and_die, args=(str(path), seed, theirs))
         process.start()
+        theirs.close()
         told = await asyncio.to_thread(ours.recv)
         process.kill()
         process.join(60)
@@ -506,3 +507,14 @@ async def test_what_was_acknowledged_outlives_a_process_that_was_killed(tmp_path
         keys = [one.active_key for one in found if one.active_key is not None]
         assert len(keys) == len(set(keys))
         await backend.close()
+
+
+async def test_a_duckdb_that_loses_entries_of_indexes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = backend_for(tmp_path / "queue.duckdb")
+    statements = dict(statements_of(DUCKDB))
+    statements["version"] = Statement("version", "SELECT '1.5.6'")
+    monkeypatch.setattr(backend._engine, "_statements", statements)  # type: ignore[attr-defined]
+    with pytest.raises(QueueConfigurationError, match=r"duckdb 1\.5\.6 is too old.*2\.0 or newer"):
+        await backend.open()

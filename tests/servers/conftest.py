@@ -17,7 +17,7 @@ from litestar_queues import QueueService
 from litestar_queues_matrix.servers import Server, ServerUnavailable, ask, find_first, launch
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 
-DEFAULT = ("asyncpg@postgresql", "psycopg-sync@postgresql", "psycopg@postgresql15", "psqlpy@postgresql15")
+DEFAULT = ("asyncpg@postgresql", "psycopg-sync@postgresql", "pymysql@mariadb", "asyncmy@mysql")
 """Where the tests run unless `--on` says it: a row more is a run more."""
 
 _found = pytest.StashKey[dict[str, SqlServerTarget]]()

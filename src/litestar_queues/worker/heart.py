@@ -55,10 +55,9 @@ class Heart:
             return
         sent_at = time.monotonic()
         try:
-            async with asyncio.timeout(self._stale_after / 3):
-                kept = await self._operations.touch_heartbeats([one.beat for one in holdings])
+            kept = await self._touch(holdings)
         except (QueueError, TimeoutError) as error:
-            _log.warning("a heartbeat for %d tasks was not stored: %s", len(holdings), error or "no answer")
+            _log.warning("a heartbeat for %d tasks was not stored: %s", len(holdings), error)
             self._give_up(holdings)
             return
         lost: list[Holding] = []
@@ -69,6 +68,22 @@ class Heart:
                 lost.append(one)
         self._lose(lost, "it was cancelled, or recovered from this worker")
 
+    async def _touch(self, holdings: Iterable[Holding]) -> set[str]:
+        """Send a beat, and wait for the answer for a third of the stale window.
+
+        Not for the end of the call, too: a driver may take its time to notice that it is cancelled, and where the network
+        swallows everything, it would take until after others have taken the tasks over.
+        """
+        touching = asyncio.ensure_future(self._operations.touch_heartbeats([one.beat for one in holdings]))
+        try:
+            await asyncio.wait({touching}, timeout=self._stale_after / 3)
+            if not touching.done():
+                raise TimeoutError("no answer")
+            return touching.result()
+        finally:
+            touching.add_done_callback(_ignore)
+            touching.cancel()
+
     def _give_up(self, holdings: Iterable[Holding]) -> None:
         oldest = time.monotonic() - self._stale_after
         late = [one for one in holdings if one.confirmed_at < oldest and one.phase is Phase.RUNNING]
@@ -78,3 +93,9 @@ class Heart:
         for one in lost:
             one.interrupt(Phase.LOST)
         self._operations.report_fence_losses([one.record for one in lost], why)
+
+
+def _ignore(touching: asyncio.Future[set[str]]) -> None:
+    """Take what became of a beat that nobody waits for any more."""
+    if not touching.cancelled():
+        touching.exception()

@@ -139,7 +139,7 @@ class HasHintsAndSaysNo(_Hinting, Saboteur):
     """Has wakeups that its target does not declare."""
 
     guarantee = "NTF-02"
-    target_type = _SilentTarget
+    target_type: ClassVar[type[InProcessTarget]] = _SilentTarget
 
 
 class HintsBeforeItStores(_Hinting, Saboteur):

@@ -1,4 +1,5 @@
--- The statements of the duckdb family: DuckDB 1.4 or newer.
+-- The statements of the duckdb family: DuckDB 2.0 or newer. Before, an index lost entries where one transaction moved
+-- several keys, and one file under two names was two databases.
 --
 -- The table is called litestar_queue_task here; the family puts the configured name in its place. A batch travels as one
 -- JSON parameter of objects, which from_json turns into a list of structs, and unnest into rows. Users' values are JSON

@@ -84,6 +84,8 @@ class Family:
         swapping: The same databases by such claims, for those that do not have SKIP LOCKED.
         named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
         lost_codes: The database's codes for a connection that it ends, or that was ended for it.
+        lost: The names of drivers' errors that mean the same where they carry no code: what a server refuses has one.
+        lost_text: What the same errors say of drivers that have neither names nor codes for them.
         least_version: The oldest version that understands the statements.
         forks: The same of databases that count their versions differently, by a word in what they answer.
         quote: What stands on both sides of a name.
@@ -107,6 +109,8 @@ class Family:
     name_max: int = 63
     conflict_codes: frozenset[int | str | None] = frozenset()
     lost_codes: frozenset[int | str | None] = frozenset()
+    lost: frozenset[str] = frozenset()
+    lost_text: re.Pattern[str] = re.compile(r"(?!)")
     code_of: Callable[[BaseException], int | str | None] = _no_code
     slots: Mapping[str, str] = field(default_factory=dict[str, str])
     swaps: bool = False
@@ -130,7 +134,13 @@ class Family:
 
     def is_lost(self, error: BaseException) -> bool:
         """Whether the error means that the connection is gone."""
-        return any(self.code_of(one) in self.lost_codes for one in _chain(error))
+        return any(
+            code in self.lost_codes
+            or (code is None and not self.lost.isdisjoint(cls.__name__ for cls in type(one).__mro__))
+            or (code is None and self.lost_text.search(str(one)) is not None)
+            for one in _chain(error)
+            for code in (self.code_of(one),)
+        )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -201,6 +211,10 @@ _LOCKING = Family(
     # or give the same key to two tasks, at one moment.
     conflict_codes=frozenset({"40001", "40P01", "55P03", "23505", "42P07", "42710"}),
     conflicts=frozenset({"DeadlockError", "SerializationConflictError", "UniqueViolationError"}),
+    # The connection broke, or the server ended it: it shuts down, crashed elsewhere, starts up, or was told to.
+    lost_codes=frozenset({"08000", "08001", "08003", "08004", "08006", "57P01", "57P02", "57P03", "57P05", "25P03"}),
+    lost=frozenset({"OperationalError", "InterfaceError"}),
+    lost_text=re.compile(r"error - (connection closed|error communicating with the server)"),
     code_of=_sqlstate,
     least_version=(12,),
     named_batches=True,
@@ -276,7 +290,7 @@ DUCKDB = Family(
     conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
     conflict_codes=frozenset({"conflict"}),
     code_of=_duckdb_code,
-    least_version=(1, 4),
+    least_version=(2, 0),
     named_batches=True,
     read_time=_naive_in_utc,
 )

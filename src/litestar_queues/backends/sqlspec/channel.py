@@ -88,7 +88,7 @@ class Channel:
 
     def derive(self, config: Any) -> Any:
         """A copy of the configuration with the channel's settings, and a small pool of its own."""
-        cls = type(config)
+        cls: type[Any] = config.__class__
         derived = config.derive_pool(
             connection_config_overrides=_SMALL_POOLS.get(self.adapter),
             extension_config={**config.extension_config, "events": dict(self.settings)},
@@ -128,7 +128,7 @@ class Channel:
     def create_statements(self, derived: Any) -> list[str]:
         """What creates the table of events."""
         module = import_module(f"{_ADAPTERS}{self.adapter}.events.store")
-        stores = [
+        stores: list[type[BaseEventQueueStore[Any]]] = [
             found
             for found in vars(module).values()
             if isinstance(found, type)

@@ -51,13 +51,14 @@ class Failures:
             return LostConnectionError(what)
         return BackendError(what)
 
-    def of_connection(self, error: Exception) -> Exception:
-        """What to raise where no connection could be had."""
+    def of_connection(self, error: Exception, after: float | None = None) -> Exception:
+        """What to raise where no connection could be had, or not in so many seconds."""
         if isinstance(error, (QueueError, ConflictError)):
             return error
         if self._family.is_conflict(error):
             return ConflictError(self.text(error))
-        return BackendUnavailableError(f"{self.database}: no connection: {self.text(error)}")
+        what = self.text(error) if after is None else f"not within {after:g} s"
+        return BackendUnavailableError(f"{self.database}: no connection: {what}")
 
     def of_silence(self, name: str, seconds: float | None) -> Exception:
         """What to raise where the server did not answer in time."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from litestar_queues.errors import BackendUnavailableError
+
 __all__ = ("GRACE", "Cut", "Limit", "close", "shut_socket", "terminate")
 
 GRACE = 5.0
@@ -35,6 +37,8 @@ class Limit:
         self.connection: Any = None
         """What to cut off, once there is one. May be set by another thread."""
         self.expired = False
+        self.nobody_waits = False
+        """Whether the caller has left, so that a thread which has not begun yet need not."""
         self._cut = cut
 
     @contextmanager
@@ -55,6 +59,15 @@ class Limit:
         if self.seconds is None or self._cut is None:
             return self.seconds
         return self.seconds + GRACE
+
+    def check(self) -> None:
+        """Refuse to begin what nobody waits for.
+
+        Raises:
+            BackendUnavailableError: The caller has left.
+        """
+        if self.nobody_waits:
+            raise BackendUnavailableError("a connection came too late")
 
     def expire(self) -> None:
         """Cut the connection off now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, POSTGRES, SQLITE
-from litestar_queues.backends.sqlspec import duckdb, mysql
+from litestar_queues.backends.sqlspec import duckdb, mysql, psycopg
 from litestar_queues.backends.sqlspec.limit import close, shut_socket, terminate
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
@@ -58,10 +58,28 @@ def _is_sync(config: object) -> bool:
 register_queue_store(QueueStore("asyncpg", POSTGRES, AsyncTransport, locate_server, cut=terminate))
 register_queue_store(QueueStore("psqlpy", POSTGRES, AsyncTransport, locate_server, arrow_from=None))
 register_queue_store(
-    QueueStore("psycopg", POSTGRES, AsyncTransport, locate_server, autocommit=False, cut=shut_socket, matches=_is_async)
+    QueueStore(
+        "psycopg",
+        POSTGRES,
+        AsyncTransport,
+        locate_server,
+        psycopg.probe,
+        autocommit=False,
+        cut=shut_socket,
+        matches=_is_async,
+    )
 )
 register_queue_store(
-    QueueStore("psycopg", POSTGRES, ThreadTransport, locate_server, autocommit=False, cut=shut_socket, matches=_is_sync)
+    QueueStore(
+        "psycopg",
+        POSTGRES,
+        ThreadTransport,
+        locate_server,
+        psycopg.probe,
+        autocommit=False,
+        cut=shut_socket,
+        matches=_is_sync,
+    )
 )
 register_queue_store(QueueStore("cockroach_asyncpg", COCKROACH, AsyncTransport, locate_server, cut=terminate))
 register_queue_store(
@@ -70,6 +88,7 @@ register_queue_store(
         COCKROACH,
         AsyncTransport,
         locate_server,
+        psycopg.probe,
         autocommit=False,
         cut=shut_socket,
         matches=_is_async,
@@ -81,6 +100,7 @@ register_queue_store(
         COCKROACH,
         ThreadTransport,
         locate_server,
+        psycopg.probe,
         autocommit=False,
         cut=shut_socket,
         matches=_is_sync,

@@ -162,11 +162,12 @@ class AsyncTransport:
         if self._kept:
             return self._kept.pop()
         session = AsyncSession(self._config)
+        opening = asyncio.timeout(limit.seconds)
         try:
-            async with asyncio.timeout(limit.seconds):
+            async with opening:
                 return _Connected(await session.__aenter__(), session)
         except Exception as error:
-            raise self._failures.of_connection(error) from error
+            raise self._failures.of_connection(error, limit.seconds if opening.expired() else None) from error
 
     def _keep(self, connected: _Connected) -> None:
         loop = asyncio.get_running_loop()
@@ -320,8 +321,9 @@ class ThreadTransport(BlockingTransport):
             with limit.running():
                 async with last:
                     return await running
-        except Exception as error:
-            if limit.expired or last.expired():
+        except BaseException as error:
+            limit.nobody_waits = True
+            if isinstance(error, Exception) and (limit.expired or last.expired()):
                 raise self._failures.of_silence(program.name, limit.seconds) from error
             raise
 
@@ -333,6 +335,7 @@ class ThreadTransport(BlockingTransport):
             raise self.refused(error) from error
         limit.connection = driver.connection
         try:
+            limit.check()  # a claim, say, would be for nobody
             answer = self.transact(driver, program, steps, first)
         except BaseException as error:
             # Some pools find out only so that a connection is broken; on any other error they had better keep it.
