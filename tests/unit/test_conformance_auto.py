@@ -115,7 +115,10 @@ def test_a_server_is_started_once_for_a_run_and_known_in_all_its_processes(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
     monkeypatch.delenv("STUB_SERVER", raising=False)
-    result = suite.runpytest("--backend=stubs:served", "-p", "no:cacheprovider", *workers, "test_one.py")
+    monkeypatch.setenv("PYTHONPATH", str(suite.path))
+    # xdist's workers are given the path that the process began with, so it has to begin with the targets on it.
+    run = suite.runpytest_subprocess if workers else suite.runpytest
+    result = run("--backend=stubs:served", "-p", "no:cacheprovider", *workers, "test_one.py")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["conformance: on Stub 1.0"])
     assert (suite.path / "log").read_text() == "start stop "
