@@ -7,7 +7,7 @@ from sqlspec.exceptions import DatabaseConnectionError, DeadlockError, Operation
 
 from litestar_queues.backends.sql.families import SQLITE
 from litestar_queues.backends.sql.program import ConflictError
-from litestar_queues.backends.sql.retry import with_retries
+from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.errors import BackendError, BackendUnavailableError
 

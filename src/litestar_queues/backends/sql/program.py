@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from litestar_queues.backends.retry import ConflictError, LostConnectionError
 from litestar_queues.backends.sql.families import Kind, Statement
-from litestar_queues.errors import BackendUnavailableError
 
 __all__ = (
     "Call",
@@ -78,14 +78,6 @@ def advance(steps: Steps[T], rows: Rows | None = None) -> Call | Load | Done[T]:
         return next(steps) if rows is None else steps.send(rows)
     except StopIteration as done:
         return Done(done.value)
-
-
-class ConflictError(Exception):
-    """Another transaction got in the way: this one is rolled back, and may be tried again as a whole."""
-
-
-class LostConnectionError(BackendUnavailableError):
-    """The connection went away in the middle: whether the transaction was committed is not known."""
 
 
 @dataclass(frozen=True, slots=True)

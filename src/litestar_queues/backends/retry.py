@@ -1,4 +1,4 @@
-"""Trying a whole transaction again after a conflict."""
+"""Trying a whole write again that did not come about: what every backend on a server does alike."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import TypeVar
 
 import anyio
 
-from litestar_queues.backends.sql.program import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendUnavailableError
 
-__all__ = ("LOSSES", "PATIENCE", "with_retries")
+__all__ = ("LOSSES", "PATIENCE", "ConflictError", "LostConnectionError", "with_retries")
+
+
+class ConflictError(Exception):
+    """Something got in the way: nothing of this attempt is stored, and it may be made again as a whole."""
+
+
+class LostConnectionError(BackendUnavailableError):
+    """The connection went away in the middle: whether the attempt took effect is not known."""
+
 
 PATIENCE = 10.0
 """Seconds for which a transaction is tried again before the database counts as unavailable."""
@@ -31,9 +39,12 @@ async def with_retries(
     what: str,
     patience: float,
     repeatable: bool = False,
+    in_the_way: str = "other transactions were in the way",
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> T:
     """Make attempts until one meets no conflict, with pauses that grow and differ, for about `patience` seconds.
+
+    `in_the_way` says what a conflict is, for the error.
 
     An attempt whose connection was lost is made again a few times, if it is `repeatable`: a pool hands out what it does
     not know to be dead.
@@ -53,8 +64,8 @@ async def with_retries(
             left = patience - (time.monotonic() - started)
             if left <= 0:
                 raise BackendUnavailableError(
-                    f"{what}: other transactions were in the way for {time.monotonic() - started:.1f} s and {tries} "
-                    f"attempts ({conflict}); nothing was stored, and the same call may work later"
+                    f"{what}: {in_the_way} for {time.monotonic() - started:.1f} s and {tries} attempts ({conflict}); nothing "
+                    f"was stored, and the same call may work later"
                 ) from conflict
         except LostConnectionError:
             lost += 1

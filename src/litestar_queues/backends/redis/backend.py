@@ -1,0 +1,255 @@
+"""The port over the scripts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from litestar_queues.backends.base import Wakeups
+from litestar_queues.backends.redis.clients import ClientLibrary, place_of
+from litestar_queues.backends.redis.failures import Failures
+from litestar_queues.backends.redis.keys import Namespace
+from litestar_queues.backends.redis.scripts import Script, run, scripts
+from litestar_queues.backends.redis.values import committed, held_of, packed_time, read_time, record_of, submitted
+from litestar_queues.backends.retry import with_retries
+from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.lifecycle import State
+from litestar_queues.records import (
+    Count,
+    Enqueued,
+    Finished,
+    Held,
+    Matching,
+    NewTask,
+    Overdue,
+    Query,
+    Stale,
+    TaskRecord,
+    Want,
+    admit,
+    queue_names,
+)
+
+__all__ = ("RedisBackend",)
+
+_PROMOTED = 1000
+"""How many scheduled tasks that came due a claim makes pending, besides as many as it wants: what the port promises."""
+_PASSED = 1000
+"""How many overdue tasks a claim puts aside before it lets others have their turn with the server."""
+_LOOKS = 1000
+"""How many tasks are looked at by one call of a search that no index serves."""
+_LONGEST = timedelta(days=365 * 1000)
+
+
+class RedisBackend:
+    """Runs the scripts on a server, or a cluster.
+
+    Made by `RedisBackendConfig.create_backend`, and by that of Valkey.
+    """
+
+    process_local = False
+
+    def __init__(
+        self,
+        library: ClientLibrary,
+        namespace: Namespace,
+        *,
+        url: str,
+        client: Any,
+        cluster: bool,
+        connections: int,
+        patience: float,
+        limit: float | None,
+        notifications: bool,
+        scripts: Mapping[str, Script] = scripts(),
+    ) -> None:
+        self.name = library.name
+        self._library = library
+        self._namespace = namespace
+        self._url = url
+        self._given = client
+        self._cluster = cluster
+        self._connections = connections
+        self._patience = patience
+        self._limit = limit
+        self._notifications = notifications
+        self._scripts = scripts
+        self._client: Any = None
+        self._failures = Failures(library.name)
+
+    @property
+    def wakeups(self) -> Wakeups | None:
+        return None
+
+    async def open(self) -> None:
+        if self._client is not None:
+            return
+        self._client = self._given or self._library.open(
+            self._url, connections=self._connections, cluster=self._cluster
+        )
+        self._failures = Failures(f"{self._library.name}://{place_of(self._client)}")
+        try:
+            await self.now()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None and client is not self._given:
+            await client.aclose()
+
+    async def create_schema(self) -> None: ...
+
+    async def now(self) -> datetime:
+        return read_time(await self._run("now", {}))
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        if not tasks:
+            return []
+        asked = {"now": packed_time(now), "tasks": [submitted(new) for new in tasks]}
+        stamped, others = await self._run("enqueue", asked)
+        at = read_time(stamped)
+        answered = {place: Enqueued(record_of(row), is_own) for place, is_own, row in others}
+        return [answered.get(place) or Enqueued(admit(new, at), True) for place, new in enumerate(tasks, 1)]
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        if want.limit < 1 or want.queues == () or want.tasks == () or want.execution_backends == ():
+            return []
+        asked: dict[str, Any] = {
+            "now": packed_time(now),
+            "worker": want.worker,
+            "queues": queue_names(want.queues),
+            "tasks": None if want.tasks is None else [held_of(held) for held in want.tasks],
+            "backends": want.execution_backends,
+            "promoted": _PROMOTED,
+            "passed": _PASSED,
+        }
+        claimed: list[TaskRecord] = []
+        more = True
+        while more and len(claimed) < want.limit:
+            part = {**asked, "limit": want.limit - len(claimed), "nonce": uuid4().hex}
+            try:
+                rows, more = await self._run("claim", part)
+            except BackendUnavailableError:
+                if not claimed:
+                    raise
+                break  # what was claimed is the caller's
+            claimed += [record_of(row) for row in rows]
+        return claimed
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        if not held:
+            return set()
+        asked = {"now": packed_time(now), "tasks": [held_of(one) for one in held]}
+        return {held[place - 1].id for place in await self._run("heartbeat", asked)}
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        if not tasks:
+            return set()
+        asked = {
+            "tasks": [committed(task) for task in tasks],
+            "stale_before": packed_time(stale_before),
+            "tell": self._namespace.ends if self._notifications else None,
+        }
+        return {tasks[place - 1].id for place in await self._run("commit", asked)}
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        if not ids:
+            return {}
+        records = [record_of(row) for row in await self._run("get", {"ids": list(ids)})]
+        return {record.id: record for record in records}
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if limit < 1:
+            return []
+        match query:
+            case Stale(before):
+                asked = {"index": "running", "until": packed_time(before)}
+            case Overdue(at):
+                asked = {"index": "expiring", "until": packed_time(at), "through": True}
+            case Finished(before):
+                asked = {"index": "finished", "until": packed_time(before)}
+            case Matching():
+                return await self._search(query, limit)
+        return [record_of(row) for row in await self._run("find", {**asked, "limit": limit})]
+
+    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
+        if queues == ():
+            return []
+        asked = {"queues": queue_names(queues), "states": [state.value for state in State]}
+        found = await self._run("count", asked)
+        return [Count(queue, State(state), tasks) for queue, state, tasks in sorted(found)]
+
+    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
+        first = await self._run("next_due", {"queues": queue_names(queues)})
+        return read_time(first) if first else None
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        if not held:
+            return set()
+        gone = await self._run("delete", {"tasks": [held_of(one) for one in held]})
+        return {held[place - 1].id for place in gone}
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        ttl = min(ttl, _LONGEST)
+        asked = {
+            "name": name,
+            "owner": owner,
+            "now": packed_time(now),
+            "until": None if now is None else packed_time(now + ttl),
+            "seconds": ttl // timedelta(seconds=1),
+            "microseconds": ttl.microseconds,
+        }
+        return bool(await self._run("lock", asked))
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        return bool(await self._run("unlock", {"name": name, "owner": owner}))
+
+    async def _search(self, query: Matching, limit: int) -> list[TaskRecord]:
+        """Look through all tasks, the newest first, some at a time, so that the server has time for others between."""
+        asked: dict[str, Any] = {
+            "states": _set(query.states),
+            "queues": _set(query.queues),
+            "names": _set(query.names),
+            "key": query.key,
+            "looks": _LOOKS,
+        }
+        found: list[TaskRecord] = []
+        after: Any = None
+        while True:
+            rows, after = await self._run("scan", {**asked, "after": after, "limit": limit - len(found)})
+            found += [record_of(row) for row in rows]
+            if not after or len(found) >= limit:
+                return found
+
+    async def _run(self, name: str, asked: Mapping[str, Any]) -> Any:
+        """Run a script, again where the server was not ready, or the connection was lost: each may be repeated."""
+        return await with_retries(
+            partial(self._attempt, self._scripts[name], asked),
+            what=f"{self._failures.place}: {name}",
+            patience=self._patience,
+            repeatable=True,
+            in_the_way="the server was not ready",
+        )
+
+    async def _attempt(self, script: Script, asked: Mapping[str, Any]) -> Any:
+        client = self._client
+        if client is None:
+            raise BackendUnavailableError(f"{self._failures.place}: the backend is not open: call open() first")
+        limit = asyncio.timeout(self._limit)
+        try:
+            async with limit:
+                return await run(client, script, self._namespace.space, asked)
+        except Exception as error:
+            if limit.expired():
+                raise self._failures.of_silence(script.name, self._limit) from error
+            raise self._failures.of_script(error, script.name) from error
+
+
+def _set(values: tuple[str, ...] | None) -> dict[str, bool] | None:
+    return None if values is None else dict.fromkeys(map(str, values), True)

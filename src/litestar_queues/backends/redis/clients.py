@@ -1,0 +1,112 @@
+"""Clients: the two libraries that speak to these servers, which differ in their names alone."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from litestar_queues.errors import MissingDependencyError, QueueConfigurationError
+
+__all__ = ("REDIS", "VALKEY", "ClientLibrary", "check_client")
+
+_CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLibrary:
+    """A library with an asyncio client.
+
+    Attributes:
+        name: What the package, the extra and the backend are called, and the scheme of its URLs.
+        client: Its class of clients.
+        cluster: Its class of clients of a cluster.
+    """
+
+    name: str
+    client: str
+    cluster: str
+
+    @property
+    def _schemes(self) -> dict[str, str]:
+        """Every scheme, and what this library calls it."""
+        plain, secure = self.name, f"{self.name}s" if self.name == "valkey" else "rediss"
+        return {"redis": plain, "valkey": plain, "rediss": secure, "valkeys": secure, "unix": "unix"}
+
+    def check_url(self, url: str) -> str:
+        """The URL as this library has it; whichever of both the scheme names.
+
+        Raises:
+            QueueConfigurationError: It is none of these.
+        """
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except (ValueError, AttributeError):
+            raise QueueConfigurationError("the url cannot be read: write redis://user:password@host:6379/0") from None
+        if parts.scheme not in self._schemes:
+            raise QueueConfigurationError(
+                f"the url begins with {parts.scheme + '://' if parts.scheme else 'no scheme'!r}, and has to with one of "
+                f"{', '.join(f'{scheme}://' for scheme in self._schemes)}"
+            )
+        return urlunsplit(parts._replace(scheme=self._schemes[parts.scheme]))
+
+    def load(self) -> Any:
+        """The library's asyncio module.
+
+        Raises:
+            MissingDependencyError: It is not installed.
+        """
+        try:
+            return import_module(f"{self.name}.asyncio")
+        except ImportError as error:
+            raise MissingDependencyError(self.name, self.name) from error
+
+    def open(self, url: str, *, connections: int, cluster: bool) -> Any:
+        """A new client. It repeats nothing by itself: what may be repeated is known here, and not there.
+
+        Raises:
+            QueueConfigurationError: The library refuses the URL.
+        """
+        library = self.load()
+        never = import_module(f"{self.name}.asyncio.retry").Retry(import_module(f"{self.name}.backoff").NoBackoff(), 0)
+        options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": None, "max_connections": connections}
+        try:
+            if cluster:
+                return getattr(import_module(f"{self.name}.asyncio.cluster"), self.cluster).from_url(
+                    self.check_url(url), retry=never, **options
+                )
+            pool = library.BlockingConnectionPool.from_url(self.check_url(url), retry=never, **options)
+        except (ValueError, TypeError) as error:
+            raise QueueConfigurationError(f"{self.name} refuses the url: {error}") from None
+        return getattr(library, self.client).from_pool(pool)
+
+
+REDIS = ClientLibrary("redis", "Redis", "RedisCluster")
+VALKEY = ClientLibrary("valkey", "Valkey", "ValkeyCluster")
+
+
+def check_client(client: Any) -> None:
+    """Refuse what is no asyncio client.
+
+    Raises:
+        QueueConfigurationError: It is none.
+    """
+    if isinstance(client, type) or not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+        kind = client.__qualname__ if isinstance(client, type) else type(client).__qualname__
+        raise QueueConfigurationError(
+            f"client has to be an asyncio client, redis.asyncio.Redis(...) or the like, and is {kind!r}"
+        )
+
+
+def place_of(client: Any) -> str:
+    """Where a client goes, without credentials."""
+    pool = getattr(client, "connection_pool", None)
+    settings: dict[str, Any] = getattr(pool, "connection_kwargs", None) or {}
+    if path := settings.get("path"):
+        return f"unix://{path}"
+    if host := settings.get("host"):
+        return f"{host}:{settings.get('port', 6379)}/{settings.get('db') or 0}"
+    return "a cluster" if pool is None else "a server"

@@ -1,0 +1,233 @@
+-- What every script begins with, behind its own first line.
+--
+-- KEYS[1] is the namespace, "{prefix}:". Every other key is made from it, and has its hash tag, so that one slot of a
+-- cluster holds them all. ARGV[1] is what is asked for, as MessagePack, and so is the answer: texts of users pass as they
+-- are, byte for byte. Whole numbers of ours that could pass 2^53 (fences) are texts, and so are times: ISO 8601 in UTC, 26
+-- characters, which sort as they follow each other.
+
+local space = KEYS[1]
+local asked = cmsgpack.unpack(ARGV[1])
+local call = redis.call
+
+-- @TABLES@ INDEX: the index that a task in a state stands in. ACTIVE: the states in which it keeps its key. WAITING: those
+-- in which it can expire. FIELDS: the fields of a record as they are answered, its id after them. AT: their places.
+
+local NEVER = '0000-00-00T00:00:00.000000' -- sorts before every time
+local AFTER_ALL = '\255' -- sorts after every text in UTF-8
+local TIME, ORDER = #NEVER, 10 -- the lengths of a time, and of a priority that sorts
+local SHAPE = TIME + ORDER
+local CHUNK = 2000 -- values in one command: Lua unpacks no more than 8,000
+
+-- Time
+
+local function iso(seconds, microseconds)
+    local days = math.floor(seconds / 86400)
+    local rest = seconds - days * 86400
+    local shifted = days + 719468 -- days since 0000-03-01
+    local era = math.floor(shifted / 146097)
+    local of_era = shifted - era * 146097
+    local years = math.floor(
+        (of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365
+    )
+    local of_year = of_era - (365 * years + math.floor(years / 4) - math.floor(years / 100))
+    local month = math.floor((5 * of_year + 2) / 153)
+    local day = of_year - math.floor((153 * month + 2) / 5) + 1
+    month = month < 10 and month + 3 or month - 9
+    local year = years + era * 400 + (month <= 2 and 1 or 0)
+    local hour = math.floor(rest / 3600)
+    local minute = math.floor(rest % 3600 / 60)
+    return string.format(
+        '%04d-%02d-%02dT%02d:%02d:%02d.%06d', year, month, day, hour, minute, rest % 60, microseconds
+    )
+end
+
+local function clock()
+    local time = call('TIME')
+    return tonumber(time[1]), tonumber(time[2])
+end
+
+local function present()
+    return asked.now or iso(clock())
+end
+
+-- Records
+
+local function task_key(id)
+    return space .. 'task:' .. id
+end
+
+local function read(id)
+    local record = call('HMGET', task_key(id), unpack(FIELDS))
+    if not record[AT.state] then
+        return nil
+    end
+    record[#FIELDS + 1] = id
+    return record
+end
+
+local function order_of(priority)
+    return string.format('%010.0f', 2147483647 - tonumber(priority))
+end
+
+-- What is to be written to sorted sets, whose members all have the score 0 and sort by their bytes. It is gathered, so that
+-- a batch is a few commands.
+
+local adding, removing, counting = {}, {}, {}
+
+local function add(key, member)
+    local list = adding[key]
+    if not list then
+        list = {}
+        adding[key] = list
+    end
+    list[#list + 1] = 0
+    list[#list + 1] = member
+end
+
+local function remove(key, member)
+    local list = removing[key]
+    if not list then
+        list = {}
+        removing[key] = list
+    end
+    list[#list + 1] = member
+end
+
+local function count(queue, state, change)
+    local field = state .. ':' .. queue
+    counting[field] = (counting[field] or 0) + change
+end
+
+-- Lanes: the tasks of one queue for one execution backend, in the sorted sets `ready` (pending: priority, due, id) and
+-- `later` (scheduled: due, priority, id). The first members of all lanes of a backend are kept together, in `heads:ready` and
+-- `heads:later`, so that who claims from any queue need not look into each.
+
+local lanes = {}
+
+local function first_of(key)
+    return call('ZRANGE', key, 0, 0)[1]
+end
+
+local function lane_of(queue, backend)
+    local name = #backend .. ':' .. backend .. ':' .. queue
+    local lane = lanes[name]
+    if not lane then
+        lane = {
+            queue = queue,
+            backend = backend,
+            ready = space .. 'ready:' .. name,
+            later = space .. 'later:' .. name,
+            first = {},
+        }
+        -- As they are before anything is written here.
+        lane.first.ready = first_of(lane.ready)
+        lane.first.later = first_of(lane.later)
+        lanes[name] = lane
+    end
+    return lane
+end
+
+local function heads_key(kind, backend)
+    return space .. 'heads:' .. kind .. ':' .. backend
+end
+
+local function head(member, queue)
+    return member .. '\0' .. queue
+end
+
+local function follow_heads(kind)
+    for _, lane in pairs(lanes) do
+        local before, now = lane.first[kind], nil
+        if adding[lane[kind]] or removing[lane[kind]] then
+            now = first_of(lane[kind])
+            if before ~= now then
+                local key = heads_key(kind, lane.backend)
+                if before then
+                    call('ZREM', key, head(before, lane.queue))
+                end
+                if now then
+                    call('ZADD', key, 0, head(now, lane.queue))
+                    call('SADD', space .. 'backends', lane.backend)
+                end
+                lane.first[kind] = now
+            end
+        end
+    end
+end
+
+local function in_chunks(command, key, list)
+    for from = 1, #list, CHUNK do
+        call(command, key, unpack(list, from, math.min(from + CHUNK - 1, #list)))
+    end
+end
+
+local function write()
+    for key, list in pairs(removing) do
+        in_chunks('ZREM', key, list)
+    end
+    for key, list in pairs(adding) do
+        in_chunks('ZADD', key, list)
+    end
+    for field, change in pairs(counting) do
+        if change ~= 0 and call('HINCRBY', space .. 'counts', field, change) == 0 then
+            call('HDEL', space .. 'counts', field)
+        end
+    end
+    follow_heads('ready')
+    follow_heads('later')
+    adding, removing, counting = {}, {}, {}
+end
+
+-- Indexes, by the table
+
+local PLACES = {
+    ready = function(task)
+        return lane_of(task.queue, task.execution_backend).ready, order_of(task.priority) .. task.due_at .. task.id
+    end,
+    later = function(task)
+        return lane_of(task.queue, task.execution_backend).later, task.due_at .. order_of(task.priority) .. task.id
+    end,
+    running = function(task)
+        return space .. 'running', (task.heartbeat_at or NEVER) .. task.id
+    end,
+    finished = function(task)
+        return space .. 'finished', task.finished_at .. task.id
+    end,
+}
+
+local function place(task)
+    add(PLACES[INDEX[task.state]](task))
+    if task.expires_at and WAITING[task.state] then
+        add(space .. 'expiring', task.expires_at .. task.id)
+    end
+    count(task.queue, task.state, 1)
+end
+
+local function displace(task)
+    remove(PLACES[INDEX[task.state]](task))
+    if task.expires_at and WAITING[task.state] then
+        remove(space .. 'expiring', task.expires_at .. task.id)
+        remove(space .. 'parked', task.expires_at .. task.id)
+    end
+    count(task.queue, task.state, -1)
+end
+
+local PLACED = {
+    'state', 'fence', 'queue', 'execution_backend', 'priority', 'due_at', 'expires_at', 'heartbeat_at', 'finished_at', 'key',
+}
+
+local function look(id)
+    local found = call('HMGET', task_key(id), unpack(PLACED))
+    if not found[1] then
+        return nil
+    end
+    local task = { id = id }
+    for i, name in ipairs(PLACED) do
+        task[name] = found[i] or nil
+    end
+    return task
+end
+
+local function answer(value)
+    return cmsgpack.pack(value)
+end
