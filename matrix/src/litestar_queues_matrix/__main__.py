@@ -12,7 +12,7 @@ from pathlib import Path
 
 from litestar_queues_conformance.auto import TargetRun, exit_code, report_path, run_targets, summary
 from litestar_queues_conformance.target import UnknownTarget, known_targets, load_target
-from litestar_queues_matrix.sqlserver import SqlServerTarget
+from litestar_queues_matrix.hosted import Hosted
 
 __all__ = ("main", "pairs", "selected")
 
@@ -26,7 +26,7 @@ def pairs() -> list[str]:
         except UnknownTarget:
             found.append(name)  # the run will say why
             continue
-        servers = target.rows if isinstance(target, SqlServerTarget) else ()
+        servers = target.rows if isinstance(target, Hosted) else ()
         found += [f"{name}@{row.name}" for row in servers] or [name]
     return found
 

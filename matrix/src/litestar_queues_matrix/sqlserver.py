@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import secrets
-import threading
-from collections.abc import Generator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 from litestar_queues.backends.base import QueueBackend
@@ -19,17 +15,8 @@ from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.adapters import ADAPTERS, Adapter
-from litestar_queues_matrix.servers import (
-    SERVERS,
-    Server,
-    ServerRow,
-    ServerUnavailable,
-    Source,
-    ask,
-    find_first,
-    launch,
-    rows_of,
-)
+from litestar_queues_matrix.hosted import Hosted
+from litestar_queues_matrix.servers import Kind, ask
 from litestar_queues_matrix.tables import reshaped_ddl
 from litestar_queues_matrix.transactions import transaction
 
@@ -37,19 +24,14 @@ __all__ = ("TARGETS", "SqlServerTarget")
 
 
 @dataclass(frozen=True, slots=True)
-class SqlServerTarget:
+class SqlServerTarget(Hosted):
     """A store is a pair of tables with a name of its own, in the one database of the server.
-
-    The server is started when the first store is named, unless `serve` did that for the whole run, and ends with the
-    process that started it.
 
     Attributes:
         adapter: The adapter.
-        server: The name or the kind of the server; without, it is the best that there is of those that it runs on.
     """
 
-    adapter: Adapter
-    server: str | None = None
+    adapter: Adapter = field(kw_only=True)
     distribution: str = field(default="litestar-queues", init=False)
 
     @property
@@ -70,55 +52,23 @@ class SqlServerTarget:
         return ("statement", "arrow") if self.adapter.loads_arrow else ("statement",)
 
     @property
-    def name(self) -> str:
-        """What `--backend` takes."""
-        return self.adapter.name if self.server is None else f"{self.adapter.name}@{self.server}"
+    def plain_name(self) -> str:
+        return self.adapter.name
 
     @property
-    def rows(self) -> tuple[ServerRow, ...]:
-        """The servers that this target may run on."""
-        wanted = SERVERS if self.server is None else rows_of(self.server)
-        return tuple(row for row in wanted if row.kind in self.adapter.kinds)
+    def kinds(self) -> tuple[Kind, ...]:
+        return self.adapter.kinds
 
-    def on(self, server: str) -> SqlServerTarget:
-        """The same adapter on this server, or on any of this kind.
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return self.adapter.settings
 
-        Raises:
-            LookupError: It is none that the adapter runs on; lists those.
-        """
-        target = SqlServerTarget(self.adapter, server)
-        if not target.rows:
-            fitting = ", ".join(row.name for row in SERVERS if row.kind in self.adapter.kinds)
-            raise ServerUnavailable(f"{self.adapter.name} does not run on {server}, but on: {fitting}")
-        return target
-
-    def unavailable(self, env: Mapping[str, str]) -> str | None:
-        """Why it cannot run here, or None if it can. Starts nothing."""
-        try:
-            self._find(env)
-        except ServerUnavailable as error:
-            return str(error)
-        if find_spec(self.adapter.driver.partition(".")[0]) is None:
-            return f"its driver is not installed: pip install {self.adapter.install}"
-        return None
-
-    @contextmanager
-    def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-        """Have the server running; gives the variables by which other processes of the run find it."""
-        with self._launch(self._find(env), env) as server:
-            yield {self._variable: json.dumps({"url": server.url, "server": server.describe()})}
+    @property
+    def driver(self) -> tuple[str, str]:
+        return self.adapter.driver, self.adapter.install
 
     def config(self, env: Mapping[str, str]) -> dict[str, Any]:
-        table = f"q_{secrets.token_hex(8)}"
-        if served := env.get(self._variable):
-            return {**json.loads(served), "table": table}
-        source = self._find(env)
-        with _starting:
-            key = (source.row.name, *sorted(self.adapter.settings.items()))
-            server = _started.get(key)
-            if server is None:
-                server = _started[key] = self._launch(source, env)
-        return {"url": server.url, "server": server.describe(), "table": table}
+        return {**self.place(env), "table": f"q_{secrets.token_hex(8)}"}
 
     async def open(self, config: dict[str, Any]) -> QueueBackend:
         url = config["url"]
@@ -150,23 +100,8 @@ class SqlServerTarget:
     async def server_version(self, config: dict[str, Any]) -> str:
         return str(config["server"])
 
-    @property
-    def _variable(self) -> str:
-        return f"LITESTAR_QUEUES_SERVER_OF_{re.sub(r'[^A-Za-z0-9]', '_', self.name).upper()}"
 
-    def _find(self, env: Mapping[str, str]) -> Source:
-        # One that was given has the settings that it has.
-        return find_first(self.rows, env, given=not self.adapter.settings)
-
-    def _launch(self, source: Source, env: Mapping[str, str]) -> Server:
-        return launch(source, env, settings=self.adapter.settings)
-
-
-_started: dict[tuple[Any, ...], Server] = {}
-"""What this process has running for targets that nobody serves: one server for all that can share it."""
-_starting = threading.Lock()
-
-TARGETS: Mapping[str, SqlServerTarget] = {adapter.name: SqlServerTarget(adapter) for adapter in ADAPTERS}
+TARGETS: Mapping[str, SqlServerTarget] = {adapter.name: SqlServerTarget(adapter=adapter) for adapter in ADAPTERS}
 """Every adapter's target, on the best server that there is for it."""
 
 

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from litestar_queues_matrix.servers.errors import ServerUnavailable
+from litestar_queues_matrix.servers import resp
+from litestar_queues_matrix.servers.errors import NotAnswering, ServerUnavailable
 
 __all__ = ("NotAnswering", "connected", "drop_tables", "execute", "version")
 
@@ -30,16 +31,14 @@ _PATIENCE = {
 }
 
 
-class NotAnswering(Exception):
-    """The server cannot be reached, or does not let us in."""
-
-
 def version(url: str) -> str:
     """The server's product and version, as it says itself: `PostgreSQL 15.20`.
 
     Raises:
         NotAnswering: It did not say.
     """
+    if urlsplit(url).scheme in resp.SCHEMES:
+        return resp.version(url)
     with connected(url) as cursor:
         cursor.execute(_VERSION[urlsplit(url).scheme])
         answer = str(cursor.fetchone()[0])

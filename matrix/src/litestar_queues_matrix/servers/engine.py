@@ -22,6 +22,8 @@ class Engine(ABC):
     """What to install, for the error of somebody who has none; `{version}` stands for the version."""
     wheels: Mapping[str, str] = MappingProxyType({})
     """Distributions on PyPI that carry it, and the package that each installs."""
+    in_wheel: str = "*/bin"
+    """The folder of the executables in such a package."""
     stop_signal: signal.Signals
     """Ends it at once, leaving no shared memory behind; its data are going to be deleted."""
 

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from litestar_queues_matrix.servers.engine import Engine
 from litestar_queues_matrix.servers.mysql import MariaDB, MySQL
 from litestar_queues_matrix.servers.postgresql import PostgreSQL
+from litestar_queues_matrix.servers.redis import Redis, Valkey
 from litestar_queues_matrix.servers.rows import Kind
 
 __all__ = ("ENGINES", "IMAGES", "Image")
 
-ENGINES: Mapping[Kind, Engine] = {Kind.POSTGRESQL: PostgreSQL(), Kind.MYSQL: MySQL(), Kind.MARIADB: MariaDB()}
+ENGINES: Mapping[Kind, Engine] = {
+    Kind.POSTGRESQL: PostgreSQL(),
+    Kind.MYSQL: MySQL(),
+    Kind.MARIADB: MariaDB(),
+    Kind.REDIS: Redis(),
+    Kind.VALKEY: Valkey(),
+}
 """The products that need no Docker."""
 
 
@@ -68,4 +75,6 @@ IMAGES: Mapping[Kind, Image] = {
         ("start-single-node", "--insecure"),
     ),
     Kind.ORACLE: Image(1521, "oracle://system:queues@{host}:{port}/FREEPDB1", {"ORACLE_PASSWORD": "queues"}, ()),
+    Kind.REDIS: Image(6379, "redis://{host}:{port}/0", {}, ("redis-server",)),
+    Kind.VALKEY: Image(6379, "valkey://{host}:{port}/0", {}, ("valkey-server",)),
 }

@@ -18,6 +18,8 @@ class Kind(StrEnum):
     MARIADB = "mariadb"
     COCKROACHDB = "cockroachdb"
     ORACLE = "oracle"
+    REDIS = "redis"
+    VALKEY = "valkey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,10 @@ SERVERS = (
     ServerRow(Kind.MARIADB, "10.11", "mariadb:10.11"),
     ServerRow(Kind.COCKROACHDB, "", "cockroachdb/cockroach:latest-v25.4"),
     ServerRow(Kind.ORACLE, "", "gvenzl/oracle-free:slim"),
+    ServerRow(Kind.REDIS, "8", "redis:8"),
+    ServerRow(Kind.REDIS, "7", "redis:7"),
+    ServerRow(Kind.VALKEY, "9", "valkey/valkey:9"),
+    ServerRow(Kind.VALKEY, "8", "valkey/valkey:8"),
 )
 """Of each kind, the newest first: that is the order in which one is chosen where only the kind matters."""
 

@@ -143,7 +143,7 @@ def _folders(engine: Engine, row: ServerRow, env: Mapping[str, str]) -> Iterator
     for distribution, package in engine.wheels.items():
         spec = find_spec(package)
         for place in (spec and spec.submodule_search_locations) or ():
-            for executable in sorted(Path(place).glob(f"*/bin/{engine.executable}")):
+            for executable in sorted(Path(place).glob(f"{engine.in_wheel}/{engine.executable}")):
                 yield executable.parent, f"wheel {distribution} {_installed(distribution)}"
 
 

@@ -1,0 +1,106 @@
+"""Redis and Valkey: each client on every server of both."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.redis import RedisBackendConfig
+from litestar_queues.backends.redis.keys import Namespace
+from litestar_queues.backends.valkey import ValkeyBackendConfig
+from litestar_queues_conformance.target import Capabilities
+from litestar_queues_matrix.hosted import Hosted
+from litestar_queues_matrix.servers import Kind, resp
+
+__all__ = ("RedisTarget", "redis", "valkey")
+
+_KINDS = MappingProxyType({"redis": (Kind.REDIS, Kind.VALKEY), "valkey": (Kind.VALKEY, Kind.REDIS)})
+
+
+@dataclass(frozen=True, slots=True)
+class RedisTarget(Hosted):
+    """A store is a prefix of its own, in the one database of the server.
+
+    Attributes:
+        client: The client's library.
+        config_class: The backend's config that uses it.
+    """
+
+    client: str = field(kw_only=True)
+    config_class: type[RedisBackendConfig] = field(kw_only=True)
+    distribution: str = field(default="litestar-queues", init=False)
+    capabilities: Capabilities = field(
+        default=Capabilities(
+            multi_process=True, durable=True, server_clock=True, notifications=True, transactional=False, columns=False
+        ),
+        init=False,
+    )
+
+    @property
+    def plain_name(self) -> str:
+        return self.client
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return _KINDS[self.client]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def driver(self) -> tuple[str, str]:
+        return self.client, self.client
+
+    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
+        return {**self.place(env), "prefix": f"q_{secrets.token_hex(8)}"}
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
+        backend = self.backend_config(config).create_backend()
+        await backend.open()
+        return backend
+
+    def backend_config(self, config: dict[str, Any], **options: Any) -> RedisBackendConfig:
+        """The backend's config of a store. Its connections bear the store's name."""
+        url = f"{config['url']}?client_name={config['prefix']}"
+        return self.config_class(url=url, key_prefix=config["prefix"], max_connections=8, **options)
+
+    async def reset(self, config: dict[str, Any]) -> None:
+        await asyncio.to_thread(_remove, config["url"], Namespace(config["prefix"]).space)
+
+    async def cut_connections(self, config: dict[str, Any]) -> None:
+        await asyncio.to_thread(_cut, config["url"], config["prefix"])
+
+    async def server_version(self, config: dict[str, Any]) -> str:
+        return str(config["server"])
+
+
+def _remove(url: str, space: str) -> None:
+    """Delete every key of a namespace."""
+    pattern = f"{space}*"
+    with resp.connected(url) as command:
+        cursor = b"0"
+        while True:
+            cursor, keys = command("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+            if keys:
+                command("UNLINK", *keys)
+            if cursor == b"0":
+                return
+
+
+def _cut(url: str, name: str) -> None:
+    """Let the server end every connection of this name."""
+    with resp.connected(url) as command:
+        for line in command("CLIENT", "LIST").decode().splitlines():
+            described = dict(part.partition("=")[::2] for part in line.split())
+            if described.get("name") == name:
+                command("CLIENT", "KILL", "ID", described["id"])
+
+
+redis = RedisTarget(client="redis", config_class=RedisBackendConfig)
+valkey = RedisTarget(client="valkey", config_class=ValkeyBackendConfig)
