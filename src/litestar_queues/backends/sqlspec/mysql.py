@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from sqlspec import SQLSpec
@@ -14,10 +14,11 @@ from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
-from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
+from litestar_queues.backends.sqlspec.transports import AsyncTransport, Connected, ThreadTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
 
 __all__ = (
+    "AiomysqlTransport",
     "MysqlConnectorThreadTransport",
     "MysqlConnectorTransport",
     "cut_async_connector",
@@ -70,6 +71,16 @@ def cut_connector(connection: Any) -> None:
 def cut_async_connector(connection: Any) -> None:
     """The same for its streams."""
     connection._socket._writer.transport.abort()  # noqa: SLF001  # as above
+
+
+class AiomysqlTransport(AsyncTransport):
+    """Tells who waits for the pool of a connection that came back broken: aiomysql's does so for whole ones alone."""
+
+    async def leave(self, connected: Connected, *, committed: bool) -> None:
+        await super().leave(connected, committed=committed)
+        if not committed:
+            with suppress(Exception):
+                await self._config.connection_instance._wakeup()  # noqa: SLF001  # there is no other way
 
 
 def _pool_size(config: Any) -> int:
