@@ -219,6 +219,7 @@ _LOCKING = Family(
     least_version=(12,),
     named_batches=True,
     bind_time=_same,
+    write_time=_same,
     read_time=_in_utc,
     slots={
         **_BY_LOCK,
@@ -241,7 +242,7 @@ def _mysql_code(error: BaseException) -> int | None:
     code = getattr(error, "errno", None)
     if code is None and error.args:
         code = error.args[0]
-    return code if isinstance(code, int) else None
+    return code if isinstance(code, int) and code > 0 else None  # -1 is what mysql-connector gives to what has none
 
 
 def _text_without_offset(value: datetime) -> str:
@@ -265,6 +266,7 @@ MYSQL = Family(
     conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
+    lost_text=re.compile("Connection not available"),
     code_of=_mysql_code,
     least_version=(8, 0, 19),
     forks={"MariaDB": (10, 6)},

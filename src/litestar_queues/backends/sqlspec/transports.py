@@ -173,10 +173,14 @@ class AsyncTransport:
             async with opening, self._line:
                 if self._kept:
                     return self._kept.pop()
-                driver = await session.__aenter__()
+                driver = await self.connect(session)
         except Exception as error:
             raise self._failures.of_connection(error, limit.seconds if opening.expired() else None) from error
         return Connected(driver, session, asyncio.get_running_loop().time() + self.kept_for)
+
+    async def connect(self, session: AsyncSession) -> Any:
+        """A driver on a connection of the pool, or the pool's own error."""
+        return await session.__aenter__()
 
     def _keep(self, connected: Connected) -> None:
         self._kept.append(connected)
@@ -338,7 +342,7 @@ class ThreadTransport(BlockingTransport):
     def _run(self, program: Program[T], steps: Steps[T], first: Call | Load, limit: Limit) -> T:
         session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
         try:
-            driver = session.__enter__()
+            driver = self.connect(session)
         except Exception as error:
             raise self.refused(error) from error
         limit.connection = driver.connection
@@ -351,6 +355,10 @@ class ThreadTransport(BlockingTransport):
             raise
         self._end(session, None)
         return answer
+
+    def connect(self, session: AbstractContextManager[Any]) -> Any:
+        """A driver on a connection of the pool, or the pool's own error."""
+        return session.__enter__()
 
     def _end(self, session: AbstractContextManager[Any], error: BaseException | None) -> None:
         try:
