@@ -91,7 +91,8 @@ class Family:
         quote: What stands on both sides of a name.
         has_schemas: Whether a table's name can be preceded by that of a schema.
         name_max: Longest name of a table or an index, in characters.
-        bind_time: A time as a parameter. Inside a JSON batch it is always the text of `values.text_of_time`.
+        bind_time: A time as a parameter.
+        write_time: A time inside a JSON batch.
         read_time: A time in UTC, from what a driver returns.
     """
 
@@ -117,6 +118,7 @@ class Family:
     swapping: Family | None = None
     named_batches: bool = False
     bind_time: Callable[[datetime], Any] = text_of_time
+    write_time: Callable[[datetime], datetime | str] = text_of_time
     read_time: Callable[[Any], datetime] = time_of_text
 
     def is_conflict(self, error: BaseException) -> bool:
