@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import datetime
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
-from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.base import EndHints, QueueBackend
 from litestar_queues.clock import StoreClock, SystemClock
 from litestar_queues.config import EXECUTION_BACKENDS, QueueConfig
 from litestar_queues.context import TaskContext
@@ -32,6 +32,8 @@ __all__ = ("SERVING", "QueueService", "QueueStats", "open_service")
 R = TypeVar("R")
 _FIRST_LOOK, _LONGEST_PAUSE = 0.02, 1.0
 """Seconds between two looks at a task that somebody waits for: doubling from the first to the second."""
+_PAUSE_WITH_HINTS = 5.0
+"""The same where its end is heard: a look is needed then only if that hint is lost."""
 
 _open: list[QueueService] = []
 SERVING: ContextVar[QueueService | None] = ContextVar("litestar_queues_service", default=None)
@@ -256,16 +258,12 @@ class QueueService:
             return
         hint = asyncio.Event()
         self._waiting.setdefault(result.id, set()).add(hint)
+        wakeups = self.operations.backend.wakeups
+        ends = wakeups if isinstance(wakeups, EndHints) else None
         try:
             async with asyncio.timeout(timeout):
-                pause = _FIRST_LOOK
-                while not (await result.refresh()).is_finished:
-                    try:
-                        async with asyncio.timeout(pause):
-                            await hint.wait()
-                    except TimeoutError:
-                        pause = min(pause * 2, _LONGEST_PAUSE)
-                    hint.clear()
+                with nullcontext() if ends is None else ends.listening_for_end(result.id, hint.set):
+                    await self._look_until_finished(result, hint, ends)
         except TimeoutError as error:
             raise WaitTimeoutError(
                 f"task {result.id} ({result.record.name}) was still {result.status.value} after {timeout} s; "
@@ -277,6 +275,17 @@ class QueueService:
             hints.discard(hint)
             if not hints:
                 del self._waiting[result.id]
+
+    @staticmethod
+    async def _look_until_finished(result: TaskResult[Any], hint: asyncio.Event, ends: EndHints | None) -> None:
+        pause = _FIRST_LOOK
+        while not (await result.refresh()).is_finished:
+            try:
+                async with asyncio.timeout(_PAUSE_WITH_HINTS if ends is not None and ends.hears_ends else pause):
+                    await hint.wait()
+            except TimeoutError:
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            hint.clear()
 
     def _on_terminal(self, records: Sequence[TaskRecord]) -> None:
         for record in records:

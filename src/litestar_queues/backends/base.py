@@ -12,14 +12,23 @@ effect, so that it has to read before it repeats one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
-__all__ = ("BackendConfig", "ObservedBackend", "Observer", "QueueBackend", "TransactionalBackend", "Wakeups")
+__all__ = (
+    "BackendConfig",
+    "EndHints",
+    "ObservedBackend",
+    "Observer",
+    "QueueBackend",
+    "RemarkedBackend",
+    "TransactionalBackend",
+    "Wakeups",
+)
 
 
 @runtime_checkable
@@ -211,6 +220,32 @@ class Wakeups(Protocol):
         Raises:
             BackendUnavailableError: The client was closed before.
         """
+        ...
+
+
+@runtime_checkable
+class EndHints(Protocol):
+    """What wakeups may offer besides: hints of the ends of tasks, so that who waits for one need not look again and again."""
+
+    @property
+    def hears_ends(self) -> bool:
+        """Whether ends are heard now, as far as is known. Where they are not, whoever waits has to look."""
+        ...
+
+    def listening_for_end(self, task_id: str, hear: Callable[[], None]) -> AbstractContextManager[None]:
+        """Have `hear` called when the task may have ended, for as long as the block lasts.
+
+        It is called, too, whenever hints are heard again after a time in which they were not.
+        """
+        ...
+
+
+@runtime_checkable
+class RemarkedBackend(Protocol):
+    """A backend whose store can be set up so that an operator should know of it."""
+
+    async def remarks(self) -> Sequence[str]:
+        """What an operator should know of the store as it is set up: one sentence each, none where all is well."""
         ...
 
 

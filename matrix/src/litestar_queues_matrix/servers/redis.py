@@ -52,12 +52,16 @@ class _Either(Engine):
 
 
 class Redis(_Either):
+    """Redis."""
+
     product = "Redis"
     executable = "redis-server"
     packages = "redis-server (Debian), redis (Homebrew) in version {version}"
 
 
 class Valkey(_Either):
+    """Valkey."""
+
     product = "Valkey"
     executable = "valkey-server"
     packages = "valkey-server (Debian), valkey (Homebrew) in version {version}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from litestar_queues.backends.redis.failures import Failures
 from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.redis.scripts import Script, run, scripts
 from litestar_queues.backends.redis.values import committed, held_of, packed_time, read_time, record_of, submitted
+from litestar_queues.backends.redis.wakeups import RedisWakeups
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.lifecycle import State
@@ -79,11 +80,12 @@ class RedisBackend:
         self._notifications = notifications
         self._scripts = scripts
         self._client: Any = None
+        self._wakeups: RedisWakeups | None = None
         self._failures = Failures(library.name)
 
     @property
     def wakeups(self) -> Wakeups | None:
-        return None
+        return self._wakeups
 
     async def open(self) -> None:
         if self._client is not None:
@@ -97,8 +99,12 @@ class RedisBackend:
         except BaseException:
             await self.close()
             raise
+        if self._notifications:
+            self._wakeups = RedisWakeups(self._client, self._subscribe, self._namespace, self._failures)
 
     async def close(self) -> None:
+        if self._wakeups is not None:
+            await self._wakeups.close()  # which sends what it has left
         client, self._client = self._client, None
         if client is not None and client is not self._given:
             await client.aclose()
@@ -209,6 +215,13 @@ class RedisBackend:
 
     async def unlock(self, name: str, owner: str) -> bool:
         return bool(await self._run("unlock", {"name": name, "owner": owner}))
+
+    async def _subscribe(self) -> tuple[Any, Callable[[], Awaitable[object]]]:
+        """A subscription: on connections of its own, where the client is ours, so that it takes none of the others' places."""
+        if self._given is not None or self._cluster:
+            return await self._library.subscribe(self._client)
+        client = self._library.open(self._url, connections=1, cluster=False)
+        return client.pubsub(), client.aclose
 
     async def _search(self, query: Matching, limit: int) -> list[TaskRecord]:
         """Look through all tasks, the newest first, some at a time, so that the server has time for others between."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from litestar_queues.errors import MissingDependencyError, QueueConfigurationError
 
-__all__ = ("REDIS", "VALKEY", "ClientLibrary", "check_client")
+__all__ = ("REDIS", "VALKEY", "ClientLibrary", "Subscribe", "check_client", "place_of")
+
+Subscribe = Callable[[], Awaitable[tuple[Any, Callable[[], Awaitable[object]]]]]
+"""Makes a subscription on a connection that nothing else uses, and what releases that."""
 
 _CONNECT_SECONDS = 5.0
 
@@ -82,6 +86,22 @@ class ClientLibrary:
         except (ValueError, TypeError) as error:
             raise QueueConfigurationError(f"{self.name} refuses the url: {error}") from None
         return getattr(library, self.client).from_pool(pool)
+
+    async def subscribe(self, client: Any) -> tuple[Any, Callable[[], Awaitable[object]]]:
+        """A subscription through a client, and what releases it after it was closed."""
+        if hasattr(client, "connection_pool"):
+            return client.pubsub(), _nothing
+        # A client of a cluster: messages of any of its servers reach all of them.
+        await client.initialize()
+        node = client.get_default_node()
+        pool = self.load().ConnectionPool(
+            connection_class=node.connection_class, max_connections=1, **node.connection_kwargs
+        )
+        alone = getattr(self.load(), self.client).from_pool(pool)
+        return alone.pubsub(), alone.aclose
+
+
+async def _nothing() -> None: ...
 
 
 REDIS = ClientLibrary("redis", "Redis", "RedisCluster")

@@ -84,7 +84,11 @@ class Failures:
     def text(self, error: BaseException) -> str:
         """The library's own words, on one line, without credentials."""
         text = " ".join(str(error).split()) or type(error).__name__
-        return _IN_URL.sub("***@", text[:300])
+        return self.scrub(text[:300])
+
+    def scrub(self, text: str) -> str:
+        """The text without credentials."""
+        return _IN_URL.sub("***@", text)
 
 
 def _code(error: BaseException, names: set[str]) -> str:

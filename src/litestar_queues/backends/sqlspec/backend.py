@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
+from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind, Statement, statements_of
 from litestar_queues.backends.sql.program import ConflictError, Program, statements
-from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures

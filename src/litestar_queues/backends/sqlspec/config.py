@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues.backends.sql.families import TABLE, statements_of
 from litestar_queues.backends.retry import PATIENCE
+from litestar_queues.backends.sql.families import TABLE, statements_of
 from litestar_queues.backends.sqlspec.arrow import is_installed
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.sqlspec.channel import plan_channel

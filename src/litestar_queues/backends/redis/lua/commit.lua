@@ -40,6 +40,6 @@ for i, after in ipairs(asked.tasks) do
 end
 write()
 if asked.tell and #ended > 0 then
-    redis.pcall('PUBLISH', asked.tell, cmsgpack.pack(ended)) -- who may not publish has stored its tasks all the same
+    redis.pcall('PUBLISH', asked.tell, table.concat(ended, '\0')) -- who may not publish has stored its tasks all the same
 end
 return answer(stored)
