@@ -276,7 +276,7 @@ NONE = dict.fromkeys(State, 0)
 
 def test_status_counts_tasks_by_queue_and_state_as_json(app: Litestar, ids: dict[str, str]) -> None:
     status = json.loads(run(app, "status", "--json").stdout)
-    assert status.keys() == {"backend", "at", "queues", "totals", "next_due", "stale"}
+    assert status.keys() == {"backend", "at", "queues", "totals", "next_due", "stale", "remarks"}
     assert status["backend"] == "sqlspec[aiosqlite]"
     assert status["queues"] == {"default": {**NONE, "scheduled": 1, "failed": 1}, "mail": {**NONE, "pending": 1}}
     assert status["totals"] == {**NONE, "pending": 1, "scheduled": 1, "failed": 1}

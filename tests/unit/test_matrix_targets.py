@@ -73,8 +73,8 @@ def test_a_target_without_a_server_says_why(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_stand_in_takes_no_server_whose_isolation_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_docker", lambda: None)
     env = {"LITESTAR_QUEUES_POSTGRESQL15_URL": "postgresql://h/d"}
-    assert TARGETS["asyncpg"]._find(env).row.name == "postgresql15"
-    assert not isinstance(TARGETS["cockroach-standin-asyncpg"]._find(env), sources.Given)
+    assert TARGETS["asyncpg"].find(env).row.name == "postgresql15"
+    assert not isinstance(TARGETS["cockroach-standin-asyncpg"].find(env), sources.Given)
 
 
 def test_a_target_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from litestar import Litestar
 from rich.markup import escape
 from rich.table import Table
 
+from litestar_queues.backends.base import RemarkedBackend
 from litestar_queues.cli.group import command, output, with_service
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Stale, queue_names, seconds
@@ -52,6 +53,7 @@ async def _look(service: QueueService, queues: tuple[str, ...]) -> dict[str, Any
         "totals": stats.totals,
         "next_due": next_due,
         "stale": sum(1 for record in stale if wanted is None or record.queue in wanted),
+        "remarks": list(await backend.remarks()) if isinstance(backend, RemarkedBackend) else [],
     }
 
 
@@ -70,3 +72,5 @@ def _show(status: dict[str, Any]) -> None:
         console.print(f"The next scheduled task comes due at {status['next_due']:%Y-%m-%d %H:%M:%S} UTC.")
     if status["stale"]:
         console.print(f"[red]{status['stale']} running tasks are stale:[/] their workers are gone, or cannot write.")
+    for remark in status["remarks"]:
+        console.print(f"[yellow]Note:[/] {escape(remark)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,7 +12,8 @@ from uuid import uuid4
 
 from litestar_queues.backends.base import Wakeups
 from litestar_queues.backends.redis.clients import ClientLibrary, place_of
-from litestar_queues.backends.redis.failures import Failures
+from litestar_queues.backends.redis.failures import Failures, is_read_only
+from litestar_queues.backends.redis.health import ask_health
 from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.redis.scripts import Script, run, scripts
 from litestar_queues.backends.redis.values import committed, held_of, packed_time, read_time, record_of, submitted
@@ -36,6 +38,8 @@ from litestar_queues.records import (
 )
 
 __all__ = ("RedisBackend",)
+
+_log = logging.getLogger("litestar_queues")
 
 _PROMOTED = 1000
 """How many scheduled tasks that came due a claim makes pending, besides as many as it wants: what the port promises."""
@@ -96,9 +100,13 @@ class RedisBackend:
         self._failures = Failures(f"{self._library.name}://{place_of(self._client)}")
         try:
             await self.now()
+            health = await ask_health(self._client, self._namespace.space)
+            health.check(self._failures.place)
         except BaseException:
             await self.close()
             raise
+        if health.evicts is not None:
+            _log.warning("%s: %s", self._failures.place, health.evicts)
         if self._notifications:
             self._wakeups = RedisWakeups(self._client, self._subscribe, self._namespace, self._failures)
 
@@ -108,6 +116,9 @@ class RedisBackend:
         client, self._client = self._client, None
         if client is not None and client is not self._given:
             await client.aclose()
+
+    async def remarks(self) -> Sequence[str]:
+        return (await ask_health(self._open_client(), self._namespace.space)).remarks
 
     async def create_schema(self) -> None: ...
 
@@ -152,7 +163,7 @@ class RedisBackend:
         if not held:
             return set()
         asked = {"now": packed_time(now), "tasks": [held_of(one) for one in held]}
-        return {held[place - 1].id for place in await self._run("heartbeat", asked)}
+        return _at(held, await self._run("heartbeat", asked))
 
     async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
         if not tasks:
@@ -162,7 +173,7 @@ class RedisBackend:
             "stale_before": packed_time(stale_before),
             "tell": self._namespace.ends if self._notifications else None,
         }
-        return {tasks[place - 1].id for place in await self._run("commit", asked)}
+        return _at(tasks, await self._run("commit", asked))
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
         if not ids:
@@ -173,6 +184,7 @@ class RedisBackend:
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         if limit < 1:
             return []
+        asked: dict[str, Any]
         match query:
             case Stale(before):
                 asked = {"index": "running", "until": packed_time(before)}
@@ -198,8 +210,7 @@ class RedisBackend:
     async def delete(self, held: Sequence[Held]) -> set[str]:
         if not held:
             return set()
-        gone = await self._run("delete", {"tasks": [held_of(one) for one in held]})
-        return {held[place - 1].id for place in gone}
+        return _at(held, await self._run("delete", {"tasks": [held_of(one) for one in held]}))
 
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
         ttl = min(ttl, _LONGEST)
@@ -251,9 +262,7 @@ class RedisBackend:
         )
 
     async def _attempt(self, script: Script, asked: Mapping[str, Any]) -> Any:
-        client = self._client
-        if client is None:
-            raise BackendUnavailableError(f"{self._failures.place}: the backend is not open: call open() first")
+        client = self._open_client()
         limit = asyncio.timeout(self._limit)
         try:
             async with limit:
@@ -261,8 +270,21 @@ class RedisBackend:
         except Exception as error:
             if limit.expired():
                 raise self._failures.of_silence(script.name, self._limit) from error
+            if is_read_only(error) and hasattr(client, "connection_pool"):
+                # It was the primary once. Who is now may be behind the same name.
+                await client.connection_pool.disconnect(inuse_connections=False)
             raise self._failures.of_script(error, script.name) from error
+
+    def _open_client(self) -> Any:
+        if self._client is None:
+            raise BackendUnavailableError(f"{self._failures.place}: the backend is not open: call open() first")
+        return self._client
 
 
 def _set(values: tuple[str, ...] | None) -> dict[str, bool] | None:
     return None if values is None else dict.fromkeys(map(str, values), True)
+
+
+def _at(batch: Sequence[Held | TaskRecord], places: Sequence[int]) -> set[str]:
+    """The ids at these places of a batch, counted from 1 as the scripts do."""
+    return {batch[place - 1].id for place in places}

@@ -7,7 +7,7 @@ import re
 from litestar_queues.backends.retry import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueError
 
-__all__ = ("Failures", "is_missing_script")
+__all__ = ("Failures", "is_missing_script", "is_read_only")
 
 _NOT_READY = ("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
 """What servers say that will soon be able to: nothing was done."""
@@ -29,6 +29,11 @@ def _names(error: BaseException) -> set[str]:
 def is_missing_script(error: BaseException) -> bool:
     """Whether the server does not know, or has forgotten, a script."""
     return "NoScriptError" in _names(error)
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether the server takes no writes, because it is a replica."""
+    return _code(error, _names(error)) == "READONLY"
 
 
 class Failures:

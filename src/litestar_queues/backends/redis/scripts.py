@@ -34,7 +34,7 @@ class Script:
 @cache
 def scripts() -> Mapping[str, Script]:
     """Every script, by the name of its file: its first line, what all have in common, and the rest of it."""
-    folder = files(__package__) / "lua"
+    folder = files("litestar_queues.backends.redis") / "lua"
     common = (folder / "common.lua").read_text(encoding="utf-8").replace(_TABLES, f"{tables()} {_TABLES}")
     return MappingProxyType(
         {name: make_script(name, common, (folder / f"{name}.lua").read_text(encoding="utf-8")) for name in SCRIPTS}
