@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from litestar_queues.backends.base import BackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 
 DRIVERS = ("aiosqlite", "sqlite")
+TABLES_MADE = ("litestar_queue_task", "litestar_queue_task_lock")
 _HOLD_LOCK = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
@@ -49,7 +51,12 @@ class Database(Protocol):
         """What `database_at` makes the same one of in another process."""
         ...
 
-    def backend(self, **store: Any) -> SQLSpecBackendConfig:
+    @property
+    def tables_made(self) -> tuple[str, ...]:
+        """The names of the tables that a queue makes."""
+        ...
+
+    def backend(self, **store: Any) -> BackendConfig:
         """The queues' way to it."""
         ...
 
@@ -66,12 +73,40 @@ class Database(Protocol):
         ...
 
 
+class ServedDatabase(Database, Protocol):
+    """One on a server, which can be watched and disturbed."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def resolves_claims(self) -> bool:
+        """Whether a claim whose answer was lost is answered when it is repeated."""
+        ...
+
+    def through(self, port: int) -> ServedDatabase:
+        """The same by way of a proxy on a port of this machine."""
+        ...
+
+    def count(self, *states: str) -> int:
+        """How many tasks are in one of these states."""
+        ...
+
+    def cut_connections(self) -> int:
+        """Let the server end all connections of the queues; how many those were."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
     """A file, through one of SQLSpec's adapters."""
 
     driver: str
     path: Path
+
+    tables_made = TABLES_MADE
 
     @property
     def place(self) -> dict[str, Any]:
@@ -115,6 +150,10 @@ def database_at(place: dict[str, Any]) -> Database:
     """The database of another process's `place`."""
     if "driver" in place:
         return SqliteFile(place["driver"], Path(place["path"]))
+    if "client" in place:
+        from acceptance.redis_database import RedisDatabase
+
+        return RedisDatabase(**place)
     from acceptance.server_database import ServerDatabase
 
     return ServerDatabase(**place)

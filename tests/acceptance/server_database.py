@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from acceptance.database import TABLES_MADE
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues_matrix.adapters import ADAPTERS
 from litestar_queues_matrix.servers import ask
@@ -43,6 +44,9 @@ class ServerDatabase:
     adapter: str
     url: str
 
+    tables_made = TABLES_MADE
+    resolves_claims = False
+
     @property
     def place(self) -> dict[str, Any]:
         return {"adapter": self.adapter, "url": self.url}
@@ -68,10 +72,11 @@ class ServerDatabase:
             found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return {row["id"]: row for row in found}
 
-    def count(self, condition: str) -> int:
-        """How many tasks there are like that."""
+    def count(self, *states: str) -> int:
+        """How many tasks are in one of these states."""
+        places = ", ".join(["%s"] * len(states))
         with ask.connected(self.url) as cursor:
-            cursor.execute(f"SELECT count(*) FROM litestar_queue_task WHERE {condition}")
+            cursor.execute(f"SELECT count(*) FROM litestar_queue_task WHERE state IN ({places})", states)
             return int(cursor.fetchone()[0])
 
     def tables(self) -> list[str]:

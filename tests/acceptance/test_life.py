@@ -163,5 +163,5 @@ async def test_eight_workers_start_at_once_on_a_new_database_and_share_the_work(
     assert [len(runs[task.id]) for task in tasks] == [*[1] * 300, *[2] * 50]
     assert journal.overlaps() == []
     assert len({run.pid for executions in runs.values() for run in executions}) > 1
-    assert workers.database.tables() == ["litestar_queue_task", "litestar_queue_task_lock"]
+    assert workers.database.tables() == [*workers.database.tables_made]
     assert {await worker.terminate() for worker in eight} == {0}

@@ -8,26 +8,33 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from acceptance.database import Database
+from acceptance.database import Database, ServedDatabase
 from acceptance.processes import Workers, producer
+from acceptance.redis_database import RedisDatabase
 from acceptance.server_database import ServerDatabase
 from acceptance.stage import Journal, Stage, open_stage
 
 from litestar_queues import QueueService
+from litestar_queues_matrix import redis
+from litestar_queues_matrix.hosted import Hosted
 from litestar_queues_matrix.servers import Server, ServerUnavailable, ask, find_first, launch
-from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
+from litestar_queues_matrix.sqlserver import TARGETS as SQL
+from litestar_queues_matrix.sqlserver import SqlServerTarget
 
-DEFAULT = ("asyncpg@postgresql", "psycopg-sync@postgresql", "pymysql@mariadb", "asyncmy@mysql")
+TARGETS: dict[str, Hosted] = {**SQL, **redis.TARGETS}
+DEFAULT = (
+    "asyncpg@postgresql", "psycopg-sync@postgresql", "pymysql@mariadb", "asyncmy@mysql", "redis@redis", "valkey@valkey",
+)  # fmt: skip
 """Where the tests run unless `--on` says it: a row more is a run more."""
 
-_found = pytest.StashKey[dict[str, SqlServerTarget]]()
+_found = pytest.StashKey[dict[str, Hosted]]()
 _missing = pytest.StashKey[dict[str, str]]()
 _numbers = count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     named: list[str] = config.getoption("--on")
-    found: dict[str, SqlServerTarget] = {}
+    found: dict[str, Hosted] = {}
     missing: dict[str, str] = {}
     for name in named or DEFAULT:
         try:
@@ -39,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("\n".join(f"{name}: {reason}" for name, reason in missing.items()))
 
 
-def _target(name: str) -> SqlServerTarget:
+def _target(name: str) -> Hosted:
     """An adapter, on the server that is named or the best that there is, which has to be one that can be killed."""
     adapter, _, server = name.partition("@")
     if adapter not in TARGETS:
@@ -66,7 +73,10 @@ def _absent(config: pytest.Config) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
-        metafunc.parametrize("target", metafunc.config.stash[_found].values(), ids=lambda target: target.name)
+        named = metafunc.definition.get_closest_marker("named_databases") is not None
+        found = metafunc.config.stash[_found].values()
+        targets = [target for target in found if isinstance(target, SqlServerTarget) or not named]
+        metafunc.parametrize("target", targets, ids=lambda target: target.name)
 
 
 class Fleet:
@@ -75,12 +85,12 @@ class Fleet:
     def __init__(self) -> None:
         self._started: dict[tuple[str, str], Server] = {}
 
-    def server(self, target: SqlServerTarget) -> Server:
+    def server(self, target: Hosted) -> Server:
         """The target's, running."""
         source = find_first(target.rows, os.environ, given=False)
-        key = (source.row.name, repr(target.adapter.settings))
+        key = (source.row.name, repr(target.settings))
         if key not in self._started:
-            self._started[key] = launch(source, os.environ, durable=True, settings=target.adapter.settings)
+            self._started[key] = launch(source, os.environ, durable=True, settings=target.settings)
         return self._started[key]
 
     def stop(self) -> None:
@@ -98,15 +108,20 @@ def fleet() -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def killable(fleet: Fleet, target: SqlServerTarget) -> Server:
+def killable(fleet: Fleet, target: Hosted) -> Server:
     """The server; it writes to the disk before it acknowledges."""
     return fleet.server(target)
 
 
 @pytest.fixture
-def database(killable: Server, target: SqlServerTarget) -> Iterator[ServerDatabase]:
+def database(killable: Server, target: Hosted) -> Iterator[ServedDatabase]:
     """An empty one, for this test."""
     name = f"crash_{next(_numbers)}"
+    if not isinstance(target, SqlServerTarget):
+        prefix = RedisDatabase(target.plain_name, killable.url, name)
+        yield prefix
+        prefix.remove()
+        return
     ask.execute(killable.url, f"CREATE DATABASE {name}")
     yield ServerDatabase(target.adapter.name, f"{killable.url.rpartition('/')[0]}/{name}")
     forced = " WITH (FORCE)" if killable.url.startswith("postgresql") else ""

@@ -12,8 +12,8 @@ from functools import partial
 from itertools import count
 
 import msgspec
+from acceptance.database import ServedDatabase
 from acceptance.processes import WorkerProcess
-from acceptance.server_database import ServerDatabase
 from acceptance.stage import DEADLINE
 from acceptance.tasks import fails_first, quick, quick_in_a_thread
 
@@ -70,7 +70,7 @@ class Producer:
     def __init__(
         self,
         service: QueueService,
-        database: ServerDatabase,
+        database: ServedDatabase,
         ledger: Ledger,
         make: Callable[[int], list[NewTask]],
         *,
@@ -113,7 +113,7 @@ class Producer:
 
 
 @asynccontextmanager
-async def load(service: QueueService, database: ServerDatabase, ledger: Ledger) -> AsyncIterator[None]:
+async def load(service: QueueService, database: ServedDatabase, ledger: Ledger) -> AsyncIterator[None]:
     """Five producers: single and batches, without keys, with keys of their own, and with a few that all want."""
     produce = partial(Producer, service, database, ledger)
     producers = [
@@ -135,14 +135,14 @@ async def load(service: QueueService, database: ServerDatabase, ledger: Ledger) 
             raise end
 
 
-async def quiet(database: ServerDatabase) -> None:
+async def quiet(database: ServedDatabase) -> None:
     """Wait until no task is left to be done."""
     async with asyncio.timeout(DEADLINE):
-        while database.count("state IN ('pending', 'scheduled', 'running')"):  # noqa: ASYNC110  # nobody tells
+        while database.count("pending", "scheduled", "running"):  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.1)
 
 
-def check(database: ServerDatabase, ledger: Ledger, workers: list[WorkerProcess]) -> None:
+def check(database: ServedDatabase, ledger: Ledger, workers: list[WorkerProcess]) -> None:
     """Judge the end, when all is quiet, by what a plain driver reads."""
     rows = database.rows()
     lost = [id_ for id_ in ledger.acknowledged.values() if id_ not in rows]

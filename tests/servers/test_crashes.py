@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from acceptance.database import ServedDatabase
 from acceptance.processes import Workers
-from acceptance.server_database import ServerDatabase
 from acceptance.stage import Stage
 from acceptance.tasks import on_stage, on_stage_in_a_thread
 from load import Ledger, check, load, quiet
@@ -28,7 +28,7 @@ async def under_load(
     heal: Callable[[], object],
     *,
     workers: Workers,
-    database: ServerDatabase,
+    database: ServedDatabase,
     service: QueueService,
     stage: Stage,
 ) -> None:
@@ -50,7 +50,7 @@ async def _strikes(
     strike: Callable[[], object],
     heal: Callable[[], object],
     *,
-    database: ServerDatabase,
+    database: ServedDatabase,
     service: QueueService,
     stage: Stage,
     ledger: Ledger,
@@ -60,7 +60,7 @@ async def _strikes(
             held = [await service.enqueue(each, retries=0, priority=9) for each in (on_stage, on_stage_in_a_thread)]
             actors = await stage.arrivals(2)
             await ledger.more(50)
-            running = await asyncio.to_thread(database.count, "state = 'running'")
+            running = await asyncio.to_thread(database.count, "running")
             assert running >= 2, "the fault would hit nobody"
             await asyncio.to_thread(strike)
             actors[held[0].id].order("return")  # the outcome has to wait for the store
@@ -74,13 +74,13 @@ async def _strikes(
 
 
 async def test_what_was_acknowledged_survives_the_servers_sudden_death(
-    killable: Server, workers: Workers, database: ServerDatabase, service: QueueService, stage: Stage
+    killable: Server, workers: Workers, database: ServedDatabase, service: QueueService, stage: Stage
 ) -> None:
     await under_load(killable.kill, killable.restart, workers=workers, database=database, service=service, stage=stage)
 
 
 async def test_connections_that_the_server_ends_cost_time_and_nothing_else(
-    workers: Workers, database: ServerDatabase, service: QueueService, stage: Stage
+    workers: Workers, database: ServedDatabase, service: QueueService, stage: Stage
 ) -> None:
     def cut() -> None:
         assert database.cut_connections() >= 3

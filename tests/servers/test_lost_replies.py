@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 import pytest
-from acceptance.server_database import ServerDatabase
+from acceptance.database import ServedDatabase
 from acceptance.stage import until
 from acceptance.tasks import quick
 from proxy import Proxy, proxy_to
@@ -37,13 +37,13 @@ ANSWERED_WITHIN = 1.0
 
 
 @pytest.fixture
-async def proxy(database: ServerDatabase) -> AsyncIterator[Proxy]:
+async def proxy(database: ServedDatabase) -> AsyncIterator[Proxy]:
     async with proxy_to(database.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def backend(proxy: Proxy, database: ServerDatabase) -> AsyncIterator[QueueBackend]:
+async def backend(proxy: Proxy, database: ServedDatabase) -> AsyncIterator[QueueBackend]:
     """Through the proxy, without the connections and the traffic of a listener."""
     config = database.through(proxy.port).backend(notifications=False, answer_timeout=ANSWERED_WITHIN)
     backend = config.create_backend()
@@ -83,7 +83,7 @@ async def at_every_reply(proxy: Proxy, operation: Callable[[int], Awaitable[None
 
 @pytest.mark.parametrize("key", [None, "k"], ids=["unkeyed", "keyed"])
 async def test_an_enqueue_is_stored_once_and_says_so(
-    proxy: Proxy, backend: QueueBackend, database: ServerDatabase, key: str | None
+    proxy: Proxy, backend: QueueBackend, database: ServedDatabase, key: str | None
 ) -> None:
     stored: list[str] = []
 
@@ -99,7 +99,7 @@ async def test_an_enqueue_is_stored_once_and_says_so(
 
 @pytest.mark.parametrize("key", [None, "k"], ids=["unkeyed", "keyed"])
 async def test_an_outcome_is_neither_doubled_nor_reported_as_lost(
-    proxy: Proxy, backend: QueueBackend, database: ServerDatabase, key: str | None
+    proxy: Proxy, backend: QueueBackend, database: ServedDatabase, key: str | None
 ) -> None:
     operations = QueueOperations(backend, SystemClock())
 
@@ -122,7 +122,7 @@ async def test_an_outcome_is_neither_doubled_nor_reported_as_lost(
 
 
 async def test_a_claim_gives_a_task_once_and_what_nobody_heard_of_can_be_recovered(
-    proxy: Proxy, backend: QueueBackend, database: ServerDatabase
+    proxy: Proxy, backend: QueueBackend, database: ServedDatabase
 ) -> None:
     operations = QueueOperations(backend, SystemClock())
     unheard = 0
@@ -137,7 +137,7 @@ async def test_a_claim_gives_a_task_once_and_what_nobody_heard_of_can_be_recover
             claimed = await backend.claim(Want(worker=f"w{number}", limit=1))
         proxy.disarm()
         if not claimed:
-            running = database.count("state = 'running'")
+            running = database.count("running")
             recovery = await operations.requeue_stale_running(timedelta(seconds=-5))
             assert len(recovery.requeued) == running
             unheard += running
@@ -146,12 +146,12 @@ async def test_a_claim_gives_a_task_once_and_what_nobody_heard_of_can_be_recover
         assert (await operations.complete_task(claimed[0])).state is State.COMPLETED
 
     await at_every_reply(proxy, claim)
-    assert unheard >= 1
+    assert (unheard == 0) if database.resolves_claims else (unheard >= 1)
     assert {row["state"] for row in database.rows().values()} == {"completed"}
 
 
 async def test_a_network_that_swallows_everything_fails_a_call_in_bounded_time(
-    proxy: Proxy, backend: QueueBackend, database: ServerDatabase
+    proxy: Proxy, backend: QueueBackend, database: ServedDatabase
 ) -> None:
     before = new_task()
     await backend.enqueue_many([before])

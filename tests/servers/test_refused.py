@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from acceptance.server_database import ServerDatabase
+from acceptance.database import ServedDatabase
 
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
-from litestar_queues_matrix.servers import Server, ask
+from litestar_queues_matrix.servers import Server, ask, resp
 from litestar_queues_matrix.servers.running import free_port
 
 pytestmark = pytest.mark.anyio
@@ -22,17 +21,25 @@ SOON = 10.0
 """Seconds; the pool of psycopg alone would say after thirty that it has no connection."""
 
 
-def elsewhere(database: ServerDatabase, *, user: str = "", port: int | None = None, name: str = "") -> ServerDatabase:
+def elsewhere(database: ServedDatabase, *, user: str = "", port: int | None = None, name: str = "") -> ServedDatabase:
     """The database by another user with the password, at another port, or under another name."""
     parts = urlsplit(database.url)
     password = "" if name else f":{PASSWORD}"  # where it would be the wrong one, too
     at = f"{user or parts.username}{password}@127.0.0.1:{port or parts.port}"
-    return replace(database, url=urlunsplit(parts._replace(netloc=at, path=f"/{name}" if name else parts.path)))
+    return type(database)(
+        **database.place | {"url": urlunsplit(parts._replace(netloc=at, path=f"/{name}" if name else parts.path))}
+    )
 
 
 @pytest.fixture
 def stranger(killable: Server) -> Iterator[str]:
     """A user that has to show a password, and another one than `PASSWORD`."""
+    if killable.url.startswith(resp.SCHEMES):
+        with resp.connected(killable.url) as command:
+            command("ACL", "SETUSER", "stranger", "on", ">another", "~*", "&*", "+@all")
+            yield "stranger"
+            command("ACL", "DELUSER", "stranger")
+        return
     if not killable.url.startswith("postgresql"):
         ask.execute(killable.url, "CREATE USER stranger@'%' IDENTIFIED BY 'another'")
         yield "stranger"
@@ -57,7 +64,7 @@ def _write(server: Server, path: str, text: str) -> None:
         cursor.execute("SELECT pg_reload_conf()")
 
 
-async def refusal(database: ServerDatabase, caplog: pytest.LogCaptureFixture) -> str:
+async def refusal(database: ServedDatabase, caplog: pytest.LogCaptureFixture) -> str:
     """What opening it says."""
     backend = database.backend().create_backend()
     started = time.monotonic()
@@ -80,15 +87,16 @@ async def refusal(database: ServerDatabase, caplog: pytest.LogCaptureFixture) ->
     return text
 
 
-async def test_a_wrong_password(database: ServerDatabase, stranger: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_password(database: ServedDatabase, stranger: str, caplog: pytest.LogCaptureFixture) -> None:
     text = await refusal(elsewhere(database, user=stranger), caplog)
     assert stranger in text
 
 
-async def test_a_database_that_is_not_there(database: ServerDatabase, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.named_databases
+async def test_a_database_that_is_not_there(database: ServedDatabase, caplog: pytest.LogCaptureFixture) -> None:
     text = await refusal(elsewhere(database, name="nowhere"), caplog)
     assert "nowhere" in text.partition("no connection")[2]
 
 
-async def test_a_server_that_is_not_there(database: ServerDatabase, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_server_that_is_not_there(database: ServedDatabase, caplog: pytest.LogCaptureFixture) -> None:
     await refusal(elsewhere(database, port=free_port()), caplog)

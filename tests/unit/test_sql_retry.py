@@ -5,9 +5,9 @@ import sqlite3
 import pytest
 from sqlspec.exceptions import DatabaseConnectionError, DeadlockError, OperationalError
 
+from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import SQLITE
 from litestar_queues.backends.sql.program import ConflictError
-from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.errors import BackendError, BackendUnavailableError
 

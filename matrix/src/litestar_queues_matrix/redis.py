@@ -17,7 +17,7 @@ from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.hosted import Hosted
 from litestar_queues_matrix.servers import Kind, resp
 
-__all__ = ("RedisTarget", "redis", "valkey")
+__all__ = ("TARGETS", "RedisTarget", "redis", "valkey")
 
 _KINDS = MappingProxyType({"redis": (Kind.REDIS, Kind.VALKEY), "valkey": (Kind.VALKEY, Kind.REDIS)})
 
@@ -104,3 +104,6 @@ def _cut(url: str, name: str) -> None:
 
 redis = RedisTarget(client="redis", config_class=RedisBackendConfig)
 valkey = RedisTarget(client="valkey", config_class=ValkeyBackendConfig)
+
+TARGETS: Mapping[str, RedisTarget] = {target.plain_name: target for target in (redis, valkey)}
+"""By their names."""

@@ -50,6 +50,8 @@ class ClientLibrary:
             _ = parts.port
         except (ValueError, AttributeError):
             raise QueueConfigurationError("the url cannot be read: write redis://user:password@host:6379/0") from None
+        if parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal():
+            raise QueueConfigurationError(f"the url names the database {parts.path.strip('/')!r}: they have numbers")
         if parts.scheme not in self._schemes:
             raise QueueConfigurationError(
                 f"the url begins with {parts.scheme + '://' if parts.scheme else 'no scheme'!r}, and has to with one of "
@@ -128,5 +130,6 @@ def place_of(client: Any) -> str:
     if path := settings.get("path"):
         return f"unix://{path}"
     if host := settings.get("host"):
-        return f"{host}:{settings.get('port', 6379)}/{settings.get('db') or 0}"
+        user = f"{settings['username']}@" if settings.get("username") else ""
+        return f"{user}{host}:{settings.get('port', 6379)}/{settings.get('db') or 0}"
     return "a cluster" if pool is None else "a server"
