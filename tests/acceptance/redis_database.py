@@ -14,6 +14,22 @@ from litestar_queues_matrix.servers import resp
 _CONFIGS = {"redis": RedisBackendConfig, "valkey": ValkeyBackendConfig}
 _NUMBERS = ("priority", "attempt", "max_attempts", "fence")
 
+_ALL = """
+local rows = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+    rows[#rows + 1] = { key, redis.call('HGETALL', key) }
+end
+return rows
+"""
+_COUNT = """
+local wanted, found = {}, 0
+for i = 2, #ARGV do wanted[ARGV[i]] = true end
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+    if wanted[redis.call('HGET', key, 'state')] then found = found + 1 end
+end
+return found
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RedisDatabase:
@@ -48,20 +64,17 @@ class RedisDatabase:
 
     def rows(self, *ids: str) -> dict[str, dict[str, Any]]:
         beginning = f"{{{self.prefix}}}:task:"
-        found: dict[str, dict[str, Any]] = {}
         with resp.connected(self.url) as command:
-            keys = [f"{beginning}{id_}".encode() for id_ in ids] or command("KEYS", f"{beginning}*")
-            for key in keys:
-                flat = [part.decode() for part in command("HGETALL", key)]
-                if flat:
-                    row: dict[str, Any] = dict.fromkeys(FIELDS) | dict(zip(flat[::2], flat[1::2], strict=True))
-                    row |= {name: int(row[name]) for name in _NUMBERS}
-                    found[key.decode().removeprefix(beginning)] = row
-        return found
+            if ids:
+                stored = [(f"{beginning}{id_}".encode(), command("HGETALL", f"{beginning}{id_}")) for id_ in ids]
+            else:
+                stored = command("EVAL", _ALL, 0, f"{beginning}*")
+        return {key.decode().removeprefix(beginning): _row(flat) for key, flat in stored if flat}
 
     def count(self, *states: str) -> int:
         """How many tasks are in one of these states."""
-        return sum(1 for row in self.rows().values() if row["state"] in states)
+        with resp.connected(self.url) as command:
+            return int(command("EVAL", _COUNT, 0, f"{{{self.prefix}}}:task:*", *states))
 
     def tables(self) -> list[str]:
         return []
@@ -84,3 +97,9 @@ class RedisDatabase:
         with resp.connected(self.url) as command:
             for key in command("KEYS", f"{{{self.prefix}}}:*"):
                 command("UNLINK", key)
+
+
+def _row(flat: list[bytes]) -> dict[str, Any]:
+    texts = [part.decode() for part in flat]
+    row: dict[str, Any] = dict.fromkeys(FIELDS) | dict(zip(texts[::2], texts[1::2], strict=True))
+    return row | {name: int(row[name]) for name in _NUMBERS}

@@ -23,6 +23,8 @@ from litestar_queues.records import Enqueued, NewTask
 from litestar_queues.task import TaskCall
 from litestar_queues_matrix.servers import ask
 
+_AHEAD = 2000
+"""How many tasks are enqueued beyond what a test waits for: a fast server would have a backlog of minutes otherwise."""
 _RETRIES = 50
 """More than there are faults: an attempt that a fault costs must not be a task's last."""
 
@@ -47,13 +49,21 @@ class Ledger:
     """By id of the task: the id of the record that was answered, which is another's where that held the key."""
     unclear: int = 0
     """How many calls were not answered."""
+    aim: int = 0
+    """How many acknowledgements the test has waited for."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def more(self, count: int) -> None:
         """Wait for so many acknowledgements from now on."""
-        aim = len(self.acknowledged) + count
         async with asyncio.timeout(DEADLINE), self.changed:
+            self.aim = aim = len(self.acknowledged) + count
+            self.changed.notify_all()
             await self.changed.wait_for(lambda: len(self.acknowledged) >= aim)
+
+    async def room(self) -> None:
+        """Wait until the test has caught up with the producers."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.acknowledged) < self.aim + _AHEAD)
 
 
 class Producer:
@@ -84,6 +94,7 @@ class Producer:
 
     async def run(self) -> None:
         for number in count():
+            await self._ledger.room()
             tasks = self._make(number)
             while (answers := await self._try(tasks)) is None:
                 await self._look(tasks)

@@ -59,9 +59,9 @@ async def _strikes(
         for _ in range(FAULTS):
             held = [await service.enqueue(each, retries=0, priority=9) for each in (on_stage, on_stage_in_a_thread)]
             actors = await stage.arrivals(2)
-            await ledger.more(50)
             running = await asyncio.to_thread(database.count, "running")
             assert running >= 2, "the fault would hit nobody"
+            await ledger.more(50)
             await asyncio.to_thread(strike)
             actors[held[0].id].order("return")  # the outcome has to wait for the store
             await actors[held[0].id].left()

@@ -15,9 +15,10 @@ from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.valkey import ValkeyBackendConfig
 from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.hosted import Hosted
-from litestar_queues_matrix.servers import Kind, resp
+from litestar_queues_matrix.servers import Kind, Server, Source, launch, resp
+from litestar_queues_matrix.servers.cluster import CLUSTERED, ClusterServer, nodes_of
 
-__all__ = ("TARGETS", "RedisTarget", "redis", "valkey")
+__all__ = ("TARGETS", "RedisTarget", "redis", "redis_cluster", "valkey", "valkey_cluster")
 
 _KINDS = MappingProxyType({"redis": (Kind.REDIS, Kind.VALKEY), "valkey": (Kind.VALKEY, Kind.REDIS)})
 
@@ -29,10 +30,12 @@ class RedisTarget(Hosted):
     Attributes:
         client: The client's library.
         config_class: The backend's config that uses it.
+        cluster: Whether the server is a cluster of three.
     """
 
     client: str = field(kw_only=True)
     config_class: type[RedisBackendConfig] = field(kw_only=True)
+    cluster: bool = field(default=False, kw_only=True)
     distribution: str = field(default="litestar-queues", init=False)
     capabilities: Capabilities = field(
         default=Capabilities(
@@ -43,7 +46,7 @@ class RedisTarget(Hosted):
 
     @property
     def plain_name(self) -> str:
-        return self.client
+        return f"{self.client}-cluster" if self.cluster else self.client
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -51,7 +54,7 @@ class RedisTarget(Hosted):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        return {}
+        return CLUSTERED if self.cluster else {}
 
     @property
     def driver(self) -> tuple[str, str]:
@@ -68,7 +71,8 @@ class RedisTarget(Hosted):
     def backend_config(self, config: dict[str, Any], **options: Any) -> RedisBackendConfig:
         """The backend's config of a store. Its connections bear the store's name."""
         url = f"{config['url']}?client_name={config['prefix']}"
-        return self.config_class(url=url, key_prefix=config["prefix"], max_connections=8, **options)
+        options = {"cluster": self.cluster, "max_connections": 8, **options}
+        return self.config_class(url=url, key_prefix=config["prefix"], **options)
 
     async def reset(self, config: dict[str, Any]) -> None:
         await asyncio.to_thread(_remove, config["url"], Namespace(config["prefix"]).space)
@@ -79,31 +83,37 @@ class RedisTarget(Hosted):
     async def server_version(self, config: dict[str, Any]) -> str:
         return str(config["server"])
 
+    def _launch(self, source: Source, env: Mapping[str, str]) -> Server:
+        return ClusterServer(source, env) if self.cluster else launch(source, env, settings=self.settings)
+
 
 def _remove(url: str, space: str) -> None:
     """Delete every key of a namespace."""
-    pattern = f"{space}*"
-    with resp.connected(url) as command:
-        cursor = b"0"
-        while True:
-            cursor, keys = command("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-            if keys:
-                command("UNLINK", *keys)
-            if cursor == b"0":
-                return
+    for node in nodes_of(url):
+        with resp.connected(node) as command:
+            cursor = b"0"
+            while True:
+                cursor, keys = command("SCAN", cursor, "MATCH", f"{space}*", "COUNT", 1000)
+                if keys:
+                    command("UNLINK", *keys)
+                if cursor == b"0":
+                    break
 
 
 def _cut(url: str, name: str) -> None:
-    """Let the server end every connection of this name."""
-    with resp.connected(url) as command:
-        for line in command("CLIENT", "LIST").decode().splitlines():
-            described = dict(part.partition("=")[::2] for part in line.split())
-            if described.get("name") == name:
-                command("CLIENT", "KILL", "ID", described["id"])
+    """Let the servers end every connection of this name."""
+    for node in nodes_of(url):
+        with resp.connected(node) as command:
+            for line in command("CLIENT", "LIST").decode().splitlines():
+                described = dict(part.partition("=")[::2] for part in line.split())
+                if described.get("name") == name:
+                    command("CLIENT", "KILL", "ID", described["id"])
 
 
 redis = RedisTarget(client="redis", config_class=RedisBackendConfig)
 valkey = RedisTarget(client="valkey", config_class=ValkeyBackendConfig)
+redis_cluster = RedisTarget(client="redis", config_class=RedisBackendConfig, cluster=True)
+valkey_cluster = RedisTarget(client="valkey", config_class=ValkeyBackendConfig, cluster=True)
 
 TARGETS: Mapping[str, RedisTarget] = {target.plain_name: target for target in (redis, valkey)}
 """By their names."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Generator
-from contextlib import closing, contextmanager
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from litestar_queues_matrix.servers.errors import NotAnswering
@@ -23,9 +23,9 @@ class Said(Exception):
 class Resp:
     """A connection that sends one command after another."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, replies: BinaryIO) -> None:
         self._connection = connection
-        self._replies = connection.makefile("rb")
+        self._replies = replies
 
     def __call__(self, *command: str | bytes | int) -> Any:
         """Send a command, and return the answer: bytes, a number, a list or None.
@@ -66,9 +66,9 @@ def connected(url: str) -> Generator[Resp]:
     parts = urlsplit(url)
     where = (parts.hostname or "127.0.0.1", parts.port or 6379)
     try:
-        with closing(socket.create_connection(where, _SECONDS)) as connection:
+        with socket.create_connection(where, _SECONDS) as connection, connection.makefile("rb") as replies:
             connection.settimeout(_SECONDS)
-            command = Resp(connection)
+            command = Resp(connection, replies)
             if parts.password:
                 command("AUTH", *([unquote(parts.username)] if parts.username else []), unquote(parts.password))
             if (number := parts.path.strip("/")) not in ("", "0"):
