@@ -54,7 +54,7 @@ class RedisDatabase:
 
     def backend(self, **store: Any) -> RedisBackendConfig:
         url = f"{self.url}?client_name={self.prefix}"
-        return _CONFIGS[self.client](url=url, key_prefix=self.prefix, **store)
+        return _CONFIGS[self.client](**{"url": url, "key_prefix": self.prefix, **store})
 
     def through(self, port: int) -> RedisDatabase:
         """The same by way of a proxy on a port of this machine."""
