@@ -1,4 +1,4 @@
-"""Services on a server, by the name of SQLSpec's adapter."""
+"""Services on a server, by the name of SQLSpec's adapter, or of the client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from litestar_queues import QueueConfig, QueueService
+from litestar_queues.backends.redis import RedisBackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues.backends.valkey import ValkeyBackendConfig
 
 __all__ = ("adapters_of", "service_on")
 
@@ -29,14 +31,21 @@ _POSTGRESQL: dict[str, Callable[[str], Any]] = {
 }
 _ADAPTERS: Mapping[str, Mapping[str, Callable[[str], Any]]] = {"postgresql": _POSTGRESQL}
 """By the scheme of the server's URL; the first of each is what is measured unless others are named."""
+_CLIENTS = {"redis": RedisBackendConfig, "valkey": ValkeyBackendConfig}
 
 
 def adapters_of(url: str) -> list[str]:
     """The adapters that reach a server."""
-    return list(_ADAPTERS.get(urlsplit(url).scheme, {}))
+    scheme = urlsplit(url).scheme
+    if scheme in _CLIENTS:
+        return sorted(_CLIENTS, key=lambda client: client != scheme)
+    return list(_ADAPTERS.get(scheme, {}))
 
 
 def service_on(url: str, adapter: str, table: str) -> QueueService:
     """A service on a table of a server, not open yet."""
-    config = _ADAPTERS[urlsplit(url).scheme][adapter](url)
+    scheme = urlsplit(url).scheme
+    if scheme in _CLIENTS:
+        return QueueService(QueueConfig(queue_backend=_CLIENTS[adapter](url=url, key_prefix=table)))
+    config = _ADAPTERS[scheme][adapter](url)
     return QueueService(QueueConfig(queue_backend=SQLSpecBackendConfig(config=config, table_name=table)))

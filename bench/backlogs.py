@@ -41,10 +41,10 @@ async def claim_costs(console: Console, url: str, adapter: str, sizes: list[int]
         services = {size: service_on(url, adapter, table) for size, table in tables.items()}
         floors = {size: await floor_of(url, table) for size, table in tables.items()}
         for size, service in services.items():
-            await floors[size].execute(f"DROP TABLE IF EXISTS {tables[size]}, {tables[size]}_lock")
+            await floors[size].drop(tables[size])
             await service.open()
             await floors[size].fill(kind, size)
-        for known in ("never", "analysed"):
+        for known in ("never", "analysed") if floors[sizes[0]].learns else ("none",):
             if known == "analysed":
                 for floor in floors.values():
                     await floor.analyse()
@@ -59,7 +59,7 @@ async def claim_costs(console: Console, url: str, adapter: str, sizes: list[int]
                 )
         for size in sizes:
             await services[size].close()
-            await floors[size].execute(f"DROP TABLE {tables[size]}, {tables[size]}_lock")
+            await floors[size].drop(tables[size])
             await floors[size].close()
     console.print(costs)
     return report

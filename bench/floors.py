@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
+from bench.redis_floor import RedisFloor
+
 __all__ = ("KINDS", "Floor", "PostgresFloor", "floor_of")
 
 KINDS = ("pending", "scheduled for later", "in another queue", "finished")
@@ -19,9 +21,15 @@ KINDS = ("pending", "scheduled for later", "in another queue", "finished")
 
 
 class Floor(Protocol):
-    """A bare driver on a table that holds one task to imitate."""
+    """A bare driver on a table that holds one task to imitate.
+
+    Attributes:
+        name: What it is called.
+        learns: Whether the server has statistics of what it holds, by which it goes about a statement.
+    """
 
     name: str
+    learns: bool
 
     async def refresh(self) -> None:
         """Take the table's one task as the pattern, and empty the table."""
@@ -43,20 +51,12 @@ class Floor(Protocol):
         """Seconds from the sending of a notification until it arrives, so many times; None where there is no such."""
         ...
 
-    async def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        """Any statement."""
-        ...
-
-    async def explain(self, statement: str, values: str) -> list[str]:
-        """How the server runs a statement for a driver that prepares statements and keeps them; nothing stays written."""
+    async def drop(self, *tables: str) -> None:
+        """Remove a queue's tables, or what it has instead."""
         ...
 
     async def fill(self, kind: str, tasks: int) -> None:
         """Add tasks of a kind, by the server itself, and keep it from learning of them by itself."""
-        ...
-
-    async def bloat(self) -> None:
-        """Leave two dead rows for every living one."""
         ...
 
     async def analyse(self) -> None:
@@ -72,6 +72,7 @@ class PostgresFloor:
     """Bare asyncpg."""
 
     name = "bare asyncpg"
+    learns = True
 
     def __init__(self, url: str, table: str, connection: Any) -> None:
         self._url, self._table, self._db = url, table, connection
@@ -139,10 +140,16 @@ class PostgresFloor:
         await listener.close()
         return found
 
+    async def drop(self, *tables: str) -> None:
+        for table in tables:
+            await self._db.execute(f"DROP TABLE IF EXISTS {table}, {table}_lock")
+
     async def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Any statement."""
         return [tuple(row) for row in await self._db.fetch(statement)]
 
     async def explain(self, statement: str, values: str) -> list[str]:
+        """How the server runs a statement for a driver that prepares statements and keeps them; nothing stays written."""
         transaction = self._db.transaction()
         await transaction.start()
         try:
@@ -173,6 +180,7 @@ class PostgresFloor:
             FROM generate_series(1, {tasks}) AS n""")  # noqa: S608  # our own table
 
     async def bloat(self) -> None:
+        """Leave two dead rows for every living one."""
         for _ in range(2):
             await self._db.execute(f"UPDATE {self._table} SET due_at = due_at + interval '1 microsecond'")  # noqa: S608  # our own table
 
@@ -190,6 +198,8 @@ async def floor_of(url: str, table: str) -> Floor:
         SystemExit: There is none for such a server yet.
     """
     scheme = urlsplit(url).scheme
+    if scheme in ("redis", "valkey"):
+        return await RedisFloor.open(url, table)
     if scheme != "postgresql":
         raise SystemExit(f"there is no floor for {scheme} servers yet: add one to bench/floors.py")
     return await PostgresFloor.open(url, table)

@@ -74,8 +74,7 @@ Pairs = dict[str, list[tuple[Taken, Taken]]]
 async def make_tables(url: str, adapter: str) -> Floor:
     """Both tables anew, the floor's with a task in it."""
     floor = await floor_of(url, FLOOR)
-    for table in (QUEUE, FLOOR):
-        await floor.execute(f"DROP TABLE IF EXISTS {table}, {table}_lock")
+    await floor.drop(QUEUE, FLOOR)
     async with service_on(url, adapter, FLOOR) as service:
         await service.enqueue(noop, 1)
     await floor.refresh()
@@ -234,7 +233,8 @@ async def measure(console: Console, server: Server, args: argparse.Namespace) ->
     gc.collect()
     gc.freeze()  # as a worker's process does
     tasks: int = args.tasks or 5_000
-    backlogs: list[int] = [1_000, 100_000, 1_000_000] if args.backlogs is None else args.backlogs
+    default = [1_000, 100_000, 1_000_000] if server.url.startswith("postgresql") else [1_000, 100_000]
+    backlogs: list[int] = default if args.backlogs is None else args.backlogs
     report: dict[str, Any] = {"server": server.version(), "tasks": tasks, "rounds": args.rounds}
     console.print(server.version())
     for adapter in adapters:
@@ -248,7 +248,7 @@ async def measure(console: Console, server: Server, args: argparse.Namespace) ->
             figures["round trips"] = await trips(console, server.url, adapter, tasks)
     if "backlogs" in parts and backlogs:
         report["backlogs"] = await claim_costs(console, server.url, adapters[0], backlogs)
-    if "plans" in parts:
+    if "plans" in parts and server.url.startswith("postgresql"):
         report["plans"] = await print_plans(console, server.url, adapters[0])
     return report
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.adapters import service_on
-from bench.floors import Floor, floor_of
+from bench.floors import PostgresFloor
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import POSTGRES, statements_of
 from litestar_queues.backends.sql.program import Call, Program, Rows, advance
@@ -56,7 +56,7 @@ def _prepared(call: Call) -> tuple[str, str]:
     return text, ", ".join(_literal(call.parameters[name]) for name in names)
 
 
-async def _explain(floor: Floor, program: Program[Any]) -> dict[str, list[str]]:
+async def _explain(floor: PostgresFloor, program: Program[Any]) -> dict[str, list[str]]:
     """The plans of a program's statements, by the names of those; none brings rows, and nothing stays written."""
     plans: dict[str, list[str]] = {}
     steps = program.start()
@@ -78,7 +78,7 @@ def _milliseconds(plan: list[str]) -> float:
 
 async def print_plans(console: Console, url: str, adapter: str) -> dict[str, Any]:
     """The plans in lines; what reads the whole table in one of them says `Seq Scan`."""
-    floor = await floor_of(url, TABLE)
+    floor = await PostgresFloor.open(url, TABLE)
     engine = Engine(POSTGRES, statements_of(POSTGRES, TABLE), SystemClock(), table=TABLE)
     report: dict[str, Any] = {}
     table = Table("statement", "rows", "table", "ms", "plan", title="plans of prepared statements", show_lines=True)
@@ -105,7 +105,7 @@ async def print_plans(console: Console, url: str, adapter: str) -> dict[str, Any
     return report
 
 
-async def _plans(floor: Floor, engine: Engine, running: list[TaskRecord], limit: int) -> dict[str, list[str]]:
+async def _plans(floor: PostgresFloor, engine: Engine, running: list[TaskRecord], limit: int) -> dict[str, list[str]]:
     moves = [Move(record, Complete("1")) for record in running]
     after = [step(move.task, move.event, move.task.due_at) for move in moves]
     programs: tuple[Program[Any], ...] = (

@@ -14,8 +14,10 @@ def run() -> int:
     from bench import on_server, sqlite  # noqa: PLC0415  # the path is set only now
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", help="a server, or a kind of server: postgresql15, postgresql; SQLite unless given")
-    parser.add_argument("--adapter", action="append", help="an adapter of SQLSpec; may be repeated")
+    parser.add_argument(
+        "--server", help="a server, or a kind of server: postgresql15, postgresql, valkey; SQLite unless given"
+    )
+    parser.add_argument("--adapter", action="append", help="an adapter of SQLSpec, or a client; may be repeated")
     parser.add_argument("--tasks", type=int, help="tasks per round, a multiple of 1,000")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
