@@ -7,7 +7,11 @@ import zipfile
 from pathlib import Path
 
 NEEDED = {
-    "litestar_queues-": ("litestar_queues/py.typed", "litestar_queues/backends/sql/sqlite.sql"),
+    "litestar_queues-": (
+        "litestar_queues/py.typed",
+        "litestar_queues/backends/sql/sqlite.sql",
+        "litestar_queues/backends/redis/lua/common.lua",
+    ),
     "litestar_queues_conformance-": (
         "litestar_queues_conformance/py.typed",
         "litestar_queues_conformance/cases/test_key.py",

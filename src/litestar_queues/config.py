@@ -19,6 +19,8 @@ EXECUTION_BACKENDS = ("local", "immediate")
 _BACKENDS: dict[str, Callable[[], QueueBackend]] = {"memory": MemoryBackend}
 _NEEDS_CONFIG = {
     "sqlspec": "litestar_queues.backends.sqlspec.SQLSpecBackendConfig(config=...)",
+    "redis": "litestar_queues.backends.redis.RedisBackendConfig(url=...)",
+    "valkey": "litestar_queues.backends.valkey.ValkeyBackendConfig(url=...)",
 }
 
 

@@ -19,7 +19,7 @@ from redis_lab import Opens, database, opened, pair, server
 
 from litestar_queues import QueueConfig, QueueService
 from litestar_queues.backends.redis.keys import Namespace
-from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+from litestar_queues.errors import BackendError, BackendUnavailableError
 from litestar_queues.lifecycle import Complete, step
 from litestar_queues.operations import Move
 from litestar_queues.records import Matching, NewTask, Want
@@ -277,24 +277,3 @@ async def test_who_waits_for_a_task_hears_of_its_end_and_does_not_look_again_and
             assert result.result == 5
             assert cut or looks <= 2
         await other.close()
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"key_prefix": ""}, "key_prefix"),
-        ({"key_prefix": "a{b}"}, "braces"),
-        ({"url": "postgresql://u:s3cret@host/0"}, "postgresql"),
-        ({"url": "redis://u:s3cret@host:port/0"}, "cannot be read"),
-        ({"url": "redis://u:s3cret@host/queues"}, "have numbers"),
-        ({"client": object()}, "asyncio client"),
-        ({"max_connections": 1}, "max_connections"),
-        ({"answer_timeout": 0}, "answer_timeout"),
-    ],
-)
-def test_what_cannot_work_is_refused_before_anything_is_opened(
-    database: RedisDatabase, options: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(QueueConfigurationError, match=said) as caught:
-        type(database.backend())(**options).create_backend()
-    assert "s3cret" not in str(caught.value)

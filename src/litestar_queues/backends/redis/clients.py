@@ -45,18 +45,26 @@ class ClientLibrary:
         Raises:
             QueueConfigurationError: It is none of these.
         """
+        unreadable = "the url cannot be read: write redis://user:password@host:6379/0"
+        if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise QueueConfigurationError(unreadable)
         try:
             parts = urlsplit(url)
             _ = parts.port
-        except (ValueError, AttributeError):
-            raise QueueConfigurationError("the url cannot be read: write redis://user:password@host:6379/0") from None
-        if parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal():
-            raise QueueConfigurationError(f"the url names the database {parts.path.strip('/')!r}: they have numbers")
+        except ValueError:
+            raise QueueConfigurationError(unreadable) from None
         if parts.scheme not in self._schemes:
             raise QueueConfigurationError(
                 f"the url begins with {parts.scheme + '://' if parts.scheme else 'no scheme'!r}, and has to with one of "
                 f"{', '.join(f'{scheme}://' for scheme in self._schemes)}"
             )
+        if parts.scheme != "unix":
+            if not parts.netloc:
+                raise QueueConfigurationError(unreadable)
+            if not (parts.path.strip("/") or "0").isdecimal():
+                raise QueueConfigurationError(
+                    f"the url names the database {parts.path.strip('/')!r}: they have numbers"
+                )
         return urlunsplit(parts._replace(scheme=self._schemes[parts.scheme]))
 
     def load(self) -> Any:

@@ -60,7 +60,6 @@ class RedisBackendConfig:
         """
         namespace = Namespace(self.key_prefix)
         if self.client is None:
-            self.library.load()
             self.library.check_url(self.url)
         else:
             check_client(self.client)
@@ -69,6 +68,8 @@ class RedisBackendConfig:
         for name, value in (("retry_timeout", self.retry_timeout), ("answer_timeout", self.answer_timeout)):
             if value is not None and value <= 0:
                 raise QueueConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+        if self.client is None:
+            self.library.load()
         return RedisBackend(
             self.library,
             namespace,
