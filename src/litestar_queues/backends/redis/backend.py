@@ -19,7 +19,7 @@ from litestar_queues.backends.redis.scripts import Script, run, scripts
 from litestar_queues.backends.redis.values import committed, held_of, packed_time, read_time, record_of, submitted
 from litestar_queues.backends.redis.wakeups import RedisWakeups
 from litestar_queues.backends.retry import with_retries
-from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.lifecycle import State
 from litestar_queues.records import (
     Count,
@@ -102,8 +102,10 @@ class RedisBackend:
             await self.now()
             health = await ask_health(self._client, self._namespace.space)
             health.check(self._failures.place)
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, BackendError) and not isinstance(error, BackendUnavailableError):
+                raise QueueConfigurationError(str(error)) from error  # it refuses what all else is made of
             raise
         if health.evicts is not None:
             _log.warning("%s: %s", self._failures.place, health.evicts)
