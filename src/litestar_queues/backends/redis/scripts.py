@@ -14,7 +14,7 @@ from litestar_queues.backends.redis.failures import is_missing_script
 from litestar_queues.backends.redis.keys import tables
 from litestar_queues.backends.redis.values import pack, unpack
 
-__all__ = ("SCRIPTS", "Script", "run", "scripts")
+__all__ = ("SCRIPTS", "Script", "make_script", "parts", "run", "scripts")
 
 SCRIPTS = (
     "claim", "commit", "count", "delete", "enqueue", "find", "get", "heartbeat", "lock", "next_due", "now", "scan", "unlock",
@@ -32,17 +32,22 @@ class Script:
 
 
 @cache
-def scripts() -> Mapping[str, Script]:
-    """Every script, by the name of its file: its first line, what all have in common, and the rest of it."""
+def parts() -> Mapping[str, str]:
+    """What scripts are made of, by the names of the files: `common`, which all begin with, and the rest of each."""
     folder = files("litestar_queues.backends.redis") / "lua"
-    common = (folder / "common.lua").read_text(encoding="utf-8").replace(_TABLES, f"{tables()} {_TABLES}")
-    return MappingProxyType(
-        {name: make_script(name, common, (folder / f"{name}.lua").read_text(encoding="utf-8")) for name in SCRIPTS}
-    )
+    read = {name: (folder / f"{name}.lua").read_text(encoding="utf-8") for name in ("common", *SCRIPTS)}
+    return MappingProxyType({**read, "common": read["common"].replace(_TABLES, f"{tables()} {_TABLES}")})
+
+
+@cache
+def scripts() -> Mapping[str, Script]:
+    """Every script, by the name of its file."""
+    read = parts()
+    return MappingProxyType({name: make_script(name, read["common"], read[name]) for name in SCRIPTS})
 
 
 def make_script(name: str, common: str, own: str) -> Script:
-    """A script of its two parts."""
+    """A script of its own first line, what all have in common, and the rest of its own."""
     first, _, rest = own.partition("\n")
     text = f"{first}\n{common}\n{rest}"
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
