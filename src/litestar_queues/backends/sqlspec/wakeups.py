@@ -21,6 +21,7 @@ from litestar_queues.backends.hints import Hints
 from litestar_queues.backends.listener import RELEASE_SECONDS, ended, to_the_end
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.transports import cancellations, heed_cancellation
 
 __all__ = ("SQLSpecWakeups", "encode_hint")
 
@@ -100,7 +101,9 @@ class SQLSpecWakeups(Hints):
         if self._channel.broadcasts:  # waits on a queue of asyncio's, where it may be cancelled
             while True:
                 try:
+                    told = cancellations()
                     event = await events.dequeue(self._channel.name, interval)
+                    heed_cancellation(told)
                 except ValueError:  # no event of SQLSpec's: psqlpy's listeners tell themselves that they are ready
                     continue
                 if event is not None:
