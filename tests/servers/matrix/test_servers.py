@@ -6,17 +6,54 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from litestar_queues_matrix.servers import Kind, Server, ServerRow, ServerUnavailable, ask, find, launch, start
+from litestar_queues_matrix.servers import Kind, Server, ServerRow, ServerUnavailable, ask, find, launch, resp, start
 
 
-def rows_in(url: str) -> int:
+def keep(url: str, *numbers: int) -> None:
+    """Store numbers, where none were before."""
+    if url.startswith(resp.SCHEMES):
+        with resp.connected(url) as command:
+            for number in numbers:
+                command("SADD", "kept", number)
+        return
+    ask.execute(url, "CREATE TABLE kept (id INT)", *(f"INSERT INTO kept VALUES ({number})" for number in numbers))
+
+
+def kept(url: str) -> int:
+    """How many are stored."""
+    if url.startswith(resp.SCHEMES):
+        with resp.connected(url) as command:
+            return int(command("SCARD", "kept"))
     with ask.connected(url) as cursor:
         cursor.execute("SELECT COUNT(*) FROM kept")
         return int(cursor.fetchone()[0])
+
+
+def forget(url: str) -> None:
+    """Remove them."""
+    if url.startswith(resp.SCHEMES):
+        with resp.connected(url) as command:
+            command("DEL", "kept")
+        return
+    ask.drop_tables(url, "kept")
+
+
+@contextmanager
+def asking(url: str) -> Iterator[Callable[[], object]]:
+    """A question to the server on a connection that is open already."""
+    if url.startswith(resp.SCHEMES):
+        with resp.connected(url) as command:
+            yield partial(command, "PING")
+        return
+    with ask.connected(url) as cursor:
+        yield partial(cursor.execute, "SELECT 1")
 
 
 def test_a_server_says_the_version_that_it_was_asked_for_by(running: Server, row: ServerRow) -> None:
@@ -28,14 +65,14 @@ def test_a_server_says_the_version_that_it_was_asked_for_by(running: Server, row
 
 def test_what_was_committed_survives_a_kill(running: Server) -> None:
     url = running.url
-    ask.execute(url, "CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (1), (2)")
+    keep(url, 1, 2)
     for _ in range(2):
         running.kill()
         with pytest.raises(ask.NotAnswering):
             ask.version(url)
         running.restart()
-        assert (running.url, rows_in(url)) == (url, 2)
-    ask.drop_tables(url, "kept")
+        assert (running.url, kept(url)) == (url, 2)
+    forget(url)
 
 
 def test_a_server_that_runs_is_not_started_twice(running: Server) -> None:
@@ -44,11 +81,11 @@ def test_a_server_that_runs_is_not_started_twice(running: Server) -> None:
 
 
 def test_a_paused_server_answers_nobody_until_it_is_resumed(running: Server) -> None:
-    with ask.connected(running.url) as cursor:
+    with asking(running.url) as question:
         answered = threading.Event()
 
         def query() -> None:
-            cursor.execute("SELECT 1")
+            question()
             answered.set()
 
         running.pause()
@@ -65,10 +102,11 @@ def test_a_paused_server_answers_nobody_until_it_is_resumed(running: Server) -> 
 def test_two_servers_of_one_row_share_nothing(running: Server, row: ServerRow) -> None:
     with launch(find(row, os.environ, given=False), os.environ) as other:
         assert other.url != running.url
-        ask.execute(other.url, "CREATE TABLE kept (id INT)")
-        ask.execute(running.url, "CREATE TABLE kept (id INT)")
-        ask.drop_tables(running.url, "kept")
-        assert rows_in(other.url) == 0
+        keep(other.url, 1)
+        keep(running.url, 1, 2)
+        assert kept(other.url) == 1
+        forget(running.url)
+        assert kept(other.url) == 1
 
 
 def test_a_paused_server_can_be_stopped_and_stopped_again(row: ServerRow) -> None:

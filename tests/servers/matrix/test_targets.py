@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from litestar_queues.records import NewTask
 from litestar_queues_conformance.target import load_target
-from litestar_queues_matrix.servers import ask
+from litestar_queues_matrix.redis import TARGETS as REDIS
+from litestar_queues_matrix.servers import ask, resp
+from litestar_queues_matrix.servers.cluster import nodes_of
 from litestar_queues_matrix.sqlserver import TARGETS
 
 pytest_plugins = ["pytester"]
@@ -68,3 +71,31 @@ def test_the_stand_in_runs_at_serializable() -> None:
     with ask.connected(target.config(os.environ)["url"]) as cursor:
         cursor.execute("SHOW default_transaction_isolation")
         assert cursor.fetchone()[0] == "serializable"
+
+
+@pytest.mark.parametrize("name", [*REDIS, "redis-cluster", "valkey-cluster"])
+async def test_a_prefix_is_there_once_something_is_stored_and_gone_once_it_is_reset(name: str) -> None:
+    target: Any = load_target(name)
+    if reason := target.unavailable(os.environ):
+        pytest.skip(reason)
+    config, other = target.config(os.environ), target.config(os.environ)
+    assert config["prefix"] != other["prefix"]
+    assert config["url"] == other["url"]
+    backend = await target.open(config)
+    try:
+        await backend.enqueue_many([NewTask(id="1", name="x")])
+        assert await backend.get(["1"])
+    finally:
+        await backend.close()
+    assert keys(config["url"], config["prefix"])
+    await target.reset(config)
+    await target.reset(config)
+    assert not keys(config["url"], config["prefix"])
+
+
+def keys(url: str, prefix: str) -> list[bytes]:
+    found: list[bytes] = []
+    for node in nodes_of(url):
+        with resp.connected(node) as command:
+            found += command("KEYS", f"*{prefix}*")
+    return found
