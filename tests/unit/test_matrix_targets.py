@@ -12,7 +12,7 @@ import pytest
 from litestar_queues_conformance.auto import TargetRun
 from litestar_queues_conformance.target import GROUP, UnknownTarget, load_target
 from litestar_queues_matrix import __main__ as matrix
-from litestar_queues_matrix import sqlserver
+from litestar_queues_matrix import hosted, sqlserver
 from litestar_queues_matrix.adapters import ADAPTERS
 from litestar_queues_matrix.servers import sources
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
@@ -78,7 +78,7 @@ def test_the_stand_in_takes_no_server_whose_isolation_it_does_not_know(monkeypat
 
 
 def test_a_target_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlserver, "find_spec", lambda _name: None)
+    monkeypatch.setattr(hosted, "find_spec", lambda _name: None)
     env = {"LITESTAR_QUEUES_POSTGRESQL15_URL": "postgresql://h/d"}
     target = TARGETS["psycopg"].on("postgresql15")
     assert target.unavailable(env) == "its driver is not installed: pip install psycopg[binary,pool]"
