@@ -236,16 +236,20 @@ async def test_keys_that_differ_in_any_character_are_different_keys(
     holders: dict[str, TaskRecord] = {}
     for key in keys:
         new = store.new_task(key=key)
-        [answer] = await a.enqueue_many([new], now=T0)
+        with check.works("KEY-07", f"enqueueing the free key {key[-9:]!a}"):
+            [answer] = await a.enqueue_many([new], now=T0)
         check.equal("KEY-07", answer, Enqueued(admit(new, T0), True), f"the answer to the free key {key[-9:]!a}")
         holders[key] = answer.record
     for key in keys:
-        [answer] = await b.enqueue_many([store.new_task(key=key)], now=at(1))
+        with check.works("KEY-07", f"enqueueing the held key {key[-9:]!a}"):
+            [answer] = await b.enqueue_many([store.new_task(key=key)], now=at(1))
         check.equal("KEY-07", answer, Enqueued(holders[key], False), f"the answer to the held key {key[-9:]!a}")
     fresh = await store.another().actor()
     batch = [store.new_task(key=key) for key in keys]
     expected = [Enqueued(admit(new, T0), True) for new in batch]
-    check.equal("KEY-07", await fresh.enqueue_many(batch, now=T0), expected, "the answers to one batch of them")
+    with check.works("KEY-07", "enqueueing all of them in one batch"):
+        answers = await fresh.enqueue_many(batch, now=T0)
+    check.equal("KEY-07", answers, expected, "the answers to one batch of them")
 
 
 @guarantee("KEY-07")
