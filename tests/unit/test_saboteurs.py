@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
+from litestar_queues_conformance.examine import Verdict, judge
 from litestar_queues_conformance.guarantees import GUARANTEES
-from litestar_queues_conformance.saboteur_run import Verdict, judge, run, uncovered
+from litestar_queues_conformance.saboteur_run import run, uncovered
 from litestar_queues_conformance.saboteurs import BENIGN, EXEMPT, ORDER, SABOTEURS, Saboteur, first
 from litestar_queues_conformance.target import load_target
 

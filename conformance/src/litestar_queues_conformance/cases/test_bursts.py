@@ -126,7 +126,9 @@ async def test_many_that_claim_at_once_are_given_different_tasks(store: Store, c
         for index, claimed in enumerate(answers):
             for id_, fence in claimed:
                 # A claim makes it odd, and giving back makes it even: who takes a task from its owner gets an even one.
-                check("CLM-02", fence % 2, f"{id_} was given to worker-{index} under fence {fence} while another had it")
+                check(
+                    "CLM-02", fence % 2, f"{id_} was given to worker-{index} under fence {fence} while another had it"
+                )
                 other = given.setdefault((id_, fence), f"worker-{index}")
                 check("CLM-02", other == f"worker-{index}", f"{id_} under fence {fence} was given to {other} too")
             check("CLM-02", len(set(claimed)) == len(claimed), f"one claim was given a task twice: {claimed}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from itertools import count
@@ -152,7 +152,7 @@ class _Suspect:
         return self.base.unavailable(env)
 
     @contextmanager
-    def serve(self, env: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
         with self.base.serve(env) as variables:
             yield variables
 

@@ -90,6 +90,16 @@ class ClaimsInAnyOrder(_PostgreSQL):
         statements.drop("ORDER BY priority DESC, due_at, id", "claim", "claim_unless_due")
 
 
+class SortsIdsByLetters(_PostgreSQL):
+    """A claim chooses among tasks that differ by their ids alone without regard to case."""
+
+    guarantee = "CLM-03"
+    areas = ("CLM",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("due_at, id LIMIT", "due_at, lower(id), id LIMIT", *_CLAIMS[:-1])
+
+
 class ClaimsQueuesByPattern(_PostgreSQL):
     """Queues are compared by LIKE."""
 
@@ -195,7 +205,7 @@ class TrustsTheNumberOfRows(_PostgreSQL):
     """A commit of several tasks that stored any of them answers with all."""
 
     guarantee = "OWN-04"
-    areas = ("LIF", "OWN")
+    areas = ("OWN",)
     engine = AnswersWithAllWhereAnyWasStored
 
 
