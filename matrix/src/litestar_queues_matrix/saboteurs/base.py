@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Family, Statement, statements_of
+from litestar_queues.backends.sql.retry import PATIENCE
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.sqlspec.channel import plan_channel
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -22,10 +23,7 @@ from litestar_queues_matrix.servers.ask import execute
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 from litestar_queues_matrix.tables import reshaped_ddl
 
-__all__ = ("BENIGN", "PATIENCE", "SABOTEURS", "Benign", "NothingToBreak", "Sabotaged", "Saboteur", "Statements")
-
-PATIENCE = 4.0
-"""Seconds for which a saboteur's transactions are tried again: a defect that is a conflict for ever need not last long."""
+__all__ = ("BENIGN", "SABOTEURS", "Benign", "NothingToBreak", "Sabotaged", "Saboteur", "Statements")
 
 
 class NothingToBreak(Exception):
@@ -96,6 +94,8 @@ class _Suspect:
     backend: ClassVar[type[Sabotaged]] = Sabotaged
     areas: ClassVar[tuple[str, ...]]
     """Areas of guarantees in which it may be noticed; its own is among them."""
+    patience: ClassVar[float] = PATIENCE
+    """Seconds for which a transaction is tried again; short where the defect is a conflict that never ends."""
     zones: ClassVar[tuple[str, ...]] = ()
     """The time zones of the sessions, one client after another; none means the server's own."""
     harmless_on: ClassVar[Mapping[Kind, str]] = {}
@@ -170,7 +170,7 @@ class _Suspect:
             sqlspec=None,
             create_schema=True,
             table_name=config["table"],
-            patience=PATIENCE,
+            patience=self.patience,
             limit=60.0,
             arrow_from=arrow_from,
             channel=plan_channel(

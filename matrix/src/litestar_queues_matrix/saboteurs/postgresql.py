@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import Family
+from litestar_queues.backends.sql.values import COLUMNS
 from litestar_queues.records import Enqueued, NewTask
 from litestar_queues_matrix.saboteurs.base import Benign, Sabotaged, Saboteur, Statements
 from litestar_queues_matrix.saboteurs.engines import (
@@ -247,6 +248,7 @@ class KeysIgnoreCase(_PostgreSQL):
 
     guarantee = "KEY-07"
     areas = ("KEY",)
+    patience = 0.5
 
     def edit(self, statements: Statements) -> None:
         statements.replace("(active_key)", "(lower(active_key))", "create_key_index")
@@ -272,6 +274,7 @@ class KeysAreNeverFreed(_PostgreSQL):
 
     guarantee = "KEY-04"
     areas = ("KEY",)
+    patience = 0.5
 
     def edit(self, statements: Statements) -> None:
         statements.drop("active_key = c.active_key, ", *_COMMITS)
@@ -282,6 +285,7 @@ class TakesHeldKeys(_PostgreSQL):
 
     guarantee = "KEY-09"
     areas = ("KEY",)
+    patience = 0.5
 
     def edit(self, statements: Statements) -> None:
         statements.replace("holder.id <> c.id", "holder.id <> c.id AND false", "commit_keys")
@@ -389,6 +393,18 @@ class LoadsByPosition(_PostgreSQL):
     guarantee = "ARW-01"
     areas = ("ARW", "BLK")
     engine = LoadsInPlaces
+
+
+class RefusesGrownTables(_PostgreSQL):
+    """A table is taken for a queue's only where it has as many columns as create_schema would give it."""
+
+    guarantee = "ARW-02"
+    areas = ("ARW", "BLK")
+
+    def edit(self, statements: Statements) -> None:
+        columns = f"information_schema.columns WHERE table_name = '{statements.table}'"
+        own = len(COLUMNS) + len({"active_key"})
+        statements.add("check_schema", f"SELECT 1 / CAST(count(*) = {own} AS integer) FROM {columns}")  # noqa: S608  # ours
 
 
 # Locks
