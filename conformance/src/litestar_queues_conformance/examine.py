@@ -110,7 +110,9 @@ def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
     failed = [case for case in report["cases"] if case["outcome"] != "passed"]
     named = {case["case"]: found[1] for case in failed if (found := _NAMED.search(case["message"] or ""))}
     broken = tuple(_ordered(set(named.values())))
-    example = next((case["message"] for case in failed if named.get(case["case"]) == first(broken)), "")
+    example = next(
+        (case["message"] for case in failed if case["case"] in named and named[case["case"]] == broken[0]), ""
+    )
     return Verdict(
         name=suspect.name,
         defect=suspect.defect,
@@ -127,8 +129,11 @@ def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
 def examine_all(suspects: Sequence[Suspect], *, jobs: int, seed: int = SEED) -> Iterator[Verdict]:
     """The verdicts as they come, from so many processes."""
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(examine, suspect, seed=seed) for suspect in suspects]):
-            yield done.result()
+        try:
+            for done in as_completed([pool.submit(examine, suspect, seed=seed) for suspect in suspects]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # where one could not be run, the others are not waited for
 
 
 def judge(verdicts: Iterable[Verdict]) -> list[str]:

@@ -10,8 +10,9 @@ import msgspec
 
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Statement
-from litestar_queues.backends.sql.program import Call, Done, Load, Steps, advance, writes_each
+from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Steps, advance, writes_each
 from litestar_queues.backends.sql.values import COLUMNS
+from litestar_queues.errors import BackendError
 from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord
 
 __all__ = (
@@ -21,6 +22,7 @@ __all__ = (
     "BeatsUnderAnyFence",
     "CommitsUnderAnyFence",
     "DeletesUnderAnyFence",
+    "EndsAtOnceWithoutAHolder",
     "LoadsInPlaces",
     "SwapsColumnsInBulk",
 )
@@ -50,6 +52,16 @@ class AnswersWithAllWhereAnyWasStored(Engine):
     def _commit(self, parts: list[list[TaskRecord]], stale_before: datetime | None) -> Steps[set[str]]:
         stored = yield from super()._commit(parts, stale_before)
         return {task.id for part in parts for task in part} if stored and stale_before is None else stored
+
+
+class EndsAtOnceWithoutAHolder(Engine):
+    """Does not look for the holder of a key again, where there is none and never will be: all else takes seconds longer."""
+
+    def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
+        try:
+            return (yield from super()._enqueue_many(tasks, now))
+        except ConflictError as error:
+            raise BackendError(str(error)) from error
 
 
 class SwapsColumnsInBulk(Engine):

@@ -138,7 +138,7 @@ class TextsIgnoreCase(_MySQL):
 
     guarantee = "KEY-07"
     areas = ("KEY",)
-    patience = 0.5
+    engine = engines.EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.replace(_EXACT, "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
@@ -149,7 +149,7 @@ class TextsArePadded(_MySQL):
 
     guarantee = "KEY-07"
     areas = ("KEY",)
-    patience = 0.5
+    engine = engines.EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.replace(_EXACT, "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
@@ -170,7 +170,7 @@ class KeysAreNeverFreed(_MySQL):
 
     guarantee = "KEY-04"
     areas = ("KEY",)
-    patience = 0.5
+    engine = engines.EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.drop("t.active_key = c.active_key, ", "write_tasks")

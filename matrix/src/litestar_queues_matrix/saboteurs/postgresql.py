@@ -17,6 +17,7 @@ from litestar_queues_matrix.saboteurs.engines import (
     AnswersWithAllTasks,
     AnswersWithAllTasksOfRecoveries,
     AnswersWithAllWhereAnyWasStored,
+    EndsAtOnceWithoutAHolder,
     LoadsInPlaces,
     SwapsColumnsInBulk,
 )
@@ -248,7 +249,7 @@ class KeysIgnoreCase(_PostgreSQL):
 
     guarantee = "KEY-07"
     areas = ("KEY",)
-    patience = 0.5
+    engine = EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.replace("(active_key)", "(lower(active_key))", "create_key_index")
@@ -274,7 +275,7 @@ class KeysAreNeverFreed(_PostgreSQL):
 
     guarantee = "KEY-04"
     areas = ("KEY",)
-    patience = 0.5
+    engine = EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.drop("active_key = c.active_key, ", *_COMMITS)
@@ -294,7 +295,7 @@ class TakesHeldKeys(_PostgreSQL):
 class MeetsKeysWithAnError(_PostgreSQL):
     """A key that another took at the same moment ends the commit with an error, and is not tried again."""
 
-    guarantee = "KEY-06"
+    guarantee = "KEY-09"
     areas = ("KEY",)
 
     def family(self, family: Family) -> Family:
