@@ -11,7 +11,6 @@ import msgspec
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Statement
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Steps, advance, writes_each
-from litestar_queues.backends.sql.values import COLUMNS
 from litestar_queues.errors import BackendError
 from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord
 
@@ -23,7 +22,7 @@ __all__ = (
     "CommitsUnderAnyFence",
     "DeletesUnderAnyFence",
     "EndsAtOnceWithoutAHolder",
-    "LoadsInPlaces",
+    "LoadsByPlace",
     "SwapsColumnsInBulk",
 )
 
@@ -71,17 +70,19 @@ class SwapsColumnsInBulk(Engine):
         return (yield from _renamed(super()._load_many(tasks, now), {"kwargs": "metadata", "metadata": "kwargs"}))
 
 
-class LoadsInPlaces(Engine):
-    """Loads what belongs into the n-th column of its own table into the n-th of the table that is there."""
+_ALIKE = ("args", "kwargs", "metadata")
+
+
+class LoadsByPlace(Engine):
+    """Tells columns that are alike apart by the order in which the table has them."""
 
     def _load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
         columns = (
             "SELECT column_name FROM information_schema.columns WHERE table_name = :name ORDER BY ordinal_position"
         )
         found = yield Call(Statement("columns", columns), {"name": self._table})
-        ours = [name for column in COLUMNS for name in ((column, "active_key") if column == "key" else (column,))]
-        there = [str(row[0]) for row in found.rows]
-        return (yield from _renamed(super()._load_many(tasks, now), dict(zip(ours, there, strict=False))))
+        there = [str(row[0]) for row in found.rows if str(row[0]) in _ALIKE]
+        return (yield from _renamed(super()._load_many(tasks, now), dict(zip(_ALIKE, there, strict=True))))
 
 
 def _renamed(steps: Steps[T], names: Mapping[str, str]) -> Steps[T]:

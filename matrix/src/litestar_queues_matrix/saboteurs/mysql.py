@@ -9,6 +9,7 @@ from litestar_queues.backends.sql import families
 from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.store import QueueStore
+from litestar_queues.backends.sqlspec.transports import AsyncTransport
 from litestar_queues_matrix.saboteurs import engines
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
 from litestar_queues_matrix.servers import Kind
@@ -216,6 +217,7 @@ class ConvertsToLocalTime(_MySQL):
     guarantee = "LIF-01"
     areas = ("LIF",)
     zones = _ZONES
+    harmless_on = {Kind.MARIADB: "it refuses times that have an offset"}  # noqa: RUF012  # read only
 
     def edit(self, statements: Statements) -> None:
         statements.replace("LEFT(n.due_at, 26)", "n.due_at", "enqueue")
@@ -234,6 +236,12 @@ class RewritesJson(_MySQL):
             statements.replace(f"    {column} LONGTEXT", f"    {column} JSON", "create_task_table")
 
 
+class _KeepsConnections(AsyncTransport):
+    """Keeps a connection for as long as a case takes."""
+
+    kept_for = 60.0
+
+
 class ReadsAFrozenSnapshot(_MySQL):
     """What reads does not end its transaction, so that it sees the same for as long as the connection is used."""
 
@@ -241,7 +249,7 @@ class ReadsAFrozenSnapshot(_MySQL):
     areas = ("LIF",)
 
     def store(self, store: QueueStore) -> QueueStore:
-        return replace(store, autocommit=True)
+        return replace(store, autocommit=True, transport=_KeepsConnections)
 
     def family(self, family: Family) -> Family:
         return replace(family, begin={**family.begin, families.Kind.ONE: ()})
@@ -250,7 +258,7 @@ class ReadsAFrozenSnapshot(_MySQL):
 class CountsRowsThatWereThere(_MySQL):
     """Connections count the rows that were found, not those that were changed."""
 
-    guarantee = "LIF-08"
+    guarantee = "LIF-07"
     areas = ("LIF",)
 
     def store(self, store: QueueStore) -> QueueStore:
@@ -269,11 +277,11 @@ class SwapsColumns(_MySQL):
 
 
 class LoadsByPosition(_MySQL):
-    """A bulk load gives its columns in the order of create_schema's table, whatever the table's is."""
+    """A bulk load tells args, kwargs and metadata apart by the order in which the table has them."""
 
     guarantee = "ARW-01"
     areas = ("ARW", "BLK")
-    engine = engines.LoadsInPlaces
+    engine = engines.LoadsByPlace
 
 
 # Odd, but legal

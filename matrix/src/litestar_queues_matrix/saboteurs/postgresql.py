@@ -18,7 +18,7 @@ from litestar_queues_matrix.saboteurs.engines import (
     AnswersWithAllTasksOfRecoveries,
     AnswersWithAllWhereAnyWasStored,
     EndsAtOnceWithoutAHolder,
-    LoadsInPlaces,
+    LoadsByPlace,
     SwapsColumnsInBulk,
 )
 
@@ -389,11 +389,11 @@ class InsertsByPosition(_PostgreSQL):
 
 
 class LoadsByPosition(_PostgreSQL):
-    """A bulk load gives its columns in the order of create_schema's table, whatever the table's is."""
+    """A bulk load tells args, kwargs and metadata apart by the order in which the table has them."""
 
     guarantee = "ARW-01"
     areas = ("ARW", "BLK")
-    engine = LoadsInPlaces
+    engine = LoadsByPlace
 
 
 class RefusesGrownTables(_PostgreSQL):
@@ -418,7 +418,7 @@ class LocksAreTaken(_PostgreSQL):
     areas = ("LCK",)
 
     def edit(self, statements: Statements) -> None:
-        statements.drop("\nWHERE held.owner = excluded.owner OR", "lock")
+        statements.replace("held.owner = excluded.owner OR", "true OR", "lock")
 
 
 # Hints and transactions
