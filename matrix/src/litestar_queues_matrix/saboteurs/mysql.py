@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from litestar_queues.backends.sql import families
-from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.store import QueueStore
-from litestar_queues.backends.sqlspec.transports import AsyncTransport
 from litestar_queues_matrix.saboteurs import engines
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
 from litestar_queues_matrix.servers import Kind
@@ -227,32 +224,13 @@ class ConvertsToLocalTime(_MySQL):
 class RewritesJson(_MySQL):
     """Users' values are of the type JSON."""
 
-    guarantee = "LIF-02"
+    guarantee = "LIF-01"
     areas = ("LIF",)
     harmless_on = {Kind.MARIADB: "its JSON is LONGTEXT by another name"}  # noqa: RUF012  # read only
 
     def edit(self, statements: Statements) -> None:
         for column in ("args", "kwargs", "metadata", "progress", "result", "error"):
             statements.replace(f"    {column} LONGTEXT", f"    {column} JSON", "create_task_table")
-
-
-class _KeepsConnections(AsyncTransport):
-    """Keeps a connection for as long as a case takes."""
-
-    kept_for = 60.0
-
-
-class ReadsAFrozenSnapshot(_MySQL):
-    """What reads does not end its transaction, so that it sees the same for as long as the connection is used."""
-
-    guarantee = "LIF-11"
-    areas = ("LIF",)
-
-    def store(self, store: QueueStore) -> QueueStore:
-        return replace(store, autocommit=True, transport=_KeepsConnections)
-
-    def family(self, family: Family) -> Family:
-        return replace(family, begin={**family.begin, families.Kind.ONE: ()})
 
 
 class CountsRowsThatWereThere(_MySQL):
@@ -293,13 +271,3 @@ class SessionsInOtherTimeZones(Benign):
     adapter = "asyncmy"
     areas = ("LIF", "CLM", "EXP", "LCK", "REC")
     zones = _ZONES
-
-
-class KeepsRepeatableRead(Benign):
-    """Transactions are as isolated as they are by default, so that claims lock the gaps between the tasks too."""
-
-    adapter = "asyncmy"
-    areas = ("KEY", "CLM", "OWN", "REC", "LCK", "SCM")
-
-    def family(self, family: Family) -> Family:
-        return replace(family, before_begin=None)
