@@ -96,7 +96,13 @@ class Hosted(ABC):
 
     @contextmanager
     def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-        """Have the server running; gives the variables by which other processes of the run find it."""
+        """Have the server running; gives the variables by which other processes of the run find it.
+
+        Gives none where they are among those of `env`: a run inside another one is served by that.
+        """
+        if self._variable in env:
+            yield {}
+            return
         with self._launch(self.find(env), env) as server:
             yield {self._variable: json.dumps({"url": server.url, "server": server.describe()})}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,12 +70,16 @@ class SqlServerTarget(Hosted):
     def config(self, env: Mapping[str, str]) -> dict[str, Any]:
         return {**self.place(env), "table": f"q_{secrets.token_hex(8)}"}
 
-    async def open(self, config: dict[str, Any]) -> QueueBackend:
+    def sqlspec_config(self, config: dict[str, Any]) -> Any:
+        """The configuration of a client of the store."""
         url = config["url"]
         if url.startswith("postgresql"):  # so that this store's connections can be told from those of others
             url = f"{url}{'&' if '?' in url else '?'}application_name={config['table']}"
+        return self.adapter.config(url)
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
         made = SQLSpecBackendConfig(
-            config=self.adapter.config(url), table_name=config["table"], bulk_insert=config.get("way", "auto")
+            config=self.sqlspec_config(config), table_name=config["table"], bulk_insert=config.get("way", "auto")
         )
         backend = made.create_backend()
         await backend.open()
@@ -91,6 +95,17 @@ class SqlServerTarget(Hosted):
         family = store_of(self.adapter.config(config["url"])).family
         statement = statements_of(family, config["table"])["create_task_table"].text
         await asyncio.to_thread(ask.execute, config["url"], reshaped_ddl(statement, how))
+
+    @asynccontextmanager
+    async def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AsyncGenerator[bool]:
+        if self.adapter.swaps:
+            yield False
+            return
+        held = await asyncio.to_thread(ask.Held, config["url"], config["table"], ids)
+        try:
+            yield True
+        finally:
+            await asyncio.to_thread(held.let_go)
 
     async def cut_connections(self, config: dict[str, Any]) -> None:
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{table}'"
