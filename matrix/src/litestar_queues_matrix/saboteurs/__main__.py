@@ -1,4 +1,4 @@
-"""Run the suite against SQL backends that are wrong on purpose: `python -m litestar_queues_matrix.saboteurs`.
+"""Run the suite against backends on servers that are wrong on purpose: `python -m litestar_queues_matrix.saboteurs`.
 
 Each server is started once, for all that run on it. Against a saboteur run the cases of its own guarantee, and those of
 every other that could name it first: those before its own in `saboteurs.ORDER`, in the areas that it touches. With
@@ -23,13 +23,14 @@ from litestar_queues_conformance.guarantees import GUARANTEES
 from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.saboteur_run import add_options, conclude
 from litestar_queues_conformance.saboteurs import ORDER
-from litestar_queues_matrix.saboteurs import BENIGN, SABOTEURS, Benign, Saboteur
+from litestar_queues_matrix.saboteurs import BENIGN, SABOTEURS, Benign, Saboteur, redis
 from litestar_queues_matrix.servers import SERVERS, Kind, ServerRow, ServerUnavailable, find_first, rows_of
 
 __all__ = ("AUTO", "Plan", "main", "plan", "suspect")
 
 AUTO = "auto"
-_KINDS = (Kind.POSTGRESQL, Kind.MYSQL, Kind.MARIADB)
+Backend = type[Saboteur | Benign] | type[redis.Suspect]
+_KINDS = (Kind.POSTGRESQL, Kind.MYSQL, Kind.MARIADB, Kind.VALKEY, Kind.REDIS)
 _BUILD = Path("build") / "saboteurs-sql.json"
 
 
@@ -37,13 +38,13 @@ _BUILD = Path("build") / "saboteurs-sql.json"
 class Plan:
     """Who is run on which server, and who is not, with the reason."""
 
-    runs: tuple[tuple[str, type[Saboteur | Benign]], ...]
+    runs: tuple[tuple[str, Backend], ...]
     not_run: tuple[str, ...]
 
 
-def suspect(backend: type[Saboteur | Benign], server: str, *, whole: bool = False) -> Suspect:
+def suspect(backend: Backend, server: str, *, whole: bool = False) -> Suspect:
     """The backend on a server, as the suite is run against it."""
-    guarantee = backend.guarantee if issubclass(backend, Saboteur) else None
+    guarantee = _guarantee(backend)
     areas = tuple(path.stem[5:] for path in sorted(CASES.glob("test_*.py")) if path.stem != "test_machine")
     before = ORDER if guarantee is None else ORDER[: ORDER.index(guarantee) + 1]
     ids = tuple(id_ for id_ in before if GUARANTEES[id_].area in backend.areas)
@@ -79,11 +80,11 @@ def plan(servers: Sequence[str], only: Sequence[str], env: Mapping[str, str]) ->
                 rows.append(find_first(rows_of(kind), env, docker=False).row)
             except ServerUnavailable as error:
                 not_run.append(f"{kind}: {str(error).splitlines()[0]}")
-    backends: dict[str, type[Saboteur | Benign]] = {**SABOTEURS, **BENIGN}
-    runs: list[tuple[str, type[Saboteur | Benign]]] = []
+    backends: dict[str, Backend] = {**SABOTEURS, **BENIGN, **redis.SABOTEURS, **redis.BENIGN}
+    runs: list[tuple[str, Backend]] = []
     for row in dict.fromkeys(rows):
         for backend in backends.values():
-            wanted = {backend.__name__, *([backend.guarantee] if issubclass(backend, Saboteur) else [])}
+            wanted = {backend.__name__, _guarantee(backend)}
             if row.kind not in backend.kinds() or (only and wanted.isdisjoint(only)):
                 continue
             name = f"{backend.__name__}@{row.name}"
@@ -94,6 +95,11 @@ def plan(servers: Sequence[str], only: Sequence[str], env: Mapping[str, str]) ->
             else:
                 runs.append((row.name, backend))
     return Plan(tuple(runs), tuple(not_run))
+
+
+def _guarantee(backend: Backend) -> str | None:
+    """The one that has to catch it first; None where nothing may be broken."""
+    return getattr(backend, "guarantee", None)
 
 
 def _fitting(name: str) -> tuple[ServerRow, ...]:

@@ -1,0 +1,623 @@
+"""Defects in the scripts of Redis and Valkey, through valkey-py."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.redis.scripts import Script, make_script, parts, scripts
+from litestar_queues_conformance.target import Capabilities
+from litestar_queues_matrix.redis import TARGETS, RedisTarget
+from litestar_queues_matrix.saboteurs.base import NothingToBreak
+from litestar_queues_matrix.servers import Kind
+
+__all__ = ("BENIGN", "SABOTEURS", "Benign", "Edited", "Saboteur", "Suspect")
+
+
+class Edited:
+    """The scripts, for a saboteur to edit; what all begin with is called `common`."""
+
+    def __init__(self) -> None:
+        self._parts = dict(parts())
+
+    def replace(self, name: str, old: str, new: str = "") -> None:
+        """Write something else, or nothing, in a script, wherever it stands there.
+
+        Raises:
+            NothingToBreak: It does not.
+        """
+        text = self._parts[name]
+        if old not in text:
+            raise NothingToBreak(f"{name}.lua does not hold {old!r}")
+        self._parts[name] = text.replace(old, new)
+
+    def all(self) -> Mapping[str, Script]:
+        """The scripts as they are now."""
+        common = self._parts["common"]
+        return {name: make_script(name, common, self._parts[name]) for name in scripts()}
+
+
+class Suspect:
+    """A target of its own: `--backend=module:Class@server`."""
+
+    client: ClassVar[str] = "valkey"
+    guarantee: ClassVar[str | None] = None
+    """The guarantee that has to catch it first; None where nothing may be broken."""
+    areas: ClassVar[tuple[str, ...]]
+    """Areas of guarantees in which it may be noticed; its own is among them."""
+    harmless_on: ClassVar[Mapping[Kind, str]] = {}
+    """Servers on which it would be no defect, each with the reason."""
+
+    distribution = "litestar-queues"
+
+    def __init__(self, server: str | None = None) -> None:
+        base = TARGETS[self.client]
+        self.base: RedisTarget = base if server is None else base.on(server)
+
+    @classmethod
+    def target_name(cls, server: str) -> str:
+        """What `--backend` takes."""
+        return f"{cls.__module__}:{cls.__qualname__}@{server}"
+
+    @classmethod
+    def kinds(cls) -> tuple[Kind, ...]:
+        """The servers that it is for."""
+        return TARGETS[cls.client].kinds
+
+    def edit(self, scripts: Edited) -> None:
+        """Do what is wrong with it, or odd."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.base.capabilities
+
+    def on(self, server: str) -> Suspect:
+        return type(self)(server)
+
+    def unavailable(self, env: Mapping[str, str]) -> str | None:
+        return self.base.unavailable(env)
+
+    @contextmanager
+    def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
+        with self.base.serve(env) as variables:
+            yield variables
+
+    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
+        return self.base.config(env)
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
+        edited = Edited()
+        self.edit(edited)
+        backend: Any = self.base.backend_config(config).create_backend()
+        backend._scripts = edited.all()  # noqa: SLF001  # to break it
+        await backend.open()
+        opened: QueueBackend = backend
+        return opened
+
+    async def reset(self, config: dict[str, Any]) -> None:
+        await self.base.reset(config)
+
+    async def cut_connections(self, config: dict[str, Any]) -> None:
+        await self.base.cut_connections(config)
+
+    async def server_version(self, config: dict[str, Any]) -> str:
+        return await self.base.server_version(config)
+
+
+class Saboteur(Suspect):
+    """A backend with one defect; its docstring says which, in a sentence."""
+
+    def __init_subclass__(cls) -> None:
+        SABOTEURS[f"redis.{cls.__name__}"] = cls
+
+
+class Benign(Suspect):
+    """A backend that keeps every promise in an odd way; its docstring says how."""
+
+    def __init_subclass__(cls) -> None:
+        BENIGN[f"redis.{cls.__name__}"] = cls
+
+
+SABOTEURS: dict[str, type[Saboteur]] = {}
+"""Every saboteur by its module and name."""
+BENIGN: dict[str, type[Benign]] = {}
+"""Every odd but legal backend in the same way."""
+
+
+# enqueue.lua
+
+
+class LooksUpNoKey(Saboteur):
+    """An enqueue does not ask who holds a key."""
+
+    guarantee = "KEY-01"
+    areas = ("KEY",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("enqueue", "key and call('HGET', keys, key)", "false")
+
+
+class StoresAnIdTwice(Saboteur):
+    """An enqueue does not ask whether an id is stored already."""
+
+    guarantee = "LIF-08"
+    areas = ("LIF",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("enqueue", "call('EXISTS', task_key(id)) == 1", "false")
+
+
+class ListsNothingNew(Saboteur):
+    """An enqueue leaves a task out of the set of all ids."""
+
+    guarantee = "STA-02"
+    areas = ("STA",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("enqueue", "add(space .. 'ids', now .. id)")
+
+
+class SchedulesNothing(Saboteur):
+    """An enqueue ignores when a task is due."""
+
+    guarantee = "LIF-01"
+    areas = ("LIF",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("enqueue", "run_at and run_at > now", "false")
+
+
+# claim.lua
+
+
+class PromotesWhatIsNotDue(Saboteur):
+    """A claim takes scheduled tasks whatever their time is."""
+
+    guarantee = "CLM-04"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "merge('later', now)", "merge('later')")
+        scripts.replace("claim", "elseif record[AT.due_at] > now then", "elseif false then")
+
+
+class TakesNamedTasksEarly(Saboteur):
+    """A claim by id ignores when a task is due."""
+
+    guarantee = "CLM-04"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "and record[AT.due_at] <= now")
+
+
+class PromotesNothing(Saboteur):
+    """A claim does not look whether scheduled tasks came due."""
+
+    guarantee = "CLM-05"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "local left = limit + asked.promoted", "local left = 0")
+
+
+class PromotesAHandful(Saboteur):
+    """A claim makes ten scheduled tasks pending at a time."""
+
+    guarantee = "CLM-05"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "local left = limit + asked.promoted", "local left = 10")
+
+
+class ClaimsTheExpired(Saboteur):
+    """A claim ignores when a task expires."""
+
+    guarantee = "EXP-01"
+    areas = ("EXP",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "if expires_at and expires_at <= now then", "if false then")
+
+
+class StopsAtTheOverdue(Saboteur):
+    """A claim that has met many overdue tasks takes nothing of what comes after them."""
+
+    guarantee = "EXP-01"
+    areas = ("EXP",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "return finish(true)", "return finish(false)")
+
+
+class IgnoresPriority(Saboteur):
+    """What is ready is kept by its time alone."""
+
+    guarantee = "CLM-03"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("common", "string.format('%010.0f', 2147483647 - tonumber(priority))", "'0000000000'")
+
+
+class SortsPrioritiesAsText(Saboteur):
+    """Priorities are not brought to one length before they are sorted."""
+
+    guarantee = "CLM-03"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "common", "'%010.0f', 2147483647 - tonumber(priority)", "'%-10.0f', 2147483647 - tonumber(priority)"
+        )
+
+
+class ForgetsWhoIsFirst(Saboteur):
+    """The first tasks of the lanes are not kept up after a claim, so that a claim of any queue misses what follows."""
+
+    guarantee = "CLM-03"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "common",
+            "if now then\n                    call('ZADD', key",
+            "if now and not before then\n                    call('ZADD', key",
+        )
+
+
+class TakesTheLanesInTurn(Saboteur):
+    """A claim of several queues empties one after the other."""
+
+    guarantee = "CLM-03"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "if not before(heap[i], heap[parent]) then", "if true then")
+        scripts.replace("claim", "if heap[child] and before(heap[child], heap[least]) then", "if false then")
+
+
+class KeepsWhatItClaimed(Saboteur):
+    """A claimed task stays in the index of what is ready."""
+
+    guarantee = "CLM-11"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "        remove(lane.ready, member)\n        if expires_at then\n            remove(space .. 'expiring'",
+            "        if expires_at then\n            remove(space .. 'expiring'",
+        )
+
+
+class RaisesNoFence(Saboteur):
+    """A claim leaves the fence as it is."""
+
+    guarantee = "CLM-10"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "tonumber(record[AT.fence]) + 1", "tonumber(record[AT.fence])")
+
+
+class ClaimsUnderAnyFence(Saboteur):
+    """A claim by id does not look at the fence."""
+
+    guarantee = "CLM-09"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "and record[AT.fence] == one[2]\n            and WAITING", "and WAITING")
+
+
+class ClaimsForAnyBackend(Saboteur):
+    """A claim by id does not look at the execution backend."""
+
+    guarantee = "CLM-09"
+    areas = ("CLM",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "and (not of or of[record[AT.execution_backend]])")
+
+
+# commit.lua
+
+
+class CommitsUnderAnyFence(Saboteur):
+    """A commit does not compare the fence."""
+
+    guarantee = "OWN-01"
+    areas = ("OWN",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "task and task.fence == after[2]", "task")
+
+
+class CommitsOverOlderFences(Saboteur):
+    """A commit is refused only where the stored fence is higher than the one that it was made from."""
+
+    guarantee = "OWN-06"
+    areas = ("OWN",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "task.fence == after[2]", "tonumber(task.fence) <= tonumber(after[2])")
+
+
+class SavesNobody(Saboteur):
+    """A recovery does not look at the heartbeat again."""
+
+    guarantee = "REC-03"
+    areas = ("REC",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "held and asked.stale_before and", "false and")
+
+
+class SavesOnlyTheLater(Saboteur):
+    """A heartbeat at the very time of the limit does not save its task."""
+
+    guarantee = "REC-03"
+    areas = ("REC",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "task.heartbeat_at >= asked.stale_before", "task.heartbeat_at > asked.stale_before")
+
+
+class FreesNoKey(Saboteur):
+    """A task that ends keeps its key."""
+
+    guarantee = "KEY-04"
+    areas = ("KEY",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "call('HDEL', keys, task.key)")
+
+
+class TakesKeysFromOthers(Saboteur):
+    """A revive does not ask who holds the key."""
+
+    guarantee = "KEY-09"
+    areas = ("KEY",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "and (not task.key or not ACTIVE[state] or is_free(task.key, id))")
+
+
+class MovesNoIndex(Saboteur):
+    """A commit leaves a task in the index where it stood, too."""
+
+    guarantee = "REC-01"
+    areas = ("REC",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "        displace(task)\n", "        count(task.queue, task.state, -1)\n")
+
+
+class PlacesNothing(Saboteur):
+    """A commit puts a task into no index."""
+
+    guarantee = "LIF-06"
+    areas = ("LIF",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "        place(task)\n", "        count(task.queue, task.state, 1)\n")
+
+
+class ForgetsNoField(Saboteur):
+    """A commit leaves what is to be None as it was."""
+
+    guarantee = "LIF-03"
+    areas = ("LIF",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "if #after[9] > 0 then", "if false then")
+
+
+class AnswersWithAll(Saboteur):
+    """A commit answers with whatever it was given."""
+
+    guarantee = "OWN-04"
+    areas = ("OWN",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "commit", "        stored[#stored + 1] = i\n    end\n", "    end\n    stored[#stored + 1] = i\n"
+        )
+
+
+class CountsNothingAnew(Saboteur):
+    """A commit does not keep the counts."""
+
+    guarantee = "STA-01"
+    areas = ("STA",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "\nwrite()\n", "\ncounting = {}\nwrite()\n")
+
+
+# heartbeat.lua
+
+
+class BeatsUnderAnyFence(Saboteur):
+    """A heartbeat does not compare the fence."""
+
+    guarantee = "HBT-03"
+    areas = ("HBT",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("heartbeat", "and task.fence == held[2]")
+
+
+class BeatsAnything(Saboteur):
+    """A heartbeat is taken of tasks that do not run."""
+
+    guarantee = "HBT-03"
+    areas = ("HBT",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("heartbeat", "task.state == 'running' and")
+
+
+class LeavesHeartbeatsWhereTheyWere(Saboteur):
+    """A heartbeat does not move its task in the index."""
+
+    guarantee = "REC-01"
+    areas = ("REC",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("heartbeat", "        remove(PLACES.running(task))\n")
+        scripts.replace("heartbeat", "        add(PLACES.running(task))\n")
+
+
+class ForgetsProgress(Saboteur):
+    """A heartbeat leaves the progress as it was."""
+
+    guarantee = "HBT-01"
+    areas = ("HBT",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("heartbeat", "if held[3] then", "if false then")
+
+
+# delete.lua
+
+
+class DeletesUnderAnyFence(Saboteur):
+    """A deletion does not compare the fence."""
+
+    guarantee = "RET-01"
+    areas = ("RET",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("delete", "and task.fence == held[2]")
+
+
+class DeletesTheActive(Saboteur):
+    """A deletion does not look at the state."""
+
+    guarantee = "RET-02"
+    areas = ("RET",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("delete", "task and not ACTIVE[task.state]", "task")
+
+
+class LeavesCountsOfTheDeleted(Saboteur):
+    """A deletion does not keep the counts."""
+
+    guarantee = "RET-04"
+    areas = ("RET",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("delete", "\nwrite()\n", "\ncounting = {}\nwrite()\n")
+
+
+# The readers
+
+
+class FindsTheOverdueTooLate(Saboteur):
+    """The very time that is asked for does not count for what is overdue."""
+
+    guarantee = "EXP-03"
+    areas = ("EXP",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find", "(asked.through and AFTER_ALL or '')", "''")
+
+
+class FindsWithoutLimit(Saboteur):
+    """A search by an index ignores the limit."""
+
+    guarantee = "REC-02"
+    areas = ("REC",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find", ", 'LIMIT', 0, asked.limit")
+
+
+class SearchesAnyKey(Saboteur):
+    """A search ignores the key."""
+
+    guarantee = "STA-02"
+    areas = ("STA",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("scan", "and (not asked.key or record[AT.key] == asked.key)")
+
+
+class SearchesOneMoment(Saboteur):
+    """A search ends with the newest moment."""
+
+    guarantee = "STA-02"
+    areas = ("STA",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "scan", "    if #group < size then\n        earlier()", "    if #group < size then\n        moment = nil"
+        )
+
+
+class LooksAtAllQueues(Saboteur):
+    """The next time is that of all queues, whichever are asked for."""
+
+    guarantee = "STA-03"
+    areas = ("STA",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("next_due", "if asked.queues then", "if false then")
+
+
+# lock.lua, unlock.lua
+
+
+class LocksForEverybody(Saboteur):
+    """A lock is given to whoever asks."""
+
+    guarantee = "LCK-01"
+    areas = ("LCK",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("lock", "if holder and", "if false and")
+
+
+class LocksRunOutEarly(Saboteur):
+    """A lock is free in the last microsecond of its time."""
+
+    guarantee = "LCK-02"
+    areas = ("LCK",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "lock",
+            "string.sub(holder, 1, TIME) > now",
+            "string.sub(holder, 1, TIME - 1) > string.sub(now, 1, TIME - 1)",
+        )
+
+
+class UnlocksForEverybody(Saboteur):
+    """A lock is given back by whoever asks."""
+
+    guarantee = "LCK-04"
+    areas = ("LCK",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("unlock", "or string.sub(holder, TIME + 1) ~= asked.owner")
+
+
+# Odd, but legal
+
+
+class SmallPieces(Benign):
+    """Commands have at most four values, and cursors read two members at a time."""
+
+    areas = ("LIF", "KEY", "CLM", "OWN", "HBT", "REC", "CAN", "EXP", "RET", "STA", "LCK")
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("common", "local CHUNK = 2000", "local CHUNK = 4")
+        scripts.replace("claim", "size = math.min(size, 1000)", "size = 2")
+        scripts.replace("claim", "math.min(cursor.size * 2, 1000)", "2")
+        scripts.replace("scan", "math.min(asked.looks - looked, 200)", "math.min(asked.looks - looked, 1)")
