@@ -97,7 +97,9 @@ class RedisBackend:
         self._client = self._given or self._library.open(
             self._url, connections=self._connections, cluster=self._cluster
         )
-        self._failures = Failures(f"{self._library.name}://{place_of(self._client)}")
+        self._failures = Failures(
+            f"{self._library.name}://{place_of(self._client, '' if self._given is not None else self._url)}"
+        )
         try:
             await self.now()
             health = await ask_health(self._client, self._namespace.space)

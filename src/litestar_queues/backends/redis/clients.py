@@ -131,8 +131,8 @@ def check_client(client: Any) -> None:
         )
 
 
-def place_of(client: Any) -> str:
-    """Where a client goes, without credentials."""
+def place_of(client: Any, url: str) -> str:
+    """Where a client goes, without credentials; the URL tells of a cluster's that was not given."""
     pool = getattr(client, "connection_pool", None)
     settings: dict[str, Any] = getattr(pool, "connection_kwargs", None) or {}
     if path := settings.get("path"):
@@ -140,4 +140,7 @@ def place_of(client: Any) -> str:
     if host := settings.get("host"):
         user = f"{settings['username']}@" if settings.get("username") else ""
         return f"{user}{host}:{settings.get('port', 6379)}/{settings.get('db') or 0}"
+    if pool is None and url:
+        parts = urlsplit(url)
+        return f"{parts.hostname or 'localhost'}:{parts.port or 6379} (a cluster)"
     return "a cluster" if pool is None else "a server"
