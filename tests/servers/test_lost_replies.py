@@ -24,7 +24,7 @@ from litestar_queues.backends.retry import PATIENCE
 from litestar_queues.backends.sqlspec.limit import GRACE
 from litestar_queues.clock import SystemClock
 from litestar_queues.errors import BackendUnavailableError
-from litestar_queues.lifecycle import Complete, Fail
+from litestar_queues.lifecycle import Complete, Fail, step
 from litestar_queues.operations import Move, QueueOperations
 from litestar_queues.records import NewTask, TaskRecord, Want
 
@@ -48,8 +48,20 @@ async def backend(proxy: Proxy, database: ServedDatabase) -> AsyncIterator[Queue
     config = database.through(proxy.port).backend(notifications=False, answer_timeout=ANSWERED_WITHIN)
     backend = config.create_backend()
     await backend.open()
+    await _acquaint(backend)
     yield backend
     await backend.close()
+
+
+async def _acquaint(backend: QueueBackend) -> None:
+    """Do everything once: what a server is told, or asked, but once would be lost instead of what the tests are about."""
+    await backend.enqueue_many([new_task()])
+    [claimed] = await backend.claim(Want(worker="w", limit=1))
+    await backend.touch_heartbeats([claimed.held])
+    done = step(claimed, Complete("1"), await backend.now())
+    await backend.commit([done])
+    await backend.get([done.id])
+    await backend.delete([done.held])
 
 
 def new_task(key: str | None = None) -> NewTask:

@@ -136,7 +136,7 @@ async def test_of_claimers_of_one_task_at_once_one_gets_it(store: Store, check: 
 
 def _mixed(store: Store) -> list[tuple[NewTask, datetime]]:
     """Tasks and when they are enqueued: ties in everything but the id, and times that sort wrongly as some texts."""
-    priorities = (PRIORITY_MIN, PRIORITY_MIN + 1, -1, 0, 1, 9, 10, PRIORITY_MAX - 1, PRIORITY_MAX)
+    priorities = (PRIORITY_MIN, PRIORITY_MIN + 1, -1, 0, 1, 9, 10, PRIORITY_MAX - 5, PRIORITY_MAX - 1, PRIORITY_MAX)
     whole = T0.replace(microsecond=0)
     times = [whole + timedelta(microseconds=n) for n in (0, 1, 9, 10, 100_000, 120_000, 999_999, 1_000_000)]
     times += [whole - timedelta(days=40), whole + timedelta(seconds=59)]

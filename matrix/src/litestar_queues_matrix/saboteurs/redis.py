@@ -152,7 +152,7 @@ class StoresAnIdTwice(Saboteur):
 class ListsNothingNew(Saboteur):
     """An enqueue leaves a task out of the set of all ids."""
 
-    guarantee = "STA-02"
+    guarantee = "STA-01"
     areas = ("STA",)
 
     def edit(self, scripts: Edited) -> None:
@@ -196,7 +196,7 @@ class TakesNamedTasksEarly(Saboteur):
 class PromotesNothing(Saboteur):
     """A claim does not look whether scheduled tasks came due."""
 
-    guarantee = "CLM-05"
+    guarantee = "CLM-03"
     areas = ("CLM",)
 
     def edit(self, scripts: Edited) -> None:
@@ -258,7 +258,7 @@ class SortsPrioritiesAsText(Saboteur):
 class ForgetsWhoIsFirst(Saboteur):
     """The first tasks of the lanes are not kept up after a claim, so that a claim of any queue misses what follows."""
 
-    guarantee = "CLM-03"
+    guarantee = "CLM-02"
     areas = ("CLM",)
 
     def edit(self, scripts: Edited) -> None:
@@ -283,7 +283,7 @@ class TakesTheLanesInTurn(Saboteur):
 class KeepsWhatItClaimed(Saboteur):
     """A claimed task stays in the index of what is ready."""
 
-    guarantee = "CLM-11"
+    guarantee = "CLM-02"
     areas = ("CLM",)
 
     def edit(self, scripts: Edited) -> None:
@@ -294,14 +294,14 @@ class KeepsWhatItClaimed(Saboteur):
         )
 
 
-class RaisesNoFence(Saboteur):
-    """A claim leaves the fence as it is."""
+class RaisesFencesByTwo(Saboteur):
+    """A claim leaves out a fence."""
 
     guarantee = "CLM-10"
     areas = ("CLM",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("claim", "tonumber(record[AT.fence]) + 1", "tonumber(record[AT.fence])")
+        scripts.replace("claim", "tonumber(record[AT.fence]) + 1", "tonumber(record[AT.fence]) + 2")
 
 
 class ClaimsUnderAnyFence(Saboteur):
@@ -390,7 +390,7 @@ class TakesKeysFromOthers(Saboteur):
 class MovesNoIndex(Saboteur):
     """A commit leaves a task in the index where it stood, too."""
 
-    guarantee = "REC-01"
+    guarantee = "REC-02"
     areas = ("REC",)
 
     def edit(self, scripts: Edited) -> None:
@@ -400,7 +400,7 @@ class MovesNoIndex(Saboteur):
 class PlacesNothing(Saboteur):
     """A commit puts a task into no index."""
 
-    guarantee = "LIF-06"
+    guarantee = "LIF-05"
     areas = ("LIF",)
 
     def edit(self, scripts: Edited) -> None:
@@ -410,7 +410,7 @@ class PlacesNothing(Saboteur):
 class ForgetsNoField(Saboteur):
     """A commit leaves what is to be None as it was."""
 
-    guarantee = "LIF-03"
+    guarantee = "LIF-08"
     areas = ("LIF",)
 
     def edit(self, scripts: Edited) -> None:
@@ -420,7 +420,7 @@ class ForgetsNoField(Saboteur):
 class AnswersWithAll(Saboteur):
     """A commit answers with whatever it was given."""
 
-    guarantee = "OWN-04"
+    guarantee = "OWN-01"
     areas = ("OWN",)
 
     def edit(self, scripts: Edited) -> None:
@@ -499,7 +499,7 @@ class DeletesUnderAnyFence(Saboteur):
 class DeletesTheActive(Saboteur):
     """A deletion does not look at the state."""
 
-    guarantee = "RET-02"
+    guarantee = "RET-01"
     areas = ("RET",)
 
     def edit(self, scripts: Edited) -> None:
