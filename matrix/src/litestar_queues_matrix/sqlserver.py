@@ -86,7 +86,7 @@ class SqlServerTarget:
         Raises:
             LookupError: It is none that the adapter runs on; lists those.
         """
-        target = SqlServerTarget(self.adapter, server)
+        target = type(self)(self.adapter, server)
         if not target.rows:
             fitting = ", ".join(row.name for row in SERVERS if row.kind in self.adapter.kinds)
             raise ServerUnavailable(f"{self.adapter.name} does not run on {server}, but on: {fitting}")
