@@ -144,9 +144,7 @@ class Engine:
             return []
         if "enqueue_timed" not in self._statements:
             now = yield from self._time(now)
-        # In the order of their keys, so that two batches with the same keys wait for each other, and never both.
-        ordered = sorted(tasks, key=lambda task: task.key or "")
-        batch = self._enqueue_batch(_distinct(ordered) if self.family.distinct_batches else ordered, now)
+        batch = self._new_batch(tasks, now)
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.
         for _ in range(3):
@@ -168,6 +166,9 @@ class Engine:
             answers = [_answer(new, stored, holders) for new in tasks]
             if None not in answers:
                 return [answer for answer in answers if answer is not None]
+            if self.family.distinct_batches:  # another of its key stood before one, and was stored long ago
+                left = [new for new, answer in zip(tasks, answers, strict=True) if answer is None]
+                batch = self._new_batch(left, now)
         raise ConflictError("the holders of the keys change faster than they can be read")
 
     def load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
@@ -433,6 +434,11 @@ class Engine:
     def _any_of(self, values: Iterable[str] | None) -> str | None:
         """A filter; None filters nothing."""
         return None if values is None else self._list(values)
+
+    def _new_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
+        """In the order of their keys, so that two batches with the same keys wait for each other, and never both."""
+        ordered = sorted(tasks, key=lambda task: task.key or "")
+        return self._enqueue_batch(_distinct(ordered) if self.family.distinct_batches else ordered, now)
 
     def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
         return self._batch(ENQUEUED, enqueue_rows(tasks, now))

@@ -122,9 +122,7 @@ CREATE TABLE litestar_queue_task (
     heartbeat_at TIMESTAMP(6),
     finished_at TIMESTAMP(6),
     urgency NUMBER(11) GENERATED ALWAYS AS (CASE state WHEN 'pending' THEN -priority ELSE 0 END) VIRTUAL,
-    overdue_at TIMESTAMP(6) GENERATED ALWAYS AS (
-        CASE WHEN state = 'pending' OR state = 'scheduled' THEN expires_at END
-    ) VIRTUAL
+    overdue_at TIMESTAMP(6) GENERATED ALWAYS AS (CASE WHEN state IN ('pending', 'scheduled') THEN expires_at END) VIRTUAL
 )
 
 -- name: create_ready_index
@@ -210,7 +208,7 @@ ORDER BY t.due_at, t.id FETCH FIRST :limit ROWS ONLY
 -- name: promote_queues_candidates
 SELECT c.id
 FROM /* include: queues */
-CROSS APPLY (
+CROSS JOIN LATERAL (
     SELECT /*+ INDEX(t (queue state urgency due_at id)) */ t.id, t.due_at FROM litestar_queue_task t
     WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0 AND t.due_at <= /* include: now */
     ORDER BY t.due_at, t.id FETCH FIRST :limit ROWS ONLY
@@ -231,7 +229,7 @@ ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
 -- name: claim_queues_candidates
 SELECT c.id, c.urgency, c.due_at
 FROM /* include: queues */
-CROSS APPLY (
+CROSS JOIN LATERAL (
     SELECT /*+ INDEX(t (queue state urgency due_at id)) */ t.id, t.urgency, t.due_at FROM litestar_queue_task t
     WHERE t.queue = q.name AND t.state = 'pending' AND /* include: claimable */ AND /* include: behind */
     ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
@@ -365,7 +363,7 @@ SELECT MIN(t.due_at) FROM litestar_queue_task t WHERE t.state = 'scheduled' AND 
 -- name: next_due_queues
 SELECT MIN(f.due_at)
 FROM /* include: queues */
-CROSS APPLY (
+CROSS JOIN LATERAL (
     SELECT MIN(t.due_at) AS due_at FROM litestar_queue_task t
     WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0
 ) f
