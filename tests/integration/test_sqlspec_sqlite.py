@@ -162,6 +162,29 @@ async def test_a_pool_that_the_application_shares_is_not_closed(adapter: str, tm
     assert open_files(tmp_path / "queue.db") == []
 
 
+@pytest.mark.parametrize("others", [1, 3])
+async def test_who_else_needs_the_pool_gets_a_connection_however_busy_the_queue_is(others: int, tmp_path: Path) -> None:
+    config = StatementByStatement(connection_config={"database": str(tmp_path / "queue.db"), "pool_size": 1})
+    sqlspec = SQLSpec()
+    sqlspec.add_config(config)
+    backend = SQLSpecBackendConfig(config=config, sqlspec=sqlspec).create_backend()
+    await backend.open()
+
+    async def call_on_and_on() -> None:
+        while True:
+            await backend.count()
+
+    callers = [asyncio.create_task(call_on_and_on()) for _ in range(others)]
+    await backend.count()  # they have begun
+    async with asyncio.timeout(20), sqlspec.provide_session(config) as driver:
+        assert await driver.select_value("SELECT 1") == 1
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+    await backend.close()
+    await config.close_pool()
+
+
 @ADAPTERS
 async def test_the_last_of_two_backends_on_one_configuration_closes_its_pool(adapter: str, tmp_path: Path) -> None:
     config = SQLSpecBackendConfig(config=config_for(adapter, tmp_path / "queue.db"))

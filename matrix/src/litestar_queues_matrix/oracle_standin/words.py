@@ -25,7 +25,7 @@ def _merged(found: re.Match[str]) -> str:
 
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"%", "%%"),
-    (rf"TO_TIMESTAMP\((SUBSTR\([^()]*\)|:\w+), {_FORMAT}\)", r"CAST(\1 AS timestamp(6))"),
+    (rf"TO_TIMESTAMP\((\w+\.\w+|:\w+), {_FORMAT}\)", r"CAST(\1 AS timestamp(6))"),
     (r"SYS_EXTRACT_UTC\(SYSTIMESTAMP\)", "(clock_timestamp() AT TIME ZONE 'UTC')"),
     (r"TO_BINARY_DOUBLE\((\w+\.\w+)\)", r"CAST(\1 AS double precision)"),
     (r"JSON_TABLE\((:\w+),", r"JSON_TABLE(CAST(\1 AS jsonb),"),

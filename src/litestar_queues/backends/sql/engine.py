@@ -441,10 +441,10 @@ class Engine:
         return self._enqueue_batch(_distinct(ordered) if self.family.distinct_batches else ordered, now)
 
     def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
-        return self._batch(ENQUEUED, enqueue_rows(tasks, now))
+        return self._batch(ENQUEUED, enqueue_rows(tasks, now, self.family.write_time))
 
     def _commit_batch(self, tasks: Iterable[TaskRecord]) -> str:
-        return self._batch(COMMITTED, commit_rows(tasks))
+        return self._batch(COMMITTED, commit_rows(tasks, self.family.write_time))
 
     def _held_batch(self, held: Iterable[Held]) -> str:
         return self._batch(HELD, held_rows(held))
@@ -525,6 +525,8 @@ def _answer(
 
 def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
     """The batch in parts in which no two tasks have one key, in order: who gives a key up and who takes it, apart."""
+    if all(task.key is None for task in tasks):
+        return [list(tasks)] if tasks else []
     parts: list[list[TaskRecord]] = []
     seen: dict[str, int] = {}
     for task in tasks:

@@ -99,7 +99,8 @@ class Family:
         settings: What the statement `settings` has to answer, by the name of each setting.
         empty_is_null: Whether an empty text is NULL to the database, so that texts travel as `values.kept_text` has them.
         distinct_batches: Whether the statement `enqueue` takes no two tasks of one id or one key.
-        bind_time: A time as a parameter. Inside a JSON batch it is always the text of `values.text_of_time`.
+        bind_time: A time as a parameter.
+        write_time: A time inside a JSON batch.
         read_time: A time in UTC, from what a driver returns.
         read_value: Any other value, from what a driver returns; None where drivers return it as it was stored.
     """
@@ -131,6 +132,7 @@ class Family:
     swapping: Family | None = None
     named_batches: bool = False
     bind_time: Callable[[datetime], Any] = text_of_time
+    write_time: Callable[[datetime], datetime | str] = text_of_time
     read_time: Callable[[Any], datetime] = time_of_text
     read_value: Callable[[Any], Any] | None = None
 
@@ -234,6 +236,7 @@ _LOCKING = Family(
     least_version=(12,),
     named_batches=True,
     bind_time=_same,
+    write_time=_same,
     read_time=_in_utc,
     slots={
         **_BY_LOCK,
@@ -256,7 +259,7 @@ def _mysql_code(error: BaseException) -> int | None:
     code = getattr(error, "errno", None)
     if code is None and error.args:
         code = error.args[0]
-    return code if isinstance(code, int) else None
+    return code if isinstance(code, int) and code > 0 else None  # -1 is what mysql-connector gives to what has none
 
 
 def _text_without_offset(value: datetime) -> str:
@@ -280,6 +283,7 @@ MYSQL = Family(
     conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
+    lost_text=re.compile("Connection not available"),
     code_of=_mysql_code,
     least_version=(8, 0, 19),
     forks={"MariaDB": (10, 6)},
@@ -355,6 +359,7 @@ ORACLE = Family(
     empty_is_null=True,
     distinct_batches=True,
     bind_time=_text_without_offset,
+    write_time=_text_without_offset,
     read_time=_naive_in_utc,
     read_value=_oracle_value,
 )

@@ -170,8 +170,8 @@ INSERT INTO litestar_queue_task (
 SELECT
     n.id, n.name, n.queue, n.state, n.priority, 0, n.max_attempts, 0, n.of_key, n.of_key, n.args, n.kwargs, n.metadata,
     n.description, TO_BINARY_DOUBLE(n.seconds), n.execution_backend, n.execution_profile, /* include: now */,
-    TO_TIMESTAMP(SUBSTR(n.due_at, 1, 26), 'YYYY-MM-DD"T"HH24:MI:SS.FF6'),
-    TO_TIMESTAMP(SUBSTR(n.expires_at, 1, 26), 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+    TO_TIMESTAMP(n.due_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'),
+    TO_TIMESTAMP(n.expires_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
 FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
     id VARCHAR2(37 CHAR) PATH '$[0]',
     name VARCHAR2(201 CHAR) PATH '$[1]',
@@ -187,8 +187,8 @@ FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
     seconds NUMBER PATH '$[11]',
     execution_backend VARCHAR2(51 CHAR) PATH '$[12]',
     execution_profile VARCHAR2(101 CHAR) PATH '$[13]',
-    due_at VARCHAR2(32 CHAR) PATH '$[14]',
-    expires_at VARCHAR2(32 CHAR) PATH '$[15]'
+    due_at VARCHAR2(26 CHAR) PATH '$[14]',
+    expires_at VARCHAR2(26 CHAR) PATH '$[15]'
 )) n
 WHERE NOT EXISTS (SELECT /*+ NO_UNNEST */ 1 FROM litestar_queue_task t WHERE t.id = n.id)
 AND NOT EXISTS (SELECT /*+ NO_UNNEST */ 1 FROM litestar_queue_task t WHERE t.active_key = n.of_key)
@@ -267,26 +267,26 @@ USING (
     SELECT /*+ CARDINALITY(b 10) */
         b.id, b.fence, b.state, b.active_key, b.attempt, b.worker, b.progress, b.result, b.failure, b.execution_ref,
         b.execution_backend,
-        TO_TIMESTAMP(SUBSTR(b.due_at, 1, 26), 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS due_at,
-        TO_TIMESTAMP(SUBSTR(b.started_at, 1, 26), 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS started_at,
-        TO_TIMESTAMP(SUBSTR(b.heartbeat_at, 1, 26), 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at,
-        TO_TIMESTAMP(SUBSTR(b.finished_at, 1, 26), 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS finished_at
+        TO_TIMESTAMP(b.due_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS due_at,
+        TO_TIMESTAMP(b.started_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS started_at,
+        TO_TIMESTAMP(b.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at,
+        TO_TIMESTAMP(b.finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS finished_at
     FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
         id VARCHAR2(37 CHAR) PATH '$[0]',
         fence NUMBER(19) PATH '$[1]',
         state VARCHAR2(9 CHAR) PATH '$[2]',
         active_key VARCHAR2(256 CHAR) PATH '$[3]',
         attempt NUMBER(10) PATH '$[4]',
-        due_at VARCHAR2(32 CHAR) PATH '$[5]',
+        due_at VARCHAR2(26 CHAR) PATH '$[5]',
         worker CLOB PATH '$[6]',
         progress CLOB PATH '$[7]',
         result CLOB PATH '$[8]',
         failure CLOB PATH '$[9]',
         execution_ref CLOB PATH '$[10]',
         execution_backend VARCHAR2(51 CHAR) PATH '$[11]',
-        started_at VARCHAR2(32 CHAR) PATH '$[12]',
-        heartbeat_at VARCHAR2(32 CHAR) PATH '$[13]',
-        finished_at VARCHAR2(32 CHAR) PATH '$[14]'
+        started_at VARCHAR2(26 CHAR) PATH '$[12]',
+        heartbeat_at VARCHAR2(26 CHAR) PATH '$[13]',
+        finished_at VARCHAR2(26 CHAR) PATH '$[14]'
     )) b
 ) c
 ON (t.id = c.id)
@@ -302,12 +302,12 @@ MERGE INTO litestar_queue_task t
 USING (
     SELECT /*+ CARDINALITY(b 10) */
         b.id, b.fence, b.progress,
-        TO_TIMESTAMP(SUBSTR(b.heartbeat_at, 1, 26), 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at
+        TO_TIMESTAMP(b.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at
     FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
         id VARCHAR2(37 CHAR) PATH '$[0]',
         fence NUMBER(19) PATH '$[1]',
         progress CLOB PATH '$[7]',
-        heartbeat_at VARCHAR2(32 CHAR) PATH '$[13]'
+        heartbeat_at VARCHAR2(26 CHAR) PATH '$[13]'
     )) b
 ) c
 ON (t.id = c.id)
