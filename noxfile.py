@@ -74,6 +74,17 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
+def oracle(session: nox.Session) -> None:
+    """Oracle's statements, as far as that goes without one: parsed, and sent through its adapters to a PostgreSQL."""
+    install(session, "test", "servers", "oracle")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("pytest", "tests/oracle")
+    session.run("python", "-m", "oracle_lab", env={"PYTHONPATH": str(ROOT / "tests")})
+
+
+@nox.session
 def matrix(session: nox.Session) -> None:
     """The conformance suite on every backend and server that can be had, or on those named: `-- asyncpg '*@mysql9'`."""
     install(session, "test", "servers")
@@ -134,7 +145,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from the newest versions that fit: names and versions, nothing else."""
-    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "bench", "lint", "types")
+    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "oracle", "bench", "lint", "types")
     session.install("-q", *PACKAGES, *groups, "build")
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     lines = sorted(line for line in str(frozen).splitlines() if "==" in line and "@" not in line)

@@ -37,9 +37,15 @@ WRONG = (
     Wrong("ORA-00902: TEXT is no type", "types", "CREATE TABLE tasks (id VARCHAR2(36 CHAR) PRIMARY KEY, args TEXT)"),
     Wrong("ORA-00902: SERIAL is no type", "types", "CREATE TABLE tasks (id SERIAL, name VARCHAR2(10 CHAR))"),
     Wrong("ORA-00902: BOOLEAN is no type before 23", "types", "CREATE TABLE tasks (id NUMBER(10), done BOOLEAN)"),
-    Wrong("ORA-00906: VARCHAR2 without its length", "types", "CREATE TABLE tasks (id VARCHAR2, name VARCHAR2(10 CHAR))"),
+    Wrong(
+        "ORA-00906: VARCHAR2 without its length", "types", "CREATE TABLE tasks (id VARCHAR2, name VARCHAR2(10 CHAR))"
+    ),
     Wrong("ORA-00933: LIMIT", "clauses", "SELECT t.id FROM tasks t ORDER BY t.id LIMIT 10"),
-    Wrong("ORA-00925: RETURNING rows", "clauses", "UPDATE tasks t SET t.state = 'running' WHERE t.id = :id RETURNING t.id, t.name"),
+    Wrong(
+        "ORA-00925: RETURNING rows",
+        "clauses",
+        "UPDATE tasks t SET t.state = 'running' WHERE t.id = :id RETURNING t.id, t.name",
+    ),
     Wrong(
         "ORA-00933: ON CONFLICT",
         "clauses",
@@ -48,7 +54,7 @@ WRONG = (
     Wrong("never true: nothing equals an empty text", "empty_texts", "SELECT t.id FROM tasks t WHERE t.key = ''"),
     Wrong("ORA-00933: AS before the alias of a table", "aliases", "SELECT t.id FROM tasks AS t"),
     Wrong("ORA-00922: IF NOT EXISTS before 23", "clauses", "CREATE TABLE IF NOT EXISTS tasks (id NUMBER(10))"),
-    Wrong("ORA-00923: no FROM before 23", "from_something", "SELECT SYSTIMESTAMP"),
+    Wrong("ORA-00923: no FROM before 23", "from_something", "SELECT SYS_EXTRACT_UTC(SYSTIMESTAMP)"),
     Wrong("ORA-00911: a semicolon at the end", "clauses", "DELETE FROM tasks t WHERE t.id = :id;"),
     Wrong(
         "ORA-38104: MERGE sets what it joins on",

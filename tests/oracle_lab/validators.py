@@ -93,7 +93,9 @@ class Antlr:
         simpler = [_without_inner_limits(_without_virtual(_without_json_tables(text))) for text in texts]
         simpler = [f"{text.replace(' LATERAL (', ' (')};" for text in simpler]
         command = ["node", str(Path(__file__).with_name("antlr.cjs")), str(_modules())]
-        done = subprocess.run(command, input=json.dumps(simpler), capture_output=True, text=True, check=True, timeout=600)
+        done = subprocess.run(
+            command, input=json.dumps(simpler), capture_output=True, text=True, check=True, timeout=600
+        )
         answers: list[str | None] = json.loads(done.stdout)
         return answers
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import oracledb
+import oracledb as _oracledb
 import psycopg
 
 from litestar_queues_matrix.oracle_standin.words import SETUP, binds_in, translated
+
+oracledb: Any = _oracledb  # whose types of columns are not typed
 
 __all__ = ("AsyncPool", "BadBindError", "Lob", "Pool", "Sent", "checked")
 
@@ -62,7 +64,7 @@ def checked(text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         BadBindError: Oracle would not take them, or would take something else.
     """
-    if set(parameters) != binds_in(text):
+    if frozenset(parameters) != binds_in(text):
         raise BadBindError(f"{sorted(parameters)} given, {sorted(binds_in(text))} in the text: {text}")
     values: dict[str, Any] = {}
     for name, value in parameters.items():
@@ -70,9 +72,11 @@ def checked(text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
             if value.kind is not oracledb.DB_TYPE_CLOB or not value.text:
                 raise BadBindError(f":{name} is no CLOB with a text")
             values[name] = value.text
-        elif value is None or isinstance(value, int) and not isinstance(value, bool):
-            values[name] = value
-        elif isinstance(value, str) and value and len(value.encode()) <= _LONGEST:
+        elif (
+            value is None
+            or (isinstance(value, int) and not isinstance(value, bool))
+            or (isinstance(value, str) and value and len(value.encode()) <= _LONGEST)
+        ):
             values[name] = value
         else:
             raise BadBindError(f":{name} cannot be {type(value).__name__} {str(value)[:40]!r}")
@@ -94,12 +98,14 @@ class _Told:
         return f"{self.full_code}: {self.message}"
 
 
-def _as_oracles(error: psycopg.Error) -> oracledb.Error:
+def _as_oracles(error: psycopg.Error) -> Exception:
     text = " ".join(str(error).split())
+    kind: type[Exception] = oracledb.DatabaseError
     if error.sqlstate is None or error.sqlstate.startswith(("57P", "08")):
-        return oracledb.DatabaseError(_Told(0, "DPY-4011", f"the database or network closed the connection ({text})"))
+        return kind(_Told(0, "DPY-4011", f"the database or network closed the connection ({text})"))
     code = _CODES.get(error.sqlstate, 900)
-    kind = oracledb.IntegrityError if code in (1, 1400, 2290) else oracledb.DatabaseError
+    if code in (1, 1400, 2290):
+        kind = oracledb.IntegrityError
     return kind(_Told(code, f"ORA-{code:05}", text))
 
 

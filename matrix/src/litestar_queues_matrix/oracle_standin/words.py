@@ -47,19 +47,29 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 SETUP = (
     "CREATE SCHEMA IF NOT EXISTS oracle",
     "CREATE OR REPLACE FUNCTION oracle.instr(text, text) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT strpos($1, $2)'",
-    "CREATE OR REPLACE FUNCTION oracle.replace(text, text) RETURNS text IMMUTABLE LANGUAGE sql "
-    "AS 'SELECT pg_catalog.replace($1, $2, '''')'",
+    (
+        "CREATE OR REPLACE FUNCTION oracle.replace(text, text) RETURNS text IMMUTABLE LANGUAGE sql "
+        "AS 'SELECT pg_catalog.replace($1, $2, '''')'"
+    ),
     "CREATE OR REPLACE FUNCTION oracle.sys_context(text, text) RETURNS text STABLE LANGUAGE sql AS 'SELECT current_schema()'",
     "CREATE OR REPLACE VIEW oracle.dual AS SELECT 'X' AS dummy",
     "CREATE OR REPLACE VIEW oracle.all_tables AS SELECT schemaname AS owner, tablename AS table_name FROM pg_tables",
-    "CREATE OR REPLACE VIEW oracle.all_indexes AS "
-    "SELECT schemaname AS table_owner, tablename AS table_name, indexname AS index_name FROM pg_indexes",
-    "CREATE OR REPLACE VIEW oracle.product_component_version AS "
-    "SELECT 'Oracle, and in truth a PostgreSQL' AS product, '19.0.0.0.0' AS version",
-    "CREATE OR REPLACE VIEW oracle.nls_database_parameters AS "
-    "SELECT 'NLS_CHARACTERSET' AS parameter, 'AL32UTF8' AS value",
-    "CREATE OR REPLACE VIEW oracle.nls_session_parameters AS "
-    "SELECT parameter, 'BINARY' AS value FROM (VALUES ('NLS_SORT'), ('NLS_COMP')) AS named (parameter)",
+    (
+        "CREATE OR REPLACE VIEW oracle.all_indexes AS "
+        "SELECT schemaname AS table_owner, tablename AS table_name, indexname AS index_name FROM pg_indexes"
+    ),
+    (
+        "CREATE OR REPLACE VIEW oracle.product_component_version AS "
+        "SELECT 'Oracle, and in truth a PostgreSQL' AS product, '19.0.0.0.0' AS version"
+    ),
+    (
+        "CREATE OR REPLACE VIEW oracle.nls_database_parameters AS "
+        "SELECT 'NLS_CHARACTERSET' AS parameter, 'AL32UTF8' AS value"
+    ),
+    (
+        "CREATE OR REPLACE VIEW oracle.nls_session_parameters AS "
+        "SELECT parameter, 'BINARY' AS value FROM (VALUES ('NLS_SORT'), ('NLS_COMP')) AS named (parameter)"
+    ),
 )
 """What stands in Oracle's own catalog, and PostgreSQL has otherwise."""
 

@@ -124,7 +124,8 @@ class Engine:
         """Those of the database's settings that the family wants to know; none where the rest suits every one."""
         if "settings" not in self._statements:
             return {}
-        return dict((yield self._call("settings")).rows)
+        found = yield self._call("settings")
+        return {str(name): str(value) for name, value in found.rows}
 
     # The port
 
