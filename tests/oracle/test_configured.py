@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from types import SimpleNamespace
 from typing import Any
 
+import page_lab
 import pytest
+from page_lab import sample
 from sqlspec.adapters.oracledb import OracleAsyncConfig, OracleSyncConfig
 from sqlspec.core.splitter import split_sql_script
 
@@ -14,6 +17,7 @@ from litestar_queues.backends.sql.families import ORACLE, schema_statements
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.migrating import to_create, to_drop
 from litestar_queues.backends.sqlspec.stores import store_of
+from litestar_queues.backends.sqlspec.wakeups import SQLSpecWakeups
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
 from litestar_queues_matrix.servers import ServerUnavailable, sources
 from litestar_queues_matrix.sqlserver import TARGETS
@@ -102,3 +106,37 @@ def test_the_real_one_is_not_run_with_the_reason_and_says_how_it_is_had(
     with pytest.raises(ServerUnavailable):
         TARGETS[name].config({})
     assert TARGETS[name].unavailable({"LITESTAR_QUEUES_ORACLE_URL": "oracle://u:p@h:1521/FREEPDB1"}) is None
+
+
+def test_the_sample_of_the_documentation_is_taken() -> None:
+    made: Any = sample(page_lab.ORACLE)["config"].queue_backend.create_backend()
+    assert (made._channel.transport, made._channel.settings["aq_queue"]) == ("txeventq", "LQ_EVENTS_TXQ")
+    assert "**Not run.**" in page_lab.PAGE
+
+
+def test_a_hint_that_cannot_be_waited_for_is_not_asked_for_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLSpec answers a queue that fails, or is not there, as it does one that is empty: at once, and with nothing."""
+    made: Any = SQLSpecBackendConfig(
+        config=config(OracleAsyncConfig), notifications=True, notify_transport="aq", event_settings={"aq_queue": "LQ"}
+    ).create_backend()
+    wakeups = SQLSpecWakeups(made._channel, made._config, made._failures, made._notify)
+    pauses: list[float] = []
+    asked: list[str] = []
+
+    class Events:
+        async def dequeue(self, channel: str, _interval: float) -> None:
+            asked.append(channel)
+            assert len(asked) == len(pauses) + 1, "asked again without a pause"
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    async def hear() -> None:
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        await wakeups._hear(Events(), 5.0)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(hear())
+    assert all(4.5 < pause <= 5.0 for pause in pauses)
