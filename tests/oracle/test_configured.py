@@ -108,6 +108,15 @@ def test_the_real_one_is_not_run_with_the_reason_and_says_how_it_is_had(
     assert TARGETS[name].unavailable({"LITESTAR_QUEUES_ORACLE_URL": "oracle://u:p@h:1521/FREEPDB1"}) is None
 
 
+@both
+def test_the_table_of_events_is_created_block_by_block(cls: Any) -> None:
+    made: Any = SQLSpecBackendConfig(config=config(cls), notifications=True).create_backend()
+    blocks = made._channel.create_statements(made._channel.derive(made._config))
+    assert [text.split()[0] for text in blocks] == ["BEGIN", "BEGIN"]
+    assert [text.count("EXECUTE IMMEDIATE") for text in blocks] == [1, 1]
+    assert all(text.endswith("END;") for text in blocks)
+
+
 def test_the_sample_of_the_documentation_is_taken() -> None:
     made: Any = sample(page_lab.ORACLE)["config"].queue_backend.create_backend()
     assert (made._channel.transport, made._channel.settings["aq_queue"]) == ("txeventq", "LQ_EVENTS_TXQ")
