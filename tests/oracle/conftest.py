@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
-from oracle_lab.validators import VALIDATORS
+from oracle_lab.report import examine
 
 from litestar_queues.backends.sql.families import ORACLE, statements_of
 from litestar_queues_matrix.oracle_standin import oracle_standin, oracle_standin_sync
 from litestar_queues_matrix.oracle_standin.client import Sent
 
-NOT_RUN = {one.name: missing for one in VALIDATORS if (missing := one.missing()) is not None}
+REPORT = cache(examine)
+"""What the parsers say: each is asked once."""
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    for name, missing in NOT_RUN.items():
-        terminalreporter.write_line(f"not run: {name}: {missing}")
-    terminalreporter.write_line("not run: Oracle itself: see docs/how-to/databases.md for how to have one")
+    terminalreporter.section("Oracle's statements")
+    for line in REPORT().lines():
+        terminalreporter.write_line(line)
 
 
 @dataclass(slots=True)
