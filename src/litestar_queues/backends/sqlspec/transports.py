@@ -35,6 +35,8 @@ __all__ = (
     "ThreadTransport",
     "Transport",
     "ask_async",
+    "cancellations",
+    "heed_cancellation",
     "rows_of",
     "statement_of",
     "to_the_end",
@@ -82,6 +84,22 @@ def rows_of(result: Any) -> Rows:
     if data and isinstance(data[0], dict):
         data = [tuple(row.values()) for row in data]
     return Rows(data, result.rows_affected)
+
+
+def cancellations() -> int:
+    """How often the current task was told to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def heed_cancellation(before: int) -> None:
+    """End the current task if it was told to since then.
+
+    A driver that waits with `asyncio.wait_for` forgets it, up to Python 3.11, where its answer comes at that very moment;
+    psycopg does so at each statement. Who cancels a loop of calls, as a worker that stops, would wait for ever.
+    """
+    if cancellations() > before:
+        raise asyncio.CancelledError
 
 
 async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
@@ -138,6 +156,7 @@ class AsyncTransport:
         if isinstance(first, Done):  # needs no statement, and therefore no connection
             return first.answer
         limit = self._limit_for(program)
+        told = cancellations()
         connected = await self._take(limit)
         limit.connection = connected.driver.connection
         last = asyncio.timeout(limit.at_last)
@@ -157,6 +176,7 @@ class AsyncTransport:
             self._keep(connected)
         else:
             await to_the_end(self.leave(connected, committed=True))
+        heed_cancellation(told)
         return answer
 
     def _limit_for(self, program: Program[Any]) -> Limit:

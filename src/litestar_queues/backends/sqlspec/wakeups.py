@@ -27,7 +27,7 @@ from sqlspec.extensions.events import encode_notify_payload
 
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
-from litestar_queues.backends.sqlspec.transports import to_the_end
+from litestar_queues.backends.sqlspec.transports import cancellations, heed_cancellation, to_the_end
 from litestar_queues.errors import BackendUnavailableError
 
 __all__ = ("SQLSpecWakeups", "encode_hint")
@@ -274,7 +274,9 @@ class SQLSpecWakeups:
         if self._channel.broadcasts:  # waits on a queue of asyncio's, where it may be cancelled
             while True:
                 try:
+                    told = cancellations()
                     event = await events.dequeue(self._channel.name, interval)
+                    heed_cancellation(told)
                 except ValueError:  # no event of SQLSpec's: psqlpy's listeners tell themselves that they are ready
                     continue
                 if event is not None:
