@@ -62,7 +62,7 @@ class OracleStandInTarget(SqlServerTarget):
 
 
 def _settings(url: str) -> dict[str, Any]:
-    return {"user": "queues", "password": "queues", "dsn": url, "min": 1, "max": POOL}
+    return {"user": "queues", "password": "none is needed", "dsn": url, "min": 1, "max": POOL}
 
 
 def _target(name: str, *, is_async: bool) -> OracleStandInTarget:
