@@ -84,6 +84,7 @@ class Engine:
     ) -> None:
         self.family = family
         self._table_name = table
+        self._table = bare_name(family, table)
         self._statements = statements
         self._clock = clock
         self._kept: Callable[[str], str] | None = kept_text if family.empty_is_null else None
@@ -406,8 +407,8 @@ class Engine:
 
     def _schema(self) -> Iterator[tuple[str, str]]:
         """The statements that create something, each with the name of that."""
-        family = self.family
-        return ((name, bare_name(family, self._table_name, suffix)) for name, suffix in family.ddl.items())
+        fold = self.family.fold
+        return ((name, f"{self._table}{fold(suffix)}") for name, suffix in self.family.ddl.items())
 
     def _existing(self) -> Steps[set[str]]:
         if "existing" not in self._statements:
