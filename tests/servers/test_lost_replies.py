@@ -21,7 +21,7 @@ from proxy import Proxy, proxy_to
 from litestar_queues import State
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.retry import PATIENCE
-from litestar_queues.backends.sqlspec.limit import GRACE
+from litestar_queues.backends.sql.limit import GRACE
 from litestar_queues.clock import SystemClock
 from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.lifecycle import Complete, Fail

@@ -9,9 +9,9 @@ import secrets
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Self
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import statements_of
@@ -80,13 +80,13 @@ class SqlServerTarget:
         wanted = SERVERS if self.server is None else rows_of(self.server)
         return tuple(row for row in wanted if row.kind in self.adapter.kinds)
 
-    def on(self, server: str) -> SqlServerTarget:
+    def on(self, server: str) -> Self:
         """The same adapter on this server, or on any of this kind.
 
         Raises:
             LookupError: It is none that the adapter runs on; lists those.
         """
-        target = SqlServerTarget(self.adapter, server)
+        target = replace(self, server=server)
         if not target.rows:
             fitting = ", ".join(row.name for row in SERVERS if row.kind in self.adapter.kinds)
             raise ServerUnavailable(f"{self.adapter.name} does not run on {server}, but on: {fitting}")

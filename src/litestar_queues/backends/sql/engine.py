@@ -2,7 +2,8 @@
 
 Where a family's file offers a statement that does the whole of an operation, that is sent. Where it does not, the
 operation locks the rows, decides in Python, by `lifecycle.step` where a task changes, and writes them: `lock_tasks`,
-`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write`. A family that cannot look at the
+`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write` (and `lock_insert` for the first
+of a name, where a write would not say whether it found one). New tasks are loaded where there is no `enqueue`. A family that cannot look at the
 parts of several queues in one statement looks at one after the other: `promote_queue`, `claim_queue_lock`.
 """
 
@@ -82,6 +83,7 @@ class Engine:
         self._table = split_name(family, table)[1]
         self._statements = statements
         self._clock = clock
+        self._loads = "enqueue" not in statements and "enqueue_timed" not in statements
 
     # The schema
 
@@ -122,8 +124,13 @@ class Engine:
         return (yield from self._server_time())
 
     def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
-        """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile."""
-        kind = Kind.ONE if all(task.key is None for task in tasks) else Kind.WRITE
+        """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile.
+
+        What a driver makes of several rows that are loaded need not be one statement.
+        """
+        kind = (
+            Kind.ONE if all(task.key is None for task in tasks) and not (self._loads and len(tasks) > 1) else Kind.WRITE
+        )
         return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now))
 
     def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
@@ -132,7 +139,8 @@ class Engine:
         if "enqueue_timed" not in self._statements:
             now = yield from self._time(now)
         # In the order of their keys, so that two batches with the same keys wait for each other, and never both.
-        batch = self._enqueue_batch(sorted(tasks, key=lambda task: task.key or ""), now)
+        ordered = sorted(tasks, key=lambda task: task.key or "")
+        batch = None if self._loads else self._enqueue_batch(ordered, now)
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.
         for _ in range(3):
@@ -142,7 +150,10 @@ class Engine:
                 now = self.family.read_time(stored_at) if stored_now else now
             else:
                 assert now is not None  # noqa: S101  # just asked for
-                stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
+                if self._loads:
+                    stored_now = (yield self._load([admit(new, now) for new in ordered], leaving=True)).affected
+                else:
+                    stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
             if stored_now == len(tasks) and now is not None:
                 at = now
                 return [Enqueued(admit(new, at), True) for new in tasks]
@@ -163,7 +174,7 @@ class Engine:
     def _load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
         at = yield from self._time(now)
         records = [admit(new, at) for new in tasks]
-        yield Load(self._table_name, loaded_columns(records, self.family.bind_time))
+        yield self._load(records)
         return [Enqueued(record, True) for record in records]
 
     @writes_once
@@ -335,7 +346,8 @@ class Engine:
         found = yield self._call("lock_read", {"name": name})
         if found.rows and found.rows[0][0] != owner and self.family.read_time(found.rows[0][1]) > at:
             return False
-        written = yield self._call("lock_write", parameters | {"now": self._bind(at)})
+        statement = "lock_insert" if not found.rows and "lock_insert" in self._statements else "lock_write"
+        written = yield self._call(statement, parameters | {"now": self._bind(at)})
         # Without a row there was nothing to lock, and another may have been faster: then nothing is written.
         return bool(found.rows) or written.affected > 0
 
@@ -364,6 +376,9 @@ class Engine:
         if statement is None:
             raise QueueConfigurationError(f"the statements of the {self.family.name} family lack {name!r}")
         return Call(statement, parameters or {})
+
+    def _load(self, records: Sequence[TaskRecord], *, leaving: bool = False) -> Load:
+        return Load(self._table_name, loaded_columns(records, self.family.bind_time), leaving)
 
     def _bind(self, value: datetime) -> Any:
         return self.family.bind_time(value)

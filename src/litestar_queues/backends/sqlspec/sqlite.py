@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from sqlspec import SQLSpec
 from sqlspec.adapters.sqlite.driver import SqliteDriver
 
+from litestar_queues.backends.sql.cancelling import to_the_end
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
-from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async, to_the_end
+from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
 
 __all__ = ("AiosqliteTransport", "locate", "locate_in_threads", "probe")

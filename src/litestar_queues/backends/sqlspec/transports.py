@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Protocol, TypeVar
 
-import anyio
 from sqlspec import SQLSpec
 from sqlspec.core import SQL
 
+from litestar_queues.backends.sql.cancelling import to_the_end
+from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, Done, Load, LostConnectionError, Program, Rows, Steps, advance
 from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.failures import Failures
-from litestar_queues.backends.sqlspec.limit import GRACE, Limit
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import QueueStore
 
@@ -36,7 +36,6 @@ __all__ = (
     "ask_async",
     "rows_of",
     "statement_of",
-    "to_the_end",
 )
 
 T = TypeVar("T")
@@ -81,13 +80,6 @@ def rows_of(result: Any) -> Rows:
     if data and isinstance(data[0], dict):
         data = [tuple(row.values()) for row in data]
     return Rows(data, result.rows_affected)
-
-
-async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
-    """Await what gives a connection back, which goes on by itself where the caller is cancelled, even repeatedly."""
-    task = asyncio.ensure_future(cleaning)
-    with anyio.CancelScope(shield=True):
-        await asyncio.shield(task)
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,90 @@
+"""Hints between processes, by PostgreSQL's LISTEN and NOTIFY.
+
+What listens has a connection of its own, from a pool of its own that is made like the engine's: the application's pool
+keeps all its places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
+
+from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.sql.cancelling import to_the_end
+from litestar_queues.backends.sql.hints import LONGEST_RELEASE, Hints
+
+__all__ = ("AlchemyWakeups", "hint_text")
+
+_LONGEST = 7999
+"""Bytes of a payload."""
+
+
+def hint_text(hint: dict[str, Any]) -> str:
+    """The payload of a `NOTIFY`; too large a hint is for all queues."""
+    payload = msgspec.json.encode(hint)
+    if len(payload) > _LONGEST:
+        payload = msgspec.json.encode({**hint, "queues": None})
+    return payload.decode()
+
+
+class AlchemyWakeups(Hints):
+    """Hints over a channel of PostgreSQL's.
+
+    Args:
+        engine: The application's.
+        channel: The name.
+        failures: Keeps passwords out of what is logged.
+        execute: Notifies the channel, on the engine's own pool.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, channel: str, failures: Failures, execute: Callable[[str], Awaitable[None]]
+    ) -> None:
+        super().__init__(failures.database, failures.scrub, broadcasts=True)
+        self._engine = engine
+        self._channel = channel
+        self._execute = execute
+
+    async def say(self, hint: dict[str, Any]) -> None:
+        await self._execute(hint_text(hint))
+
+    async def hear(self) -> None:
+        pool = self._engine.pool.recreate()
+        connected = await greenlet_spawn(pool.connect)
+        try:
+            driver: Any = connected.driver_connection
+            await (self._hear_asyncpg if self._engine.dialect.driver == "asyncpg" else self._hear_psycopg)(driver)
+        finally:
+            await to_the_end(_release(connected))
+
+    async def _hear_asyncpg(self, driver: Any) -> None:
+        gone = asyncio.Event()
+        driver.add_termination_listener(lambda _connection: gone.set())
+        await driver.add_listener(self._channel, lambda _connection, _pid, _channel, payload: self._read(payload))
+        await gone.wait()
+
+    async def _hear_psycopg(self, driver: Any) -> None:
+        await driver.set_autocommit(True)
+        await driver.execute(f'LISTEN "{self._channel}"')
+        async for notice in driver.notifies():
+            self._read(notice.payload)
+
+    def _read(self, payload: str) -> None:
+        try:
+            hint = msgspec.json.decode(payload, type=dict[str, Any])
+        except msgspec.DecodeError:  # of somebody else on the same channel
+            hint = {"queues": None}
+        self.take(hint)
+
+
+async def _release(connected: Any) -> None:
+    """End the connection; a server that is gone does not keep us."""
+    with suppress(Exception):
+        async with asyncio.timeout(LONGEST_RELEASE):
+            await greenlet_spawn(connected.invalidate)
