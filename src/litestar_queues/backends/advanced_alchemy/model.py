@@ -7,7 +7,20 @@ from datetime import datetime
 from typing import Any, cast
 
 from advanced_alchemy.base import UUIDAuditBase
-from sqlalchemy import BigInteger, CheckConstraint, Column, ColumnElement, Double, Index, Integer, MetaData, Table, and_
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    and_,
+    event,
+)
 from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
 
 from litestar_queues.backends.advanced_alchemy.types import exact, json_text, moment, text
@@ -48,6 +61,10 @@ _INDEXES: dict[str, tuple[tuple[str, ...], Callable[[_Columns], ColumnElement[bo
 
 No column is sorted downwards: MariaDB could not before 10.8, and migration tools compare such indexes badly.
 """
+_STORAGE = """ALTER TABLE %(fullname)s SET (
+    fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02
+)"""
+"""A page keeps room for the next versions of its rows, and dead ones are cleaned away before many are stepped over."""
 _UNIQUE = {"task": "task_id", "key": "active_key"}
 
 
@@ -124,18 +141,15 @@ def _complete(model: Any, table: Table) -> None:
     for suffix, field in _UNIQUE.items():
         Index(f"{table.name}_{suffix}", columns[field], unique=True)
     for suffix, (fields, condition) in _INDEXES.items():
-        where = None if condition is None else condition(columns)
         parts = [columns[field] for field in fields]
-        Index(f"{table.name}_{suffix}", *parts, postgresql_where=where, sqlite_where=where)
+        where: dict[str, Any] = {}
+        if condition is not None:
+            where = dict.fromkeys(("postgresql_where", "sqlite_where"), condition(columns))
+        Index(f"{table.name}_{suffix}", *parts, **where)
     states = [state.value for state in State]
     table.append_constraint(CheckConstraint(columns["state"].in_(states), name="state"))
-    if table.dialect_options["postgresql"].get("with") is None:
-        # A page keeps room for the next versions of its rows, and dead ones are cleaned away before many are stepped over.
-        table.dialect_options["postgresql"]["with"] = {
-            "fillfactor": 70,
-            "autovacuum_vacuum_scale_factor": 0.02,
-            "autovacuum_analyze_scale_factor": 0.02,
-        }
+    storage: Any = DDL(_STORAGE)  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+    event.listen(table, "after_create", storage.execute_if(dialect="postgresql"))
     _add_lock_table(table.metadata, table)
 
 

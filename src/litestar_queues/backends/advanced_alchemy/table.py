@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -89,7 +89,8 @@ class QueueTable:
         for row, priority, stored_at in zip(rows, columns["priority"], columns["created_at"], strict=True):
             row[self.keys["urgency"]] = -priority
             if self.audited is not None:
-                row[self.audited] = stored_at
+                # Advanced Alchemy's type wants a time zone, which the other columns are bound without on MySQL.
+                row[self.audited] = stored_at if stored_at.tzinfo is not None else stored_at.replace(tzinfo=UTC)
         if self.uuid is not None:
             uuids = [_uuid(id_) for id_ in columns["id"]]
             if None not in uuids:

@@ -33,12 +33,12 @@ def exact(length: int) -> TypeEngine[str]:
 
 def text() -> TypeEngine[str]:
     """Text that is neither compared nor sorted."""
-    return Text().with_variant(mysql.TEXT(charset="utf8mb4", collation=BINARY), *_MYSQL)
+    return Text().with_variant(mysql.TEXT(charset="utf8mb4"), *_MYSQL)
 
 
 def json_text() -> TypeEngine[str]:
     """A value of the user's, as the JSON text that the codec wrote: no database's own JSON type keeps all of them."""
-    return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation=BINARY), *_MYSQL)
+    return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), *_MYSQL)
 
 
 def moment() -> TypeEngine[datetime]:

@@ -73,8 +73,9 @@ class _InOrder(Join):
 
 @compiles(_InOrder)
 def _in_order(join: _InOrder, compiler: Any, **kwargs: Any) -> str:
-    left, right = (compiler.process(side, asfrom=True, **kwargs) for side in (join.left, join.right))
-    return f"{left} STRAIGHT_JOIN {right} ON {compiler.process(join.onclause, **kwargs)}"
+    kwargs.pop("from_linter", None)  # looks for joins without a condition
+    left, right = (compiler.process(side, **{**kwargs, "asfrom": True}) for side in (join.left, join.right))
+    return f"{left} STRAIGHT_JOIN {right} ON {compiler.process(join.onclause, **{**kwargs, 'asfrom': False})}"
 
 
 def _table(name: str, columns: str, *names: str) -> FromClause:

@@ -214,7 +214,9 @@ class _Postgres:
             changed = changed.where(or_(c["heartbeat_at"].is_(None), c["heartbeat_at"] < before))
         if keys:
             other = self.table.columns(self.table.tasks.alias("holder"))
-            holder = select(literal_column("1")).where(other["active_key"] == new.c.active_key, other["id"] != new.c.id)
+            holder: Select[Any] = select(literal_column("1")).where(
+                other["active_key"] == new.c.active_key, other["id"] != new.c.id
+            )
             changed = changed.where(or_(new.c.active_key.is_(None), ~exists(holder.correlate(new))))
         return changed.values(written(self.table, _by_name(new))).returning(c["id"])
 

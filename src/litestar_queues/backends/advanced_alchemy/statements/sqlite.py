@@ -157,7 +157,9 @@ class _Sqlite:
             changed = changed.where(or_(c["heartbeat_at"].is_(None), c["heartbeat_at"] < before))
         if keys:
             other = self.alias("holder")
-            holder = select(literal_column("1")).where(other["active_key"] == new.c.active_key, other["id"] != new.c.id)
+            holder: Select[Any] = select(literal_column("1")).where(
+                other["active_key"] == new.c.active_key, other["id"] != new.c.id
+            )
             changed = changed.where(or_(new.c.active_key.is_(None), ~exists(holder.correlate(new))))
         # The times are texts already, in the form in which they are stored.
         values = {one.key: type_coerce(one, self.c[one.key].type) for one in new.c}
