@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from weakref import WeakKeyDictionary
 
 from advanced_alchemy.config.asyncio import SQLAlchemyAsyncConfig
 from sqlalchemy import URL, StaticPool, make_url
@@ -12,8 +12,8 @@ from litestar_queues.errors import QueueConfigurationError
 
 __all__ = ("EngineShare", "check_config", "check_pool", "is_in_memory", "place_of", "url_of")
 
-_users: dict[int, int] = {}
-"""How many open backends use the engine of each configuration whose engine they made: the last one disposes of it."""
+_users: WeakKeyDictionary[AsyncEngine, int] = WeakKeyDictionary()
+"""How many open backends use each of the engines that backends made: the last one disposes of it."""
 
 
 def check_config(config: object) -> SQLAlchemyAsyncConfig:
@@ -77,26 +77,25 @@ class EngineShare:
     """One backend's share in the engine of a configuration."""
 
     def __init__(self, config: SQLAlchemyAsyncConfig) -> None:
-        self._config: Any = config
-        self._is_ours = False
+        self._config = config
+        self._ours: AsyncEngine | None = None
 
     def take(self) -> AsyncEngine:
-        """The engine, which is ours to dispose of where nobody made it before."""
-        key = id(self._config)
-        self._is_ours = key in _users or self._config.engine_instance is None
-        engine: AsyncEngine = self._config.get_engine()
-        if self._is_ours:
-            _users[key] = _users.get(key, 0) + 1
+        """The engine, which is ours to dispose of where nobody else made it before."""
+        is_new = self._config.engine_instance is None
+        engine = self._config.get_engine()
+        if is_new:
+            _users[engine] = 0
+        if engine in _users:
+            _users[engine] += 1
+            self._ours = engine
         return engine
 
     async def leave(self) -> None:
         """Close the connections if the engine is ours, and no other backend uses it. Harmless when repeated."""
-        if not self._is_ours:
+        engine, self._ours = self._ours, None
+        if engine is None:
             return
-        self._is_ours = False
-        key = id(self._config)
-        _users[key] -= 1
-        if _users[key]:
-            return
-        del _users[key]
-        await self._config.get_engine().dispose()
+        _users[engine] -= 1
+        if not _users[engine]:
+            await engine.dispose()

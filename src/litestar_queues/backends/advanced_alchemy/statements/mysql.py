@@ -14,6 +14,7 @@ from sqlalchemy import (
     FromClause,
     Join,
     Select,
+    Update,
     and_,
     column,
     delete,
@@ -78,6 +79,25 @@ def _in_order(join: _InOrder, compiler: Any, **kwargs: Any) -> str:
     return f"{left} STRAIGHT_JOIN {right} ON {compiler.process(join.onclause, **{**kwargs, 'asfrom': False})}"
 
 
+class _UpdateInOrder(Update):
+    """An update from rows that are read first. (SQLAlchemy sets columns with an `onupdate` twice in one of a join.)"""
+
+    inherit_cache = True
+
+
+@compiles(_UpdateInOrder)
+def _update_in_order(statement: _UpdateInOrder, compiler: Any, **kwargs: Any) -> str:
+    def tables(_statement: Any, table: Any, rows: Any, **how: Any) -> str:
+        named = (compiler.process(one, **{**how, "asfrom": True, "iscrud": True}) for one in (*rows, table))
+        return " STRAIGHT_JOIN ".join(named)
+
+    compiler.update_tables_clause = tables
+    try:
+        return str(compiler.visit_update(statement, **kwargs))
+    finally:
+        del compiler.update_tables_clause
+
+
 def _table(name: str, columns: str, *names: str) -> FromClause:
     made: Any = func.JSON_TABLE(text(name), literal_column(f"'$[*]' COLUMNS ({columns})"))
     return made.table_valued(*(column(one) for one in names), name=f"{name}_given")  # type: ignore[no-any-return]
@@ -128,7 +148,7 @@ class _Mysql:
         hint = f"FORCE INDEX (`{self.tasks.name}_{'queue_scheduled' if queue else 'scheduled'}`)"
         due = found.with_hint(a, hint).order_by(*earliest(c)).limit(limit()).with_for_update(skip_locked=True)
         s = due.subquery("s")
-        return update(self.joined(s, self.c["id"] == s.c.id)).values({self.c["state"]: State.PENDING.value})
+        return _UpdateInOrder(self.tasks).where(self.c["id"] == s.c.id).values({self.c["state"]: State.PENDING.value})
 
     def claim(self, given: Given, *, queue: bool = False) -> Select[Any]:
         c = self.c
@@ -168,7 +188,7 @@ class _Mysql:
             for name in COMMITTED
             if name != "id"
         }
-        return update(self.joined(new, columns["id"] == new.c.id)).values(values)
+        return _UpdateInOrder(self.tasks).where(columns["id"] == new.c.id).values(values)
 
     # Reads
 
