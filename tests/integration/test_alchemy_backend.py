@@ -17,7 +17,13 @@ import pytest
 from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
 from alchemy_lab import model, registry, runs_a_task, sqlite, work
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, event, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import Session
 
 from litestar_queues import QueueConfig, QueueService
@@ -55,7 +61,9 @@ async def backend(config: SQLAlchemyAsyncConfig) -> AsyncIterator[QueueBackend]:
 
 
 def test_a_sync_configuration_is_refused() -> None:
-    with pytest.raises(QueueConfigurationError, match=r"takes .* SQLAlchemyAsyncConfig, not SQLAlchemySyncConfig; a sync"):
+    with pytest.raises(
+        QueueConfigurationError, match=r"takes .* SQLAlchemyAsyncConfig, not SQLAlchemySyncConfig; a sync"
+    ):
         configured(SQLAlchemySyncConfig(connection_string="sqlite://")).create_backend()
 
 
@@ -99,7 +107,9 @@ async def test_one_in_memory_with_connections_of_their_own_runs_tasks() -> None:
         ({"notifications": False, "notification_channel": "a"}, "contradicts notification_channel"),
     ],
 )
-async def test_options_that_cannot_work_are_refused(options: dict[str, Any], said: str, config: SQLAlchemyAsyncConfig) -> None:
+async def test_options_that_cannot_work_are_refused(
+    options: dict[str, Any], said: str, config: SQLAlchemyAsyncConfig
+) -> None:
     with pytest.raises(QueueConfigurationError, match=said):
         configured(config, **options).create_backend()
 
@@ -113,7 +123,9 @@ def test_a_channel_that_postgresql_cannot_have_is_refused(channel: str) -> None:
 
 async def test_a_missing_table_is_an_error_at_start_that_says_what_to_do(config: SQLAlchemyAsyncConfig) -> None:
     backend = configured(config, create_schema=False).create_backend()
-    with pytest.raises(QueueConfigurationError, match=r"'litestar_queue_task' .* migrations, or set create_schema=True"):
+    with pytest.raises(
+        QueueConfigurationError, match=r"'litestar_queue_task' .* migrations, or set create_schema=True"
+    ):
         await backend.open()
 
 

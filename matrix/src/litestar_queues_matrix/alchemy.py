@@ -167,4 +167,3 @@ def __getattr__(name: str) -> AlchemyServerTarget:
         return ALCHEMY[name.replace("_", "-")]
     except KeyError:
         raise AttributeError(name) from None
-

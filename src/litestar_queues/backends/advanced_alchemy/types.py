@@ -32,8 +32,8 @@ def exact(length: int) -> TypeEngine[str]:
 
 
 def text() -> TypeEngine[str]:
-    """Text that is neither compared nor sorted."""
-    return Text().with_variant(mysql.TEXT(charset="utf8mb4"), *_MYSQL)
+    """The same of any length, without an index."""
+    return Text().with_variant(mysql.TEXT(charset="utf8mb4", collation=BINARY), *_MYSQL)
 
 
 def json_text() -> TypeEngine[str]:
