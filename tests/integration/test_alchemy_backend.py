@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
-from alchemy_lab import model, registry, runs_a_task, sqlite, work
+from alchemy_lab import registry, runs_a_task, sqlite, work
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, event, select, text
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -68,7 +68,7 @@ def test_a_sync_configuration_is_refused() -> None:
 
 
 def test_what_is_no_configuration_is_refused() -> None:
-    with pytest.raises(QueueConfigurationError, match="not str$"):
+    with pytest.raises(QueueConfigurationError, match=r"not str$"):
         configured("sqlite+aiosqlite:///queue.db").create_backend()
 
 
@@ -139,7 +139,7 @@ async def test_a_table_of_another_kind_is_an_error_at_start(tmp_path: Path, conf
 
 async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     backend = configured(sqlite(tmp_path / "missing")).create_backend()
-    with pytest.raises(BackendUnavailableError, match="SQLite database .* no connection: unable to open"):
+    with pytest.raises(BackendUnavailableError, match=r"SQLite database .* no connection: unable to open"):
         await backend.open()
     await threads_of_aiosqlite_ended()
 

@@ -34,7 +34,7 @@ with TestClient(app) as client:
 BUYS = """
 import warnings
 # Litestar 2 warns of what only Litestar 3 takes otherwise; the sample is written as Litestar's own are.
-warnings.filterwarnings("ignore", ".*Inferred dependency field")
+warnings.filterwarnings("ignore", ".*[Ii]nferred (dependency|style)")
 from litestar import Litestar
 from litestar.testing import TestClient
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig, SQLAlchemyPlugin

@@ -119,10 +119,8 @@ def test_the_session_of_a_request_is_not_used_unless_it_is_handed_over(tmp_path:
         assert gone is None, "Advanced Alchemy rolled the request's session back"
 
 
-@pytest.mark.parametrize(("status", "is_stored"), [(201, True), (409, False)])
-def test_a_task_follows_advanced_alchemy_s_own_commit_and_rollback(
-    status: int, is_stored: bool, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("status", "stored"), [(201, 1), (409, 0)])
+def test_a_task_follows_advanced_alchemy_s_own_commit_and_rollback(status: int, stored: int, tmp_path: Path) -> None:
     app = App(tmp_path, before_send_handler="autocommit")
 
     @task("app.noop", registry=app.registry)
@@ -136,7 +134,7 @@ def test_a_task_follows_advanced_alchemy_s_own_commit_and_rollback(
 
     with app.serve(inside) as client:
         id_ = client.post("/").json()["id"]
-        assert (client.blocking_portal.call(app.plugin.service.get, id_) is not None) == is_stored
+        assert (client.blocking_portal.call(app.plugin.service.get, id_) is not None) == bool(stored)
 
 
 def test_the_events_of_the_application_s_sessions_hear_of_no_session_of_the_queues(tmp_path: Path) -> None:

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 from acceptance.database import Database
 from acceptance.processes import Workers, producer
-from acceptance.server_database import ServerDatabase
+from acceptance.server_database import ServerDatabase, server_database
 from acceptance.stage import Journal, Stage, open_stage
 
 from litestar_queues import QueueService
+from litestar_queues_matrix.alchemy import ALCHEMY
 from litestar_queues_matrix.servers import Server, ServerUnavailable, ask, find_first, launch
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 
-DEFAULT = ("asyncpg@postgresql", "psycopg-sync@postgresql", "pymysql@mariadb", "asyncmy@mysql")
+DEFAULT = (
+    "asyncpg@postgresql", "psycopg-sync@postgresql", "pymysql@mariadb", "asyncmy@mysql",
+    "alchemy-asyncpg@postgresql", "alchemy-asyncmy@mariadb",
+)  # fmt: skip
 """Where the tests run unless `--on` says it: a row more is a run more."""
 
 _found = pytest.StashKey[dict[str, SqlServerTarget]]()
@@ -42,9 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def _target(name: str) -> SqlServerTarget:
     """An adapter, on the server that is named or the best that there is, which has to be one that can be killed."""
     adapter, _, server = name.partition("@")
-    if adapter not in TARGETS:
-        raise ServerUnavailable(f"unknown adapter {adapter!r}. Known: {', '.join(TARGETS)}")
-    target = TARGETS[adapter].on(server) if server else TARGETS[adapter]
+    known = {**TARGETS, **ALCHEMY}
+    if adapter not in known:
+        raise ServerUnavailable(f"unknown adapter {adapter!r}. Known: {', '.join(known)}")
+    target = known[adapter].on(server) if server else known[adapter]
     environment = {key: value for key, value in os.environ.items() if not key.endswith("_URL")}
     if (reason := target.unavailable(environment)) is not None:
         raise ServerUnavailable(reason)
@@ -108,7 +113,7 @@ def database(killable: Server, target: SqlServerTarget) -> Iterator[ServerDataba
     """An empty one, for this test."""
     name = f"crash_{next(_numbers)}"
     ask.execute(killable.url, f"CREATE DATABASE {name}")
-    yield ServerDatabase(target.adapter.name, f"{killable.url.rpartition('/')[0]}/{name}")
+    yield server_database(target.adapter.name, f"{killable.url.rpartition('/')[0]}/{name}")
     forced = " WITH (FORCE)" if killable.url.startswith("postgresql") else ""
     ask.execute(killable.url, f"DROP DATABASE {name}{forced}")
 

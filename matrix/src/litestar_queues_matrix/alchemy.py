@@ -19,7 +19,6 @@ from sqlalchemy.schema import CreateTable
 
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig, QueueTaskModelMixin
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.adapters import POOL, Adapter
 from litestar_queues_matrix.servers import Kind, ask
 from litestar_queues_matrix.sqlite import SqliteTarget

@@ -80,7 +80,7 @@ def _in_order(join: _InOrder, compiler: Any, **kwargs: Any) -> str:
 
 
 class _UpdateInOrder(Update):
-    """An update from rows that are read first. (SQLAlchemy sets columns with an `onupdate` twice in one of a join.)"""
+    """An update from rows that are read first; in one of a join, SQLAlchemy sets a column with an `onupdate` twice."""
 
     inherit_cache = True
 
