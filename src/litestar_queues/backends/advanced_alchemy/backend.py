@@ -122,7 +122,9 @@ class AdvancedAlchemyBackend(SqlPort):
     async def create_schema(self) -> None:
         transport = self._transport
         if isinstance(transport, SessionTransport):
-            await self._define(transport, Kind.WRITE, "create_schema", partial(schema.create, table=self._table))
+            await self._define(
+                transport, Kind.WRITE, "create_schema", partial(schema.create, table=self._table, dialect=self._dialect)
+            )
         else:
             self._opened()
             raise QueueConfigurationError("the tables are not created in a session of the application's")

@@ -37,6 +37,7 @@ class Dialect:
         opening: What is sent before the program's own statements.
         closing: What is sent after them.
         listens: The drivers through which hints can be heard.
+        made_meanwhile: The database's codes for what another has created, which undo nothing else.
     """
 
     family: Family
@@ -47,6 +48,7 @@ class Dialect:
     opening: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict[Kind, tuple[str, ...]])
     closing: str | None = None
     listens: tuple[str, ...] = ()
+    made_meanwhile: frozenset[int] = frozenset()
 
 
 def _same(value: datetime) -> datetime:
@@ -108,14 +110,13 @@ MYSQL = Dialect(
         families.MYSQL,
         bind_time=_naive,
         read_time=_in_utc,
-        # 1061: an index that another created at the same moment.
-        conflict_codes=families.MYSQL.conflict_codes | {1061},
     ),
     statements=mysql,
     leaving=_leaving_duplicates,
     # SQLAlchemy's connections count the rows that an update finds, and not those that it changes.
     counts=False,
     opening={Kind.EACH: _COMMITTED, Kind.WRITE: _COMMITTED},
+    made_meanwhile=frozenset({1050, 1061}),  # a table, and an index
 )
 
 _DIALECTS: Mapping[str, Dialect] = {

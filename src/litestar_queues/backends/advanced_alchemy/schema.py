@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DBAPIError
+
+from litestar_queues.backends.advanced_alchemy.dialects import Dialect
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 
 __all__ = ("create", "is_complete")
 
 
 def is_complete(connection: Connection, table: QueueTable) -> bool:
-    """Whether both tables are there, and the indexes of that of the tasks. Reads only."""
-    inspector = inspect(connection)
-    tasks, locks = table.tasks, table.locks
-    if not all(inspector.has_table(one.name, schema=one.schema) for one in (tasks, locks)):
-        return False
-    there = {index["name"] for index in inspector.get_indexes(tasks.name, schema=tasks.schema)}
-    return all(index.name in there for index in tasks.indexes)
+    """Whether both tables are there, and their indexes. Reads only."""
+    return next(_missing(connection, table), None) is None
 
 
-def create(connection: Connection, table: QueueTable) -> None:
-    """Create what is missing."""
+def create(connection: Connection, table: QueueTable, dialect: Dialect) -> None:
+    """Create what is missing.
+
+    Where a statement of definition is a transaction of its own, what others create at the same moment is passed over: a
+    transaction that was tried again for each of nine indexes would not end while eight processes start.
+    """
+    for make in _missing(connection, table):
+        try:
+            make(connection)
+        except DBAPIError as error:
+            if error.orig is None or dialect.family.code_of(error.orig) not in dialect.made_meanwhile:
+                raise
+
+
+def _missing(connection: Connection, table: QueueTable) -> Iterator[Callable[[Connection], None]]:
+    """What creates what is not there, in order: tables before their indexes, which come with a table that is new."""
     for one in (table.tasks, table.locks):
-        one.create(connection, checkfirst=True)
+        inspector = inspect(connection)
+        if not inspector.has_table(one.name, schema=one.schema):
+            yield partial(one.create, checkfirst=False)
+            inspector = inspect(connection)
+        there = {index["name"] for index in inspector.get_indexes(one.name, schema=one.schema)}
         for index in sorted(one.indexes, key=lambda index: str(index.name)):
-            index.create(connection, checkfirst=True)
+            if index.name not in there:
+                yield partial(index.create, checkfirst=False)
