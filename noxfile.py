@@ -95,7 +95,11 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def saboteurs(session: nox.Session) -> None:
-    """Broken backends, each of which the suite must catch under the guarantee that it breaks."""
+    """Broken backends, each of which the suite must catch: in memory, or on servers: `-- --server=postgresql18`."""
+    if any(argument.partition("=")[0] == "--server" for argument in session.posargs):
+        install(session, "test", "servers")
+        session.run("python", "-m", "litestar_queues_matrix.saboteurs", *session.posargs)
+        return
     install(session, "test")
     session.run("python", "-m", "litestar_queues_conformance.saboteur_run", *session.posargs)
 

@@ -317,9 +317,11 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.CANCELLED, _E.REVIVE, "not_overdue", _S.PENDING, ("reset_attempts", "forget_outcome", "due_now")),
 )
 
-_ROWS: dict[tuple[State, EventName], tuple[Transition, ...]] = {}
+_Row = tuple[Transition, Guard, tuple[Effect, ...]]
+_ROWS: dict[tuple[State, EventName], tuple[_Row, ...]] = {}
 for _row in TRANSITIONS:
-    _ROWS[_row.state, _row.event] = (*_ROWS.get((_row.state, _row.event), ()), _row)
+    _looked_up = (_row, GUARDS[_row.guard][0], tuple(EFFECTS[effect][0] for effect in _row.effects))
+    _ROWS[_row.state, _row.event] = (*_ROWS.get((_row.state, _row.event), ()), _looked_up)
 
 
 def step(task: T, event: Event, now: datetime) -> T:
@@ -336,11 +338,11 @@ def step(task: T, event: Event, now: datetime) -> T:
     rows = _ROWS.get((task.state, event.name))
     if rows is None:
         raise IllegalTransition(task, event.name, f"it is {task.state.value!r}")
-    for row in rows:
-        if GUARDS[row.guard][0](task, event, now):
+    for row, guard, effects in rows:
+        if guard(task, event, now):
             changes: dict[str, Any] = {"state": row.to, "fence": task.fence + 1}
-            for effect in row.effects:
-                changes.update(EFFECTS[effect][0](task, event, now))
+            for effect in effects:
+                changes |= effect(task, event, now)
             return task.evolve(**changes)
-    wanted = " or ".join(GUARDS[row.guard][1] for row in rows)
+    wanted = " or ".join(GUARDS[row.guard][1] for row, _, _ in rows)
     raise IllegalTransition(task, event.name, f"it is {task.state.value!r}, and that takes: {wanted}")

@@ -326,7 +326,7 @@ class QueueOperations:
         told, happened = TaskEventKind(kind.value), list(records)
         self.counters[told.value] += len(happened)
         if self._observer is not None:
-            for name, n in counted(told, (record for record, _ in happened)).items():
+            for name, n in counted(told, [record for record, _ in happened]).items():
                 self._observer.count(name, n)
         if not self.events.active:
             return

@@ -36,6 +36,31 @@ class StatementByStatement(AiosqliteConfig):
     """aiosqlite, driven as every other async adapter is."""
 
 
+class _Forgetful:
+    """A driver that goes on where it is cancelled, as psycopg's does if its answer comes at that moment."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    async def execute(self, statement: Any) -> Any:
+        answer = asyncio.ensure_future(self._driver.execute(statement))
+        ForgetfulTransport.executing.set()
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            return await answer
+
+
+class ForgetfulTransport(AsyncTransport):
+    executing: ClassVar[asyncio.Event]
+
+    async def connect(self, session: Any) -> Any:
+        return _Forgetful(await super().connect(session))
+
+
 @pytest.fixture(autouse=True)
 def _register(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "_STORES", dict(stores._STORES))
@@ -160,6 +185,29 @@ async def test_a_pool_that_the_application_shares_is_not_closed(adapter: str, tm
     if closing is not None:
         await closing
     assert open_files(tmp_path / "queue.db") == []
+
+
+@pytest.mark.parametrize("others", [1, 3])
+async def test_who_else_needs_the_pool_gets_a_connection_however_busy_the_queue_is(others: int, tmp_path: Path) -> None:
+    config = StatementByStatement(connection_config={"database": str(tmp_path / "queue.db"), "pool_size": 1})
+    sqlspec = SQLSpec()
+    sqlspec.add_config(config)
+    backend = SQLSpecBackendConfig(config=config, sqlspec=sqlspec).create_backend()
+    await backend.open()
+
+    async def call_on_and_on() -> None:
+        while True:
+            await backend.count()
+
+    callers = [asyncio.create_task(call_on_and_on()) for _ in range(others)]
+    await backend.count()  # they have begun
+    async with asyncio.timeout(20), sqlspec.provide_session(config) as driver:
+        assert await driver.select_value("SELECT 1") == 1
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+    await backend.close()
+    await config.close_pool()
 
 
 @ADAPTERS
@@ -333,6 +381,27 @@ async def test_a_cancelled_call_leaves_the_connections_usable(backend: QueueBack
         assert len(stored) in {0, 20}, "all of a batch, or none of it"
         assert all(answer.is_new for answer in again)
     assert len(await backend.find(Matching(), 1000)) == 600
+
+
+async def test_a_loop_of_calls_ends_when_it_is_cancelled_even_where_the_driver_forgets_that(tmp_path: Path) -> None:
+    register_queue_store(QueueStore(__name__, SQLITE, ForgetfulTransport, locate))
+    ForgetfulTransport.executing = asyncio.Event()
+    config = StatementByStatement(connection_config={"database": str(tmp_path / "queue.db")})
+    backend = SQLSpecBackendConfig(config=config).create_backend()
+    await backend.open()
+
+    async def call_on_and_on() -> None:
+        while True:
+            await backend.count()
+
+    calling = asyncio.create_task(call_on_and_on())
+    ForgetfulTransport.executing.clear()
+    await ForgetfulTransport.executing.wait()
+    calling.cancel()
+    done, _ = await asyncio.wait([calling], timeout=20)
+    assert calling in done, "it goes on"
+    assert calling.cancelled()
+    await backend.close()
 
 
 async def test_an_error_in_a_statement_rolls_back_and_the_next_call_works(

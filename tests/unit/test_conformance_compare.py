@@ -84,3 +84,15 @@ def test_a_check_counts_and_raises_with_the_id() -> None:
         check.equal("KEY-02", 1, 2, "the answer")
     assert check.evidence == {"KEY-01": 2, "KEY-02": 1}
     assert check.violations == ["KEY-02: the answer: is 1, not 2"]
+
+
+def test_what_is_to_work_is_evidence_where_it_does_and_a_violation_where_it_raises() -> None:
+    check = Check(("KEY-07",))
+    with check.works("KEY-07", "enqueueing"):
+        pass
+    assert check.evidence == {"KEY-07": 1}
+    with pytest.raises(Violation, match="KEY-07: enqueueing raised KeyError: 'k'"), check.works("KEY-07", "enqueueing"):
+        raise KeyError("k")
+    with pytest.raises(Violation, match="KEY-07: the answer"), check.works("KEY-07", "enqueueing"):
+        check("KEY-07", False, "the answer")
+    assert check.violations == ["KEY-07: enqueueing raised KeyError: 'k'", "KEY-07: the answer"]

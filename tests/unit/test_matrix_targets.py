@@ -13,7 +13,7 @@ from litestar_queues_conformance.auto import TargetRun
 from litestar_queues_conformance.target import GROUP, UnknownTarget, load_target
 from litestar_queues_matrix import __main__ as matrix
 from litestar_queues_matrix import sqlserver
-from litestar_queues_matrix.adapters import ADAPTERS
+from litestar_queues_matrix.adapters import ADAPTERS, Adapter
 from litestar_queues_matrix.servers import sources
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 
@@ -52,6 +52,19 @@ def test_every_store_has_a_table_of_its_own_on_the_server_that_is_served() -> No
     configs = [target.config(served) for _ in range(100)]
     assert len({config["table"] for config in configs}) == 100
     assert {config["url"] for config in configs} == {"postgresql://h/d"}
+
+
+def test_a_run_inside_another_is_served_by_that_and_starts_nothing() -> None:
+    target = TARGETS["asyncpg"].on("postgresql15")
+    with target.serve({"LITESTAR_QUEUES_SERVER_OF_ASYNCPG_POSTGRESQL15": "{}"}) as variables:
+        assert variables == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("adapter", [one for one in ADAPTERS if "cockroach" in one.name])
+async def test_claims_that_swap_hold_nothing(adapter: Adapter) -> None:
+    async with SqlServerTarget(adapter).holding({}, ["t"]) as holds:
+        assert not holds
 
 
 @pytest.mark.anyio

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime, timedelta
 
 import pytest
 
+from litestar_queues_conformance.examine import Verdict, judge
 from litestar_queues_conformance.guarantees import GUARANTEES
-from litestar_queues_conformance.saboteur_run import Verdict, judge, run, uncovered
+from litestar_queues_conformance.saboteur_run import run, uncovered
 from litestar_queues_conformance.saboteurs import BENIGN, EXEMPT, ORDER, SABOTEURS, Saboteur, first
 from litestar_queues_conformance.target import load_target
 
@@ -54,7 +56,17 @@ class DoesNothingWrong(Saboteur):
     guarantee = "LCK-01"
 
 
+class RaisesWhateverIsAsked(Saboteur):
+    """Locks end with an error that says nothing."""
+
+    guarantee = "LCK-01"
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        raise RuntimeError(name)
+
+
 SABOTEURS.pop("DoesNothingWrong")
+SABOTEURS.pop("RaisesWhateverIsAsked")
 
 
 def test_a_saboteur_that_survives_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +74,13 @@ def test_a_saboteur_that_survives_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     verdict = run("DoesNothingWrong", areas=("lck",))
     assert verdict.passed > 0
     assert judge([verdict]) == ["DoesNothingWrong: survived"]
+
+
+def test_an_error_that_no_check_names_catches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SABOTEURS, "RaisesWhateverIsAsked", RaisesWhateverIsAsked)
+    verdict = run("RaisesWhateverIsAsked", areas=("lck",))
+    assert verdict.otherwise
+    assert judge([verdict]) == ["RaisesWhateverIsAsked: survived: no check named what ended its cases"]
 
 
 def test_a_run_without_a_store_to_run_on_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,8 @@ _CORE: dict[str, str] = {
     "claimed anyway.",
     "CLM-10": "A fence MUST never repeat for a task: a claim raises it by exactly one, and so does each commit.",
     "CLM-11": "Only waiting tasks MUST be claimed, and those that a claim passes over MUST stay as they are.",
+    "CLM-12": "A claim MUST NOT wait for tasks that another client's unfinished claim holds: it passes them over, and takes "
+    "what is free, in the order of claiming.",
     "OWN-01": "A lost owner MUST NOT settle the task: its `complete` or `fail` is refused whatever has become of the task.",
     "OWN-02": "A lost owner MUST NOT give back, cancel or null the heartbeat of a task that another owns now.",
     "OWN-03": "A refused commit MUST leave the record as it was, field for field.",

@@ -6,7 +6,8 @@ must hold with `check`, never sleeps, and passes `now=` where time matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
@@ -85,6 +86,19 @@ class Check:
         __tracebackhide__ = True
         found = difference(actual, expected)
         self._record(id_, None if found is None else f"{message}: {found}")
+
+    @contextmanager
+    def works(self, id_: str, what: str) -> Generator[None]:
+        """Raises `Violation` where the block ends with an error: `with check.works("KEY-07", "enqueueing another key")`."""
+        __tracebackhide__ = True
+        try:
+            yield
+        except Violation:
+            raise
+        except Exception as error:
+            self._record(id_, f"{what} raised {type(error).__name__}: {error}")
+            raise  # never reached
+        self._record(id_, None)
 
     @property
     def evidence(self) -> Mapping[str, int]:

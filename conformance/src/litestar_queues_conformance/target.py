@@ -6,7 +6,7 @@ suite knows no backend but through it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
@@ -19,6 +19,7 @@ __all__ = (
     "GROUP",
     "Capabilities",
     "CutsConnections",
+    "HoldsTasks",
     "Reshapes",
     "Target",
     "Transacts",
@@ -152,6 +153,19 @@ class CutsConnections(Protocol):
 
     async def cut_connections(self, config: dict[str, Any]) -> None:
         """Cut every connection that clients have to the store now, without a word to them. They may connect again."""
+        ...
+
+
+@runtime_checkable
+class HoldsTasks(Protocol):
+    """What a target offers besides, where it can: without it, it is not found out whether claims wait for each other."""
+
+    def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AbstractAsyncContextManager[bool]:
+        """Have these tasks held, as by a claim of another client's that has not come to its end, until the block is left.
+
+        Gives False, and holds nothing, where the backend makes no claims that others could come across: in a store of
+        which one client at a time may write, or where all claims go on and the slower ones give way.
+        """
         ...
 
 

@@ -36,6 +36,7 @@ class Adapter:
         settings: What the server has to be started with.
         loads_arrow: Whether rows can be loaded by Arrow.
         notifies: Whether clients wake each other without being asked to.
+        swaps: Whether claims lock nothing beforehand, and the slower one gives way.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Adapter:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     loads_arrow: bool = True
     notifies: bool = False
+    swaps: bool = False
 
     def config(self, url: str) -> Any:
         """A configuration for the server at this URL."""
@@ -188,6 +190,7 @@ ADAPTERS = (
         kinds=_POSTGRESQL,
         connection=_dsn,
         settings=_SERIALIZABLE,
+        swaps=True,
     ),
     Adapter(
         name="cockroach-standin-psycopg",
@@ -197,6 +200,7 @@ ADAPTERS = (
         kinds=_POSTGRESQL,
         connection=_conninfo,
         settings=_SERIALIZABLE,
+        swaps=True,
     ),
     Adapter(
         name="cockroach-standin-psycopg-sync",
@@ -206,6 +210,7 @@ ADAPTERS = (
         kinds=_POSTGRESQL,
         connection=_conninfo,
         settings=_SERIALIZABLE,
+        swaps=True,
     ),
     Adapter(
         name="cockroach-asyncpg",
@@ -214,6 +219,7 @@ ADAPTERS = (
         install="asyncpg",
         kinds=(Kind.COCKROACHDB,),
         connection=_dsn,
+        swaps=True,
     ),
     Adapter(
         name="cockroach-psycopg",
@@ -222,6 +228,7 @@ ADAPTERS = (
         install="psycopg[binary,pool]",
         kinds=(Kind.COCKROACHDB,),
         connection=_conninfo,
+        swaps=True,
     ),
     Adapter(
         name="cockroach-psycopg-sync",
@@ -230,6 +237,7 @@ ADAPTERS = (
         install="psycopg[binary,pool]",
         kinds=(Kind.COCKROACHDB,),
         connection=_conninfo,
+        swaps=True,
     ),
     Adapter(
         name="oracledb",

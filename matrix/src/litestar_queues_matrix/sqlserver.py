@@ -7,8 +7,8 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Generator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any, Self
@@ -104,7 +104,13 @@ class SqlServerTarget:
 
     @contextmanager
     def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-        """Have the server running; gives the variables by which other processes of the run find it."""
+        """Have the server running; gives the variables by which other processes of the run find it.
+
+        Gives none where they are among those of `env`: a run inside another one is served by that.
+        """
+        if self._variable in env:
+            yield {}
+            return
         with self._launch(self._find(env), env) as server:
             yield {self._variable: json.dumps({"url": server.url, "server": server.describe()})}
 
@@ -120,12 +126,16 @@ class SqlServerTarget:
                 server = _started[key] = self._launch(source, env)
         return {"url": server.url, "server": server.describe(), "table": table}
 
-    async def open(self, config: dict[str, Any]) -> QueueBackend:
+    def sqlspec_config(self, config: dict[str, Any]) -> Any:
+        """The configuration of a client of the store."""
         url = config["url"]
         if url.startswith("postgresql"):  # so that this store's connections can be told from those of others
             url = f"{url}{'&' if '?' in url else '?'}application_name={config['table']}"
+        return self.adapter.config(url)
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
         made = SQLSpecBackendConfig(
-            config=self.adapter.config(url), table_name=config["table"], bulk_insert=config.get("way", "auto")
+            config=self.sqlspec_config(config), table_name=config["table"], bulk_insert=config.get("way", "auto")
         )
         backend = made.create_backend()
         await backend.open()
@@ -141,6 +151,17 @@ class SqlServerTarget:
         family = store_of(self.adapter.config(config["url"])).family
         statement = statements_of(family, config["table"])["create_task_table"].text
         await asyncio.to_thread(ask.execute, config["url"], reshaped_ddl(statement, how))
+
+    @asynccontextmanager
+    async def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AsyncGenerator[bool]:
+        if self.adapter.swaps:
+            yield False
+            return
+        held = await asyncio.to_thread(ask.Held, config["url"], config["table"], ids)
+        try:
+            yield True
+        finally:
+            await asyncio.to_thread(held.let_go)
 
     async def cut_connections(self, config: dict[str, Any]) -> None:
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{table}'"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from litestar_queues.events.base import TaskEventKind
 from litestar_queues.lifecycle import State
@@ -35,16 +34,18 @@ _ALWAYS = {
 }
 
 
-def counted(kind: TaskEventKind, records: Iterable[TaskRecord]) -> Counter[str]:
+def counted(kind: TaskEventKind, records: Sequence[TaskRecord]) -> dict[str, int]:
     """How much to add to which counter, for an event of these tasks, as they are after it."""
-    counts: Counter[str] = Counter()
-    for record in records:
-        if kind in _ALWAYS:
-            counts[_ALWAYS[kind]] += 1
-        if kind is TaskEventKind.FAIL:
-            counts["queue.fail" if record.state is State.FAILED else "queue.retry"] += 1
-        elif kind is TaskEventKind.LOSE_HEARTBEAT and record.state is State.FAILED:
-            counts["queue.stale_failed"] += 1
-        elif kind is TaskEventKind.FENCE_LOSS and record.state is not State.RUNNING:  # else no outcome, a heartbeat
-            counts["queue.claim_lost"] += 1
-    return counts
+    counts = {_ALWAYS[kind]: len(records)} if kind in _ALWAYS else dict[str, int]()
+    if kind is TaskEventKind.FAIL:
+        counts["queue.fail"] = _in_state(records, State.FAILED)
+        counts["queue.retry"] = len(records) - counts["queue.fail"]
+    elif kind is TaskEventKind.LOSE_HEARTBEAT:
+        counts["queue.stale_failed"] = _in_state(records, State.FAILED)
+    elif kind is TaskEventKind.FENCE_LOSS:  # of one that would be running no outcome was refused, but a heartbeat
+        counts["queue.claim_lost"] = len(records) - _in_state(records, State.RUNNING)
+    return {name: number for name, number in counts.items() if number}
+
+
+def _in_state(records: Sequence[TaskRecord], state: State) -> int:
+    return sum(record.state is state for record in records)

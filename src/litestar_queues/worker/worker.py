@@ -193,7 +193,7 @@ class Worker:
                 )
                 for record in claimed:
                     self._start(record, asked_at)
-                pause = 0.0 if len(claimed) == room else await self._until_due(poll)
+                pause = 0.0 if len(claimed) == room else _SHORTEST_POLL if claimed else await self._until_due(poll)
             except QueueError as error:
                 pause = next(backoffs).seconds
                 _log.warning("no task could be claimed, the next try is in %.1f s: %s", pause, error)

@@ -120,7 +120,8 @@ async def _reshaped(store: Store, check: Check, id_: str, how: str) -> None:
         return
     for there in store.in_each_way():
         await cast("Reshapes", store.target).reshape(there.config, how)
-        await _whole_life(there, check, id_, await there.actor())
+        with check.works(id_, f"the life of tasks in a table that is {how}"):
+            await _whole_life(there, check, id_, await there.actor())
 
 
 async def _whole_life(store: Store, check: Check, id_: str, actor: QueueBackend) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from litestar_queues.lifecycle import ACTIVE, Cancel, Complete, Event, Fail, LoseHeartbeat, Requeue, State, step
+from litestar_queues.lifecycle import ACTIVE, Cancel, Complete, Event, Fail, LoseHeartbeat, Requeue, Revive, State, step
 from litestar_queues.records import Held, Matching, NewTask, Stale, TaskRecord, Want
 from litestar_queues_conformance.bursts import Client, Crew, Raised, burst
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
@@ -102,6 +102,36 @@ async def test_enqueues_that_race_the_holders_end_find_the_holder_or_store_one_t
             check("KEY-06", legal, f"an enqueue of {holder.key!r} was answered with what holds no key: {one}")
 
 
+async def revive_or_enqueue(client: Client, given: tuple[list[TaskRecord], list[str]]) -> set[str]:
+    ended, new_ids = given
+    if client.index < len(ended):
+        return await client.opened.commit([step(ended[client.index], Revive(), at(20))])
+    new = NewTask(id=new_ids[client.index], name="conformance.task", key=ended[0].key)
+    [answer] = await client.opened.enqueue_many([new], now=at(20))
+    return {new.id} if answer.is_new else set()
+
+
+@guarantee("KEY-09", deadline=90)
+async def test_of_revives_and_enqueues_that_want_one_key_at_once_one_gets_it(
+    store: Store, check: Check, crew: Crew
+) -> None:
+    owner = await store.actor()
+    ended: list[list[TaskRecord]] = [[], []]
+    for revived in ended:
+        await owner.enqueue_many([store.new_task(key=f"key-{i}") for i in range(60)], now=T0)
+        for record in await owner.claim(Want(worker="owner", limit=_ALL), now=at(1)):
+            revived.append(step(record, Fail(ERROR), at(2)))
+        await owner.commit(revived)
+        revived.sort(key=lambda record: record.key or "")
+    rounds = [(list(both), [store.new_id() for _ in range(crew.clients)]) for both in zip(*ended, strict=True)]
+    for (both, _), answers in zip(rounds, await burst(store, revive_or_enqueue, rounds, crew=crew), strict=True):
+        _all_answered(check, "KEY-09", "a revive, or the enqueue that it races,", answers)
+        told = sorted(set[str]().union(*answers))
+        active = ids(await owner.find(Matching(key=both[0].key, states=tuple(ACTIVE)), _ALL))
+        check("KEY-09", len(active) == 1, f"{len(active)} tasks with the key {both[0].key!r} are active")
+        check.equal("KEY-09", told, active, f"who was told to have the key {both[0].key!r}")
+
+
 # Claims
 
 
@@ -125,6 +155,10 @@ async def test_many_that_claim_at_once_are_given_different_tasks(store: Store, c
         _all_answered(check, "CLM-02", "a claim", answers)
         for index, claimed in enumerate(answers):
             for id_, fence in claimed:
+                # A claim makes it odd, and giving back makes it even: who takes a task from its owner gets an even one.
+                check(
+                    "CLM-02", fence % 2, f"{id_} was given to worker-{index} under fence {fence} while another had it"
+                )
                 other = given.setdefault((id_, fence), f"worker-{index}")
                 check("CLM-02", other == f"worker-{index}", f"{id_} under fence {fence} was given to {other} too")
             check("CLM-02", len(set(claimed)) == len(claimed), f"one claim was given a task twice: {claimed}")

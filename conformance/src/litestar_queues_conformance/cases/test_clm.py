@@ -24,6 +24,7 @@ from litestar_queues.lifecycle import (
 )
 from litestar_queues.records import PRIORITY_MAX, PRIORITY_MIN, Held, NewTask, TaskRecord, Want, admit, claim_order
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
+from litestar_queues_conformance.hearing import SOON
 from litestar_queues_conformance.scripts import (
     ERROR,
     LOST,
@@ -38,6 +39,7 @@ from litestar_queues_conformance.scripts import (
     running,
     stored,
 )
+from litestar_queues_conformance.target import HoldsTasks
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -172,6 +174,41 @@ async def test_claims_one_after_another_follow_the_order_of_claiming(store: Stor
     for turn in range(len(records) // 7 + 1):
         claimed += ids(await actors[turn % 2].claim(Want(worker="w", limit=7), now=at(600)))
     check.equal("CLM-03", claimed, ids(records), "the order of claims of 7")
+
+
+_IDS = (
+    "A",
+    "B",
+    "Z",
+    "a",
+    "aa",
+    "a-b",
+    "ab",
+    "b",
+    "z",
+    "0",
+    "10",
+    "9",
+    "_",
+    "~",
+    "\u00e4",
+    "\u00c4",
+    "\u4f60",
+    "\U0001f389",
+)
+"""Whose order by code points is that of no language."""
+
+
+@guarantee("CLM-03")
+async def test_ids_are_ordered_character_by_character(store: Store, check: Check) -> None:
+    a, b = await store.actors(2)
+    batch = [store.new_task(id=id_, queue="ab"[i % 2]) for i, id_ in enumerate(_IDS)]
+    store.random.shuffle(batch)
+    await a.enqueue_many(batch, now=T0)
+    claimed = ids(await b.claim(Want(worker="w", limit=5), now=at(1)))
+    claimed += ids(await b.claim(Want(worker="w", limit=5, queues=("a", "b")), now=at(1)))
+    claimed += ids(await claim_all(b, now=at(1)))
+    check.equal("CLM-03", claimed, sorted(_IDS), "the order of tasks that differ by their ids alone")
 
 
 @pytest.mark.parametrize("name", ["retry at once", "requeue", "recover", "snooze into the past"])
@@ -512,6 +549,42 @@ async def test_what_a_claim_passes_over_can_be_claimed_next(store: Store, check:
     claimed = await claim_all(a, now=at(2))
     expected = [new.id for new in batch if new.id not in set(ids([new for new in batch if new.queue == "q1"][:3]))]
     check.equal("CLM-11", ids(claimed), expected, "what is claimed next")
+
+
+@guarantee("CLM-12")
+async def test_a_claim_passes_over_what_another_has_not_finished_with(store: Store, check: Check) -> None:
+    a, b = await store.actors(2)
+    target = store.target
+    if not isinstance(target, HoldsTasks):
+        check("CLM-12", True, "the target cannot hold tasks: not found out")
+        return
+    batch = [store.new_task(id=new.id, run_at=at(2) if i % 2 else None) for i, new in enumerate(store.new_tasks(24))]
+    await a.enqueue_many(batch, now=T0)
+    order = [*batch[::2], *batch[1::2]]  # as they become due
+    held = [*order[:3], *order[12:15]]
+    async with target.holding(store.config, ids(held)) as holds:
+        if not holds:
+            check("CLM-12", True, "the backend has no claims that others could come across")
+            return
+        free = [new for new in order if new not in held]
+        wants = {
+            "by id": Want(worker="w", limit=9, tasks=tuple(Held(new.id, 0) for new in (held[0], free[0], held[3]))),
+            "from a queue": Want(worker="w", limit=3, queues=("default",)),
+            "of anything": Want(worker="w", limit=99),
+        }
+        expected = {"by id": free[:1], "from a queue": free[1:4], "of anything": free[4:]}
+        for how, want in wants.items():
+            claiming = asyncio.ensure_future(b.claim(want, now=at(5)))
+            done, _ = await asyncio.wait({claiming}, timeout=SOON)
+            if not done:
+                claiming.cancel()
+                await asyncio.wait({claiming})
+            check("CLM-12", done, f"a claim {how} waits for what another has not finished with")
+            check.equal(
+                "CLM-12", ids(claiming.result()), ids(expected[how]), f"a claim {how} beside what another holds"
+            )
+    rest = await claim_all(b, now=at(6))
+    check.equal("CLM-12", ids(rest), ids(held), "what can be claimed once the other let go of it")
 
 
 @guarantee("CLM-11")

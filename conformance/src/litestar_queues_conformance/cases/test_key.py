@@ -168,7 +168,9 @@ async def test_the_key_of_a_terminal_task_is_free(store: Store, check: Check, st
     a, b = await store.actors(2)
     await reach(store, a, state, key="k")
     new = store.new_task(key="k")
-    check.equal("KEY-04", await b.enqueue_many([new], now=at(20)), [Enqueued(admit(new, at(20)), True)], "the answer")
+    with check.works("KEY-04", f"enqueueing the key of a {state} task"):
+        answer = await b.enqueue_many([new], now=at(20))
+    check.equal("KEY-04", answer, [Enqueued(admit(new, at(20)), True)], "the answer")
     check.equal("KEY-04", await stored(a, new.id), admit(new, at(20)), "the new task")
     again = store.new_task(key="k")
     answer = await a.enqueue_many([again], now=at(21))
@@ -236,16 +238,20 @@ async def test_keys_that_differ_in_any_character_are_different_keys(
     holders: dict[str, TaskRecord] = {}
     for key in keys:
         new = store.new_task(key=key)
-        [answer] = await a.enqueue_many([new], now=T0)
+        with check.works("KEY-07", f"enqueueing the free key {key[-9:]!a}"):
+            [answer] = await a.enqueue_many([new], now=T0)
         check.equal("KEY-07", answer, Enqueued(admit(new, T0), True), f"the answer to the free key {key[-9:]!a}")
         holders[key] = answer.record
     for key in keys:
-        [answer] = await b.enqueue_many([store.new_task(key=key)], now=at(1))
+        with check.works("KEY-07", f"enqueueing the held key {key[-9:]!a}"):
+            [answer] = await b.enqueue_many([store.new_task(key=key)], now=at(1))
         check.equal("KEY-07", answer, Enqueued(holders[key], False), f"the answer to the held key {key[-9:]!a}")
     fresh = await store.another().actor()
     batch = [store.new_task(key=key) for key in keys]
     expected = [Enqueued(admit(new, T0), True) for new in batch]
-    check.equal("KEY-07", await fresh.enqueue_many(batch, now=T0), expected, "the answers to one batch of them")
+    with check.works("KEY-07", "enqueueing all of them in one batch"):
+        answers = await fresh.enqueue_many(batch, now=T0)
+    check.equal("KEY-07", answers, expected, "the answers to one batch of them")
 
 
 @guarantee("KEY-07")
@@ -283,7 +289,8 @@ async def test_a_revive_takes_no_key_from_an_active_task(store: Store, check: Ch
     others = [await reach(store, a, State.FAILED), await reach(store, a, State.CANCELLED, key="free")]
     before = await pictures(a)
     after = [step(one, Revive(), at(20)) for one in (others[0], old, others[1])]
-    await b.commit(after)
+    with check.works("KEY-09", "a commit that would take a held key"):
+        await b.commit(after)
     found = await pictures(a)
     for record in (old, holder):
         check.equal("KEY-09", found[record.id], before[record.id], "a record that was to stay")
@@ -295,7 +302,8 @@ async def test_a_revive_takes_no_key_from_an_active_task(store: Store, check: Ch
 async def test_of_two_revived_at_once_one_takes_the_key(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     old = [await reach(store, a, State.FAILED, key="k") for _ in range(2)]
-    await b.commit([step(one, Revive(), at(20)) for one in old])
+    with check.works("KEY-09", "a commit of two that take one key"):
+        await b.commit([step(one, Revive(), at(20)) for one in old])
     active = await a.find(Matching(key="k", states=tuple(ACTIVE)), 9)
     check.equal("KEY-09", len(active), 1, "how many of two with one key were revived")
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from heapq import heappop
 from itertools import islice
+from typing import Any, ClassVar, cast
 
 import msgspec
 
+from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.lifecycle import Claim, Expire, IllegalTransition, State, step
 from litestar_queues.records import Overdue, Query, TaskRecord, Want
-from litestar_queues_conformance.saboteurs.base import Saboteur
+from litestar_queues_conformance.saboteurs.base import Benign, InProcessTarget, Saboteur
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -169,6 +171,43 @@ class ClaimExpiresTheOverdue(Saboteur):
         moment = now or self._clock.now()
         for record in await self.find(Overdue(moment), len(self._expiring)):
             self._store(step(record, Expire(), moment))
+        return await super().claim(want, now=now)
+
+
+class _HoldingTarget(InProcessTarget):
+    @asynccontextmanager
+    async def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AsyncGenerator[bool]:
+        """Have these tasks held by a claim that goes on."""
+        store = cast("_Holding", self.stores[config["store"]])
+        store.held, store.let_go = frozenset(ids), asyncio.Event()
+        try:
+            yield True
+        finally:
+            store.held = frozenset()
+            store.let_go.set()
+
+
+class _Holding(MemoryBackend):
+    target_type: ClassVar[type[InProcessTarget]] = _HoldingTarget
+    held: frozenset[str] = frozenset()
+    let_go: asyncio.Event
+
+    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        yield from (record for record in super()._candidates(want, now) if record.id not in self.held)
+
+
+class PassesOverTheHeld(_Holding, Benign):
+    """Tasks can be held by a claim that goes on, and are passed over by others."""
+
+
+class WaitsForTheHeld(_Holding, Saboteur):
+    """While a task is held by a claim that goes on, others wait."""
+
+    guarantee = "CLM-12"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        if self.held:
+            await self.let_go.wait()
         return await super().claim(want, now=now)
 
 

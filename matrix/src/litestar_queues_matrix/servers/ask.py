@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from litestar_queues_matrix.servers.errors import ServerUnavailable
 
-__all__ = ("NotAnswering", "connected", "drop_tables", "execute", "version")
+__all__ = ("Held", "NotAnswering", "connected", "drop_tables", "execute", "version")
 
 _SECONDS = 5
 _DRIVERS = {
@@ -72,6 +72,36 @@ def drop_tables(url: str, *tables: str, seconds: int = 20) -> None:
     """
     patience = _PATIENCE[urlsplit(url).scheme].format(seconds=seconds)
     execute(url, patience, *(f"DROP TABLE IF EXISTS {table}" for table in tables))
+
+
+class Held:
+    """Rows that stay locked until they are let go, as by a transaction that has not come to its end.
+
+    Args:
+        url: The server.
+        table: Their table.
+        ids: Their primary keys.
+
+    Raises:
+        NotAnswering: The server did not take it.
+    """
+
+    def __init__(self, url: str, table: str, ids: Iterable[str]) -> None:
+        self._running = ExitStack()
+        cursor = self._running.enter_context(connected(url))
+        try:
+            cursor.execute("BEGIN")
+            for id_ in ids:  # one by one: by the primary key, and no row beside
+                cursor.execute(f"SELECT id FROM {table} WHERE id = %s FOR UPDATE", (id_,))  # noqa: S608  # our own name
+        except BaseException:
+            self._running.close()
+            raise
+        self._cursor = cursor
+
+    def let_go(self) -> None:
+        """End the transaction, which changed nothing."""
+        with self._running:
+            self._cursor.execute("ROLLBACK")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from litestar_queues.backends.advanced_alchemy.dialects import CUTS, Dialect
 from litestar_queues.backends.advanced_alchemy.failures import Failures
 from litestar_queues.backends.advanced_alchemy.statements.core import CoreStatement
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
-from litestar_queues.backends.sql.cancelling import to_the_end
+from litestar_queues.backends.sql.cancelling import cancellations, heed_cancellation, to_the_end
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Program, Rows, Steps, advance
@@ -121,6 +121,7 @@ class SessionTransport:
         bound = Limit(limit, self._cut)
         last = asyncio.timeout(bound.at_last)
         session = self._maker()
+        told = cancellations()
         try:
             with bound.running():
                 async with last:
@@ -133,6 +134,7 @@ class SessionTransport:
                 raise self._failures.of_statement(error, name) from error
             raise
         await to_the_end(self._leave(session))
+        heed_cancellation(told)
         return answer
 
     def _transact(self, session: Session, kind: Kind, work: Callable[[Connection], T], limit: Limit) -> T:

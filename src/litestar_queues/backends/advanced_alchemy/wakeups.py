@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from litestar_queues.backends.advanced_alchemy.failures import Failures
-from litestar_queues.backends.sql.cancelling import to_the_end
+from litestar_queues.backends.sql.cancelling import cancellations, heed_cancellation, to_the_end
 from litestar_queues.backends.sql.hints import LONGEST_RELEASE, Hints
 
 __all__ = ("AlchemyWakeups", "hint_text")
@@ -72,8 +72,10 @@ class AlchemyWakeups(Hints):
     async def _hear_psycopg(self, driver: Any) -> None:
         await driver.set_autocommit(True)
         await driver.execute(f'LISTEN "{self._channel}"')
+        told = cancellations()
         async for notice in driver.notifies():
             self._read(notice.payload)
+            heed_cancellation(told)
 
     def _read(self, payload: str) -> None:
         try:

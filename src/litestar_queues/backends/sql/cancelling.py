@@ -8,9 +8,25 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ("ended", "to_the_end", "whole")
+__all__ = ("cancellations", "ended", "heed_cancellation", "to_the_end", "whole")
 
 T = TypeVar("T")
+
+
+def cancellations() -> int:
+    """How often the current task was told to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def heed_cancellation(before: int) -> None:
+    """End the current task if it was told to since then.
+
+    A driver that waits with `asyncio.wait_for` forgets it, up to Python 3.11, where its answer comes at that very moment;
+    psycopg does so at each statement. Who cancels a loop of calls, as a worker that stops, would wait for ever.
+    """
+    if cancellations() > before:
+        raise asyncio.CancelledError
 
 
 async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:

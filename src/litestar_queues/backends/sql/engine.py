@@ -394,10 +394,10 @@ class Engine:
         return None if values is None else self._list(values)
 
     def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
-        return batch_text(ENQUEUED, enqueue_rows(tasks, now), named=self.family.named_batches)
+        return batch_text(ENQUEUED, enqueue_rows(tasks, now, self.family.write_time), named=self.family.named_batches)
 
     def _commit_batch(self, tasks: Iterable[TaskRecord]) -> str:
-        return batch_text(COMMITTED, commit_rows(tasks), named=self.family.named_batches)
+        return batch_text(COMMITTED, commit_rows(tasks, self.family.write_time), named=self.family.named_batches)
 
     def _held_batch(self, held: Iterable[Held]) -> str:
         return batch_text(HELD, held_rows(held), named=self.family.named_batches)
@@ -458,6 +458,8 @@ def _answer(
 
 def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
     """The batch in parts in which no two tasks have one key, in order: who gives a key up and who takes it, apart."""
+    if all(task.key is None for task in tasks):
+        return [list(tasks)] if tasks else []
     parts: list[list[TaskRecord]] = []
     seen: dict[str, int] = {}
     for task in tasks:

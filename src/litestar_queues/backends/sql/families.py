@@ -89,7 +89,8 @@ class Family:
         quote: What stands on both sides of a name.
         has_schemas: Whether a table's name can be preceded by that of a schema.
         name_max: Longest name of a table or an index, in characters.
-        bind_time: A time as a parameter. Inside a JSON batch it is always the text of `values.text_of_time`.
+        bind_time: A time as a parameter.
+        write_time: A time inside a JSON batch.
         read_time: A time in UTC, from what a driver returns.
     """
 
@@ -115,6 +116,7 @@ class Family:
     swapping: Family | None = None
     named_batches: bool = False
     bind_time: Callable[[datetime], Any] = text_of_time
+    write_time: Callable[[datetime], datetime | str] = text_of_time
     read_time: Callable[[Any], datetime] = time_of_text
 
     def is_conflict(self, error: BaseException) -> bool:
@@ -217,6 +219,7 @@ _LOCKING = Family(
     least_version=(12,),
     named_batches=True,
     bind_time=_same,
+    write_time=_same,
     read_time=_in_utc,
     slots={
         **_BY_LOCK,
@@ -239,7 +242,7 @@ def _mysql_code(error: BaseException) -> int | None:
     code = getattr(error, "errno", None)
     if code is None and error.args:
         code = error.args[0]
-    return code if isinstance(code, int) else None
+    return code if isinstance(code, int) and code > 0 else None  # -1 is what mysql-connector gives to what has none
 
 
 def _text_without_offset(value: datetime) -> str:
@@ -263,6 +266,7 @@ MYSQL = Family(
     conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
+    lost_text=re.compile("Connection not available"),
     code_of=_mysql_code,
     least_version=(8, 0, 19),
     forks={"MariaDB": (10, 6)},

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
+from itertools import starmap
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -100,10 +103,6 @@ def record_of(row: Sequence[Any], read_time: Callable[[Any], datetime]) -> TaskR
     )
 
 
-def _text(value: datetime | None) -> str | None:
-    return None if value is None else text_of_time(value)
-
-
 ENQUEUED = (
     "id", "name", "queue", "state", "priority", "max_attempts", "key", "args", "kwargs", "metadata", "description",
     "timeout", "execution_backend", "execution_profile", "due_at", "expires_at",
@@ -117,19 +116,22 @@ COMMITTED = (
 HELD = ("id", "fence", "progress")
 """The fields of a row of `held_rows`."""
 
-Row = tuple[str | int | float | None, ...]
+Row = tuple[str | int | float | datetime | None, ...]
+WriteTime = Callable[[datetime], datetime | str]
+"""A time inside a batch: as it is, for a database that reads what JSON has for times, or as text of one width."""
+
+
+@cache
+def _object(fields: Sequence[str]) -> Callable[..., Any]:
+    return msgspec.defstruct("Row", [(name, Any, None) for name in fields], omit_defaults=True)
 
 
 def batch_text(fields: Sequence[str], rows: Iterable[Row], *, named: bool) -> str:
     """Rows as one JSON parameter: each an array, or, where they are `named`, an object, without what is None."""
-    if named:
-        return json_text(
-            [{name: value for name, value in zip(fields, row, strict=True) if value is not None} for row in rows]
-        )
-    return json_text(list(rows))
+    return json_text(list(starmap(_object(fields), rows)) if named else list(rows))
 
 
-def enqueue_rows(tasks: Iterable[NewTask], now: datetime | None) -> Iterator[Row]:
+def enqueue_rows(tasks: Iterable[NewTask], now: datetime | None, write_time: WriteTime = text_of_time) -> Iterator[Row]:
     """New tasks. `created_at` travels beside them, once.
 
     Without `now` the state is None, and `due_at` what was asked for: the server, which knows the time, makes of them
@@ -137,32 +139,35 @@ def enqueue_rows(tasks: Iterable[NewTask], now: datetime | None) -> Iterator[Row
     """
     for t in tasks:
         if now is None:
-            state, due_at = None, _text(t.run_at)
+            state, due_at = None, t.run_at
         else:
-            entered, due = entry(now if t.run_at is None else t.run_at, now)
-            state, due_at = entered.value, text_of_time(due)
+            entered, due_at = entry(now if t.run_at is None else t.run_at, now)
+            state = entered.value
         yield (
             t.id, t.name, t.queue, state, t.priority, t.max_attempts, t.key, t.args, t.kwargs, t.metadata,
-            t.description, t.timeout, t.execution_backend, t.execution_profile, due_at, _text(t.expires_at),
+            t.description, t.timeout, t.execution_backend, t.execution_profile,
+            None if due_at is None else write_time(due_at), None if t.expires_at is None else write_time(t.expires_at),
         )  # fmt: skip
 
 
-def commit_rows(records: Iterable[TaskRecord]) -> Iterator[Row]:
+def commit_rows(records: Iterable[TaskRecord], write_time: WriteTime = text_of_time) -> Iterator[Row]:
     """What a transition can change of records, for the statements `commit` and `write_tasks`; in the order of ids.
 
     Two transactions that write the same rows then wait for each other, and never both.
     """
-    for r in sorted(records, key=lambda r: r.id):
+    for r in sorted(records, key=attrgetter("id")):
         yield (
-            r.id, r.fence, r.state.value, None if r.key is None else r.active_key, r.attempt, text_of_time(r.due_at),
-            r.worker, r.progress, r.result, r.error, r.execution_ref, r.execution_backend, _text(r.started_at),
-            _text(r.heartbeat_at), _text(r.finished_at),
+            r.id, r.fence, r.state.value, None if r.key is None else r.active_key, r.attempt, write_time(r.due_at),
+            r.worker, r.progress, r.result, r.error, r.execution_ref, r.execution_backend,
+            None if r.started_at is None else write_time(r.started_at),
+            None if r.heartbeat_at is None else write_time(r.heartbeat_at),
+            None if r.finished_at is None else write_time(r.finished_at),
         )  # fmt: skip
 
 
 def held_rows(held: Iterable[Held]) -> Iterator[Row]:
     """Tasks under their fences, with the progress that travels with a heartbeat; in the order of ids."""
-    for one in sorted(held, key=lambda one: one.id):
+    for one in sorted(held, key=attrgetter("id")):
         yield (one.id, one.fence, one.progress)
 
 

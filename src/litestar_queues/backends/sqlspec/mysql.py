@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from sqlspec import SQLSpec
@@ -13,11 +14,13 @@ from sqlspec import SQLSpec
 from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.servers import locate_server
+from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import Location, QueueStore
-from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
+from litestar_queues.backends.sqlspec.transports import AsyncTransport, Connected, ThreadTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
 
 __all__ = (
+    "AiomysqlTransport",
     "MysqlConnectorThreadTransport",
     "MysqlConnectorTransport",
     "cut_async_connector",
@@ -72,6 +75,16 @@ def cut_async_connector(connection: Any) -> None:
     connection._socket._writer.transport.abort()  # noqa: SLF001  # as above
 
 
+class AiomysqlTransport(AsyncTransport):
+    """Tells who waits for the pool of a connection that came back broken: aiomysql's does so for whole ones alone."""
+
+    async def leave(self, connected: Connected, *, committed: bool) -> None:
+        await super().leave(connected, committed=committed)
+        if not committed:
+            with suppress(Exception):
+                await self._config.connection_instance._wakeup()  # noqa: SLF001  # there is no other way
+
+
 def _pool_size(config: Any) -> int:
     return int(config.connection_config.get("pool_size") or _POOL_SIZE)
 
@@ -88,6 +101,34 @@ def _waiting_for_a_session() -> Generator[None]:
         raise
 
 
+@contextmanager
+def _losing_none(pool: Any, waiting: Callable[[Any], Sequence[Any]], mend: Callable[[Any], None]) -> Generator[None]:
+    """Put back what the pool took out, and lost when that could not be connected anew.
+
+    mysql-connector's pools put a session back only after an `InterfaceError`; on any other error, or when whoever asked
+    is cancelled, they have one less from then on, and after a restart of the server soon none.
+    """
+    first: Any = next(iter(waiting(pool) if pool else ()), None)
+    try:
+        yield
+    except BaseException:
+        if first is not None:
+            with suppress(Exception):
+                mend(first)
+                if not any(one is first for one in waiting(pool)):
+                    pool._queue_connection(first)  # noqa: SLF001  # `add_connection` would do the same, with more words
+        raise
+
+
+def _mend(session: Any) -> None:
+    """Let a session connect again: a failed try leaves a text where the next one expects more."""
+    session._charset = None  # noqa: SLF001  # as above
+
+
+def _leave_alone(_session: Any) -> None:
+    pass
+
+
 class MysqlConnectorTransport(AsyncTransport):
     """Waits for a session of a pool that raises at once when it has none."""
 
@@ -98,6 +139,11 @@ class MysqlConnectorTransport(AsyncTransport):
     ) -> None:
         super().__init__(spec, config, store, failures, limit=limit)
         self._free = asyncio.Semaphore(_pool_size(config))
+
+    async def connect(self, session: AsyncSession) -> Any:
+        # Nobody else gets between the look at the pool and the taking: there is no await that waits before.
+        with _losing_none(self._config.connection_instance, lambda pool: pool._cnx_queue._queue, _mend):  # noqa: SLF001  # no other way
+            return await super().connect(session)
 
     async def attempt(self, program: Program[T]) -> T:
         async with self._free:
@@ -110,6 +156,13 @@ class MysqlConnectorThreadTransport(ThreadTransport):
 
     def threads_for(self, _config: Any) -> int:
         return min(self.threads, _pool_size(_config))
+
+    def connect(self, session: AbstractContextManager[Any]) -> Any:
+        lock: Any = import_module(
+            "mysql.connector.pooling"
+        ).CONNECTION_POOL_LOCK  # the pool's own, which it takes again
+        with lock, _losing_none(self._config.connection_instance, lambda pool: pool._cnx_queue.queue, _leave_alone):  # noqa: SLF001  # as above
+            return super().connect(session)
 
     async def attempt(self, program: Program[T]) -> T:
         with _waiting_for_a_session():

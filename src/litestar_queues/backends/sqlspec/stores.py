@@ -108,7 +108,7 @@ register_queue_store(
 )
 
 register_queue_store(QueueStore("asyncmy", MYSQL, AsyncTransport, mysql.locate, autocommit=False, cut=close))
-register_queue_store(QueueStore("aiomysql", MYSQL, AsyncTransport, mysql.locate, autocommit=False, cut=close))
+register_queue_store(QueueStore("aiomysql", MYSQL, mysql.AiomysqlTransport, mysql.locate, autocommit=False, cut=close))
 register_queue_store(
     QueueStore("pymysql", MYSQL, ThreadTransport, mysql.locate, autocommit=False, cut=mysql.cut_pymysql)
 )

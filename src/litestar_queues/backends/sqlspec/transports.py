@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from sqlspec import SQLSpec
 from sqlspec.core import SQL
 
-from litestar_queues.backends.sql.cancelling import to_the_end
+from litestar_queues.backends.sql.cancelling import cancellations, heed_cancellation, to_the_end
 from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, Done, Load, LostConnectionError, Program, Rows, Steps, advance
 from litestar_queues.backends.sqlspec.arrow import arrow_table
@@ -31,6 +31,7 @@ from litestar_queues.backends.sqlspec.store import QueueStore
 __all__ = (
     "AsyncTransport",
     "BlockingTransport",
+    "Connected",
     "ThreadTransport",
     "Transport",
     "ask_async",
@@ -83,12 +84,13 @@ def rows_of(result: Any) -> Rows:
 
 
 @dataclass(slots=True, eq=False)
-class _Connected:
+class Connected:
     """A driver on a connection of the pool, and the way back there."""
 
     driver: Any
     session: AsyncSession
-    used_at: float = 0.0
+    until: float
+    """When it has to go back to the pool, by the event loop's clock."""
 
 
 async def ask_async(session: AsyncSession, question: Callable[[Any], Any]) -> Any:
@@ -101,12 +103,13 @@ async def ask_async(session: AsyncSession, question: Callable[[Any], Any]) -> An
 class AsyncTransport:
     """Awaits each statement of an async driver.
 
-    A connection is kept for a moment after its use. asyncpg's pool resets one that comes back, which is a round trip of
-    its own: with it, single enqueues reached 0.26 of what the bare driver does, and without 0.61.
+    A connection is kept for a moment, and used again. asyncpg's pool resets one that comes back, which is a round trip
+    of its own: with it, single enqueues reached 0.26 of what the bare driver does, and without 0.61. Busy or not, it goes
+    back then: others wait for it, in this process's application too, and would wait for as long as the load lasts.
     """
 
     kept_for: float = 0.02
-    """Seconds, or 0 for not at all. Others who share the pool may have to wait for it so long, and once more."""
+    """Seconds from when the pool gave it until it goes back, at the end of a program; 0 sends it back after each."""
 
     def __init__(
         self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
@@ -116,7 +119,8 @@ class AsyncTransport:
         self._store = store
         self._failures = failures
         self._limit = limit
-        self._kept: list[_Connected] = []
+        self._kept: list[Connected] = []
+        self._line = asyncio.Lock()
         self._sweeping: asyncio.TimerHandle | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -126,6 +130,7 @@ class AsyncTransport:
         if isinstance(first, Done):  # needs no statement, and therefore no connection
             return first.answer
         limit = self._limit_for(program)
+        told = cancellations()
         connected = await self._take(limit)
         limit.connection = connected.driver.connection
         last = asyncio.timeout(limit.at_last)
@@ -135,50 +140,59 @@ class AsyncTransport:
                     answer = await self._transact(connected.driver, program, steps, first)
         except BaseException as error:
             steps.close()
-            await to_the_end(self._leave(connected, committed=False))
+            await to_the_end(self.leave(connected, committed=False))
             if isinstance(error, Exception):
                 if limit.expired or last.expired():
                     raise self._failures.of_silence(program.name, limit.seconds) from error
                 raise self._failures.of_statement(error, program.name) from error
             raise
-        if self.kept_for:
+        if asyncio.get_running_loop().time() < connected.until:
             self._keep(connected)
         else:
-            await to_the_end(self._leave(connected, committed=True))
+            await to_the_end(self.leave(connected, committed=True))
+        heed_cancellation(told)
         return answer
 
     def _limit_for(self, program: Program[Any]) -> Limit:
         return Limit(None if program.unhurried else self._limit, self._store.cut)
 
-    async def _take(self, limit: Limit) -> _Connected:
+    async def _take(self, limit: Limit) -> Connected:
         if self._kept:
             return self._kept.pop()
         session = AsyncSession(self._config)
         opening = asyncio.timeout(limit.seconds)
         try:
-            async with opening:
-                return _Connected(await session.__aenter__(), session)
+            # One at a time asks the pool, in the order in which they came: some pools give a connection to whoever asks
+            # next, so that those who ask again and again leave nothing to one who waits.
+            async with opening, self._line:
+                if self._kept:
+                    return self._kept.pop()
+                driver = await self.connect(session)
         except Exception as error:
             raise self._failures.of_connection(error, limit.seconds if opening.expired() else None) from error
+        return Connected(driver, session, asyncio.get_running_loop().time() + self.kept_for)
 
-    def _keep(self, connected: _Connected) -> None:
-        loop = asyncio.get_running_loop()
-        connected.used_at = loop.time()
+    async def connect(self, session: AsyncSession) -> Any:
+        """A driver on a connection of the pool, or the pool's own error."""
+        return await session.__aenter__()
+
+    def _keep(self, connected: Connected) -> None:
         self._kept.append(connected)
         if self._sweeping is None:
-            self._sweeping = loop.call_later(self.kept_for, self._sweep)
+            self._sweeping = asyncio.get_running_loop().call_at(connected.until, self._sweep)
 
     def _sweep(self) -> None:
-        """Let those go that were not used since the last time."""
+        """Let those go whose time is over."""
         loop = asyncio.get_running_loop()
-        last = loop.time() - self.kept_for
-        for connected in [one for one in self._kept if one.used_at <= last]:
+        now = loop.time()
+        for connected in [one for one in self._kept if one.until <= now]:
             self._let_go(connected)
-        self._sweeping = loop.call_later(self.kept_for, self._sweep) if self._kept else None
+        first = min((one.until for one in self._kept), default=None)
+        self._sweeping = None if first is None else loop.call_at(first, self._sweep)
 
-    def _let_go(self, connected: _Connected) -> None:
+    def _let_go(self, connected: Connected) -> None:
         self._kept.remove(connected)
-        leaving = asyncio.get_running_loop().create_task(self._leave(connected, committed=True))
+        leaving = asyncio.get_running_loop().create_task(self.leave(connected, committed=True))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
@@ -201,7 +215,7 @@ class AsyncTransport:
             await driver.commit()
         return call.answer
 
-    async def _leave(self, connected: _Connected, *, committed: bool) -> None:
+    async def leave(self, connected: Connected, *, committed: bool) -> None:
         """Give the connection back, clean; one that cannot be cleaned is cut off, and its pool throws it away.
 
         Nothing that happens here is anybody's concern: what the program did is decided by now.
@@ -322,7 +336,7 @@ class ThreadTransport(BlockingTransport):
     def _run(self, program: Program[T], steps: Steps[T], first: Call | Load, limit: Limit) -> T:
         session: AbstractContextManager[Any] = self._spec.provide_session(self._config)
         try:
-            driver = session.__enter__()
+            driver = self.connect(session)
         except Exception as error:
             raise self.refused(error) from error
         limit.connection = driver.connection
@@ -335,6 +349,10 @@ class ThreadTransport(BlockingTransport):
             raise
         self._end(session, None)
         return answer
+
+    def connect(self, session: AbstractContextManager[Any]) -> Any:
+        """A driver on a connection of the pool, or the pool's own error."""
+        return session.__enter__()
 
     def _end(self, session: AbstractContextManager[Any], error: BaseException | None) -> None:
         try:

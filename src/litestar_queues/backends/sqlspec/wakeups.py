@@ -12,7 +12,7 @@ from uuid import uuid4
 from sqlspec.exceptions import EventChannelError
 from sqlspec.extensions.events import encode_notify_payload
 
-from litestar_queues.backends.sql.cancelling import to_the_end, whole
+from litestar_queues.backends.sql.cancelling import cancellations, heed_cancellation, to_the_end, whole
 from litestar_queues.backends.sql.hints import LONGEST_RELEASE, Hints
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
@@ -88,7 +88,9 @@ class SQLSpecWakeups(Hints):
         if self._channel.broadcasts:  # waits on a queue of asyncio's, where it may be cancelled
             while True:
                 try:
+                    told = cancellations()
                     event = await events.dequeue(self._channel.name, interval)
+                    heed_cancellation(told)
                 except ValueError:  # no event of SQLSpec's: psqlpy's listeners tell themselves that they are ready
                     continue
                 if event is not None:

@@ -1,0 +1,9 @@
+"""SQLSpec's backend on real servers, wrong on purpose in one thing each; and odd but legal.
+
+`python -m litestar_queues_matrix.saboteurs --server postgresql18` runs the suite against them.
+"""
+
+from litestar_queues_matrix.saboteurs import mysql, postgresql
+from litestar_queues_matrix.saboteurs.base import BENIGN, SABOTEURS, Benign, NothingToBreak, Saboteur, Statements
+
+__all__ = ("BENIGN", "SABOTEURS", "Benign", "NothingToBreak", "Saboteur", "Statements", "mysql", "postgresql")
