@@ -157,6 +157,7 @@ async def test_a_server_that_is_away_is_unavailable_and_the_error_keeps_the_pass
     with pytest.raises(BackendUnavailableError, match=r"postgresql\+asyncpg database 127.0.0.1:9/queues: no ") as error:
         await backend.open()
     assert "s3cr3t" not in str(error.value)
+    assert isinstance(error.value.__cause__, OSError), "what the network said, and not the error itself"
 
 
 async def test_nothing_can_be_done_before_it_is_open(config: SQLAlchemyAsyncConfig) -> None:

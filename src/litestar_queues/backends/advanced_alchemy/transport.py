@@ -131,7 +131,9 @@ class SessionTransport:
             if isinstance(error, Exception):
                 if bound.expired or last.expired():
                     raise self._failures.of_silence(name, bound.seconds) from error
-                raise self._failures.of_statement(error, name) from error
+                failure = self._failures.of_statement(error, name)
+                if failure is not error:
+                    raise failure from error
             raise
         await to_the_end(self._leave(session))
         heed_cancellation(told)
@@ -199,6 +201,8 @@ class BoundTransport:
                     f"{self._failures.database}: {program.name} met a conflict with another transaction ({failure}): roll "
                     "the session's transaction back, and try it again as a whole"
                 )
+            if failure is error:
+                raise
             raise failure from error
         finally:
             steps.close()
