@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Insert, Table
-from sqlalchemy.dialects import mysql as mysql_dialect
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from litestar_queues.backends.advanced_alchemy.statements.mysql import mysql
 from litestar_queues.backends.advanced_alchemy.statements.postgres import postgres
@@ -31,8 +25,7 @@ class Dialect:
     Attributes:
         family: What the engine has to know.
         statements: The statements over a model's tables.
-        leaving: An insert that leaves out the rows whose id is stored already, or whose key is held.
-        counts: Whether such an insert of one row says whether it was stored.
+        counts: Whether an insert that leaves out what is stored already says how many rows were stored.
         isolation: The isolation level for a kind of program; one that is absent keeps the engine's.
         opening: What is sent before the program's own statements.
         closing: What is sent after them.
@@ -42,7 +35,6 @@ class Dialect:
 
     family: Family
     statements: Callable[[QueueTable], Mapping[str, Statement]]
-    leaving: Callable[[Table, str], Insert]
     counts: bool = True
     isolation: Mapping[Kind, str] = field(default_factory=dict[Kind, str])
     opening: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict[Kind, tuple[str, ...]])
@@ -64,19 +56,6 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _leaving_conflicts(insert: Callable[[Table], Any]) -> Callable[[Table, str], Insert]:
-    def make(table: Table, _id: str) -> Insert:
-        made: Insert = insert(table).on_conflict_do_nothing()
-        return made
-
-    return make
-
-
-def _leaving_duplicates(table: Table, id_: str) -> Insert:
-    # IGNORE would do the same, and would cut short what is too long.
-    return mysql_dialect.insert(table).on_duplicate_key_update({table.c[id_].name: table.c[id_]})
-
-
 _WRITES = (Kind.ONE, Kind.EACH, Kind.WRITE)
 _IMMEDIATELY = ("BEGIN IMMEDIATE",)
 _COMMITTED = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION")
@@ -84,7 +63,6 @@ _COMMITTED = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTI
 POSTGRES = Dialect(
     family=replace(families.POSTGRES, bind_time=_same, read_time=_in_utc),
     statements=postgres,
-    leaving=_leaving_conflicts(postgresql.insert),
     # A statement that stands alone needs no BEGIN and no COMMIT, each of which is a round trip.
     isolation={
         Kind.READ: "AUTOCOMMIT",
@@ -98,7 +76,6 @@ POSTGRES = Dialect(
 SQLITE = Dialect(
     family=replace(families.SQLITE, bind_time=_same, read_time=_in_utc),
     statements=sqlite,
-    leaving=_leaving_conflicts(sqlite_dialect.insert),
     # Python's driver begins transactions on its own, later than a writer needs them, unless it is told not to.
     isolation=dict.fromkeys(Kind, "AUTOCOMMIT"),
     opening=dict.fromkeys(_WRITES, _IMMEDIATELY),
@@ -112,7 +89,6 @@ MYSQL = Dialect(
         read_time=_in_utc,
     ),
     statements=mysql,
-    leaving=_leaving_duplicates,
     # SQLAlchemy's connections count the rows that an update finds, and not those that it changes.
     counts=False,
     opening={Kind.EACH: _COMMITTED, Kind.WRITE: _COMMITTED},

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from litestar_queues.backends.advanced_alchemy.dialects import CUTS, Dialect
 from litestar_queues.backends.advanced_alchemy.failures import Failures
 from litestar_queues.backends.advanced_alchemy.statements.core import CoreStatement
+from litestar_queues.backends.advanced_alchemy.statements.leaving import LeavingInsert
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.sql.cancelling import cancellations, heed_cancellation, to_the_end
 from litestar_queues.backends.sql.families import Kind
@@ -36,8 +37,7 @@ class _Sender:
     def __init__(self, table: QueueTable, dialect: Dialect) -> None:
         self._table = table
         self._counts = dialect.counts
-        id_ = table.keys["id"]
-        self._inserts: dict[bool, Insert] = {True: dialect.leaving(table.tasks, id_), False: insert(table.tasks)}
+        self._inserts: dict[bool, Insert] = {True: LeavingInsert(table.tasks), False: insert(table.tasks)}
 
     def run(self, connection: Connection, steps: Steps[T], first: Call | Load | Done[T]) -> T:
         """Bring the program to its end."""

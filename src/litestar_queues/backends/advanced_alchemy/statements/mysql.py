@@ -19,12 +19,13 @@ from sqlalchemy import (
     column,
     delete,
     func,
+    insert,
     literal_column,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects.mysql import DATETIME, insert
+from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.ext.compiler import compiles
 
 from litestar_queues.backends.advanced_alchemy.statements.core import (
