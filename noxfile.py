@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 CODE = ("src", "conformance", "matrix", "demo", "bench", "tests", "docs", "noxfile.py")
 TYPED = ("src", "conformance/src", "matrix/src", "demo", "bench", "docs", "noxfile.py")
-PACKAGES = ("-e", ".[sqlspec]", "-e", "conformance", "-e", "matrix")
-TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb")
+PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", "-e", "conformance", "-e", "matrix")
+TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite")
 """The backends that need no server: each is a target of the conformance suite."""
 
 nox.needs_version = ">=2025.2.9"
