@@ -11,13 +11,18 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy.dialects import mysql, oracle, postgresql
 
-_OPTIONS = {"compare_type": True, "compare_server_default": True}
+
+def _options(connection: sa.Connection) -> dict[str, Any]:
+    """All that can be compared; not the types of MySQL, where Alembic reads our collations as other ones."""
+    return {"compare_type": connection.dialect.name != "mysql", "compare_server_default": True}
+
+
 _IMPORTS = {"sa": sa, "advanced_alchemy": advanced_alchemy, "mysql": mysql, "oracle": oracle, "postgresql": postgresql}
 
 
 def migrate(connection: sa.Connection, metadata: sa.MetaData) -> str:
     """Apply what autogenerate writes for a metadata; the code."""
-    context = MigrationContext.configure(connection, opts=_OPTIONS)
+    context = MigrationContext.configure(connection, opts=_options(connection))
     found = produce_migrations(context, metadata)
     assert found.upgrade_ops is not None
     code = str(render_python_code(found.upgrade_ops, migration_context=context))
@@ -27,7 +32,7 @@ def migrate(connection: sa.Connection, metadata: sa.MetaData) -> str:
 
 def differences(connection: sa.Connection, metadata: sa.MetaData) -> list[Any]:
     """What autogenerate would change now."""
-    found = compare_metadata(MigrationContext.configure(connection, opts=_OPTIONS), metadata)
+    found = compare_metadata(MigrationContext.configure(connection, opts=_options(connection)), metadata)
     return [one for one in found if not _is_of_advanced_alchemy(one)]
 
 
