@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from advanced_alchemy.base import UUIDAuditBase, create_registry
 from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
-from sqlalchemy import create_mock_engine, make_url
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
@@ -38,7 +38,7 @@ def model_of(table: str) -> type[Any]:
 
 def _reshaped(url: str, table: str, how: str) -> str:
     """The CREATE TABLE of a model in another shape."""
-    dialect = create_mock_engine(make_url(url), lambda *_: None).dialect
+    dialect = make_url(url).get_dialect()()
     text = str(CreateTable(model_of(table).__table__).compile(dialect=dialect))
     return reshaped_ddl("\n".join(line.rstrip() for line in text.strip().splitlines()), how)
 

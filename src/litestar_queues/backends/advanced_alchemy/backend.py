@@ -104,16 +104,15 @@ class AdvancedAlchemyBackend(SqlPort):
         await self._share.leave()
 
     def bind(self, session: Any) -> QueueBackend:
-        if isinstance(session, async_scoped_session):
-            session = session()
-        if not isinstance(session, AsyncSession):
+        found = _session_of(session)
+        if found is None:
             raise QueueConfigurationError(
                 f"session takes an AsyncSession of SQLAlchemy's, as Advanced Alchemy provides it to a handler, not "
                 f"{type(session).__qualname__}"
             )
         bound = copy(self)
         hinting = self._hint_inside if self._wakeups is not None else None
-        transport = BoundTransport(session, self._table, self._dialect, self._failures)
+        transport = BoundTransport(found, self._table, self._dialect, self._failures)
         # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
         vars(bound).update(_transport=transport, _writing=None, _repeats=False, _loads_from=None, _hint=hinting)
         vars(bound).update(_share=EngineShare(self._config), _beats=None, _wakeups=None)
@@ -179,3 +178,11 @@ class AdvancedAlchemyBackend(SqlPort):
     async def _notify(self, payload: str) -> None:
         assert self._channel is not None  # noqa: S101  # as above
         await self._run(self._engine.notify(self._channel, payload))
+
+
+def _session_of(session: Any) -> AsyncSession | None:
+    """The session, or that of the current scope."""
+    kind: type[Any] = async_scoped_session
+    if isinstance(session, kind):
+        session = session()
+    return session if isinstance(session, AsyncSession) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -51,8 +51,8 @@ class QueueTable:
             QueueConfigurationError: It is no mapped class with the columns of `QueueTaskModelMixin`.
         """
         try:
-            mapper = inspected(model)
-            columns = {attribute.key: attribute.columns[0] for attribute in mapper.column_attrs}
+            mapper = _mapper_of(model)
+            columns: dict[str, Column[Any]] = {attribute.key: attribute.columns[0] for attribute in mapper.column_attrs}
         except (NoInspectionAvailable, AttributeError) as error:
             raise QueueConfigurationError(_not_a_model(model)) from error
         if not issubclass(model, QueueTaskModelMixin):
@@ -60,7 +60,7 @@ class QueueTable:
         tasks: Table = mapper.local_table
         keys = {name: columns[_ATTRIBUTES.get(name, name)].key for name in (*COLUMNS, *_OURS)}
         ours = set(keys.values())
-        primary = list(tasks.primary_key.columns)
+        primary: list[Column[Any]] = list(mapper.local_table.primary_key.columns)
         is_uuid = len(primary) == 1 and primary[0].key not in ours and _python_type(primary[0]) is UUID
         created = columns.get("created_at")
         audited = created is not None and created.key not in ours and _python_type(created) is datetime
@@ -102,6 +102,11 @@ class QueueTable:
         """The columns in the order of a record."""
         columns = self.columns(source)
         return [columns[name] for name in COLUMNS]
+
+
+def _mapper_of(model: type[Any]) -> Any:
+    inspect: Callable[[Any], Any] = inspected
+    return inspect(model)
 
 
 def _not_a_model(model: object) -> str:

@@ -65,8 +65,15 @@ class AlchemyWakeups(Hints):
 
     async def _hear_asyncpg(self, driver: Any) -> None:
         gone = asyncio.Event()
-        driver.add_termination_listener(lambda _connection: gone.set())
-        await driver.add_listener(self._channel, lambda _connection, _pid, _channel, payload: self._read(payload))
+
+        def end(_connection: Any) -> None:
+            gone.set()
+
+        def hear(_connection: Any, _pid: int, _channel: str, payload: str) -> None:
+            self._read(payload)
+
+        driver.add_termination_listener(end)
+        await driver.add_listener(self._channel, hear)
         await gone.wait()
 
     async def _hear_psycopg(self, driver: Any) -> None:

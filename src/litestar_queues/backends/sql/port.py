@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind
@@ -44,7 +44,8 @@ class SqlPort:
     _database: str
     """What to call the database in messages."""
     _engine: Engine
-    _transport: Attempts | None = None
+    _transport: Any = None
+    """Makes the attempts (`Attempts`), where it is open; what inherits knows more of it."""
     _patience: float
     _repeats: bool = True
     """Whether a whole transaction may be tried again: not where it is the caller's."""
@@ -108,7 +109,8 @@ class SqlPort:
     def _opened(self) -> Attempts:
         if self._transport is None:
             raise BackendUnavailableError(f"{self._database}: the backend is not open: call open() first")
-        return self._transport
+        opened: Attempts = self._transport
+        return opened
 
     async def _run(self, program: Program[T], through: Attempts | None = None) -> T:
         transport = through or self._opened()
@@ -120,7 +122,8 @@ class SqlPort:
         )
 
     async def _attempt(self, transport: Attempts, program: Program[T]) -> T:
-        if self._writing is None or program.kind is Kind.READ or transport is not self._transport:
+        main: object = self._transport
+        if self._writing is None or program.kind is Kind.READ or transport is not main:
             return await transport.attempt(program)
         # SQLite's own waiting is a sleep of up to 100 ms. With 20 tasks that enqueue at once, the 99th percentile was
         # 122 ms without this lock, and 8 ms with it.

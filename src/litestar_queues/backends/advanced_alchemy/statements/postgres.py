@@ -53,6 +53,7 @@ from litestar_queues.lifecycle import State
 
 __all__ = ("postgres",)
 
+_ONE: ColumnElement[int] = literal_column("1", Integer())
 _TYPES: dict[str, Any] = {
     "fence": BigInteger(),
     "attempt": Integer(),
@@ -144,7 +145,7 @@ class _Postgres:
             .correlate(q)
             .scalar_subquery()
         )
-        return exists(select(literal_column("1")).select_from(q).where(next_due <= self.now(given)))
+        return exists(select(_ONE).select_from(q).where(next_due <= self.now(given)))
 
     def promote(self, given: Given) -> Update:
         a = self.table.tasks.alias("a")
@@ -214,9 +215,7 @@ class _Postgres:
             changed = changed.where(or_(c["heartbeat_at"].is_(None), c["heartbeat_at"] < before))
         if keys:
             other = self.table.columns(self.table.tasks.alias("holder"))
-            holder: Select[Any] = select(literal_column("1")).where(
-                other["active_key"] == new.c.active_key, other["id"] != new.c.id
-            )
+            holder: Select[Any] = select(_ONE).where(other["active_key"] == new.c.active_key, other["id"] != new.c.id)
             changed = changed.where(or_(new.c.active_key.is_(None), ~exists(holder.correlate(new))))
         return changed.values(written(self.table, _by_name(new))).returning(c["id"])
 

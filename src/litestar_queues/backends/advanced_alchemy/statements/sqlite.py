@@ -47,6 +47,7 @@ from litestar_queues.lifecycle import State
 
 __all__ = ("sqlite",)
 
+_ONE: ColumnElement[int] = literal_column("1", BigInteger())
 _NUMBERS = ("fence", "attempt")
 _TIMES = ("due_at", "started_at", "heartbeat_at", "finished_at")
 
@@ -157,9 +158,7 @@ class _Sqlite:
             changed = changed.where(or_(c["heartbeat_at"].is_(None), c["heartbeat_at"] < before))
         if keys:
             other = self.alias("holder")
-            holder: Select[Any] = select(literal_column("1")).where(
-                other["active_key"] == new.c.active_key, other["id"] != new.c.id
-            )
+            holder: Select[Any] = select(_ONE).where(other["active_key"] == new.c.active_key, other["id"] != new.c.id)
             changed = changed.where(or_(new.c.active_key.is_(None), ~exists(holder.correlate(new))))
         # The times are texts already, in the form in which they are stored.
         values = {one.key: type_coerce(one, self.c[one.key].type) for one in new.c}
