@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
+import sqlalchemy
 from sqlalchemy import Column, ColumnElement, FromClause, Table
-from sqlalchemy import inspect as inspected
 from sqlalchemy.exc import NoInspectionAvailable
 
 from litestar_queues.backends.advanced_alchemy.model import QueueTaskModelMixin, lock_table_of
@@ -105,8 +105,7 @@ class QueueTable:
 
 
 def _mapper_of(model: type[Any]) -> Any:
-    inspect: Callable[[Any], Any] = inspected
-    return inspect(model)
+    return sqlalchemy.inspect(cast("Any", model))
 
 
 def _not_a_model(model: object) -> str:
