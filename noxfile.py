@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ BUILD = ROOT / "build"
 CODE = ("src", "conformance", "matrix", "demo", "bench", "tests", "docs", "noxfile.py")
 TYPED = ("src", "conformance/src", "matrix/src", "demo", "bench", "docs", "noxfile.py")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", "-e", "conformance", "-e", "matrix")
+ANTLR = ("antlr4ts-sql@1.1.0", "antlr4ts@0.5.0-alpha.4")
+"""A grammar of Oracle's language, which only npm has."""
 TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite")
 """The backends that need no server: each is a target of the conformance suite."""
 
@@ -71,6 +74,18 @@ def servers(session: nox.Session) -> None:
     """Workers and crashes on servers: on all that can be had here, or on those named: `-- --on=asyncpg@postgresql15`."""
     install(session, "test", "servers")
     session.run("pytest", *(session.posargs if _names_tests(session.posargs) else ["tests/servers", *session.posargs]))
+
+
+@nox.session
+def oracle(session: nox.Session) -> None:
+    """Oracle's statements, as far as that goes without one: parsed, and sent through its adapters to a PostgreSQL."""
+    install(session, "test", "servers", "oracle")
+    antlr = BUILD / "antlr"
+    if shutil.which("npm") and not (antlr / "node_modules").exists():  # where there is none, the report says so
+        antlr.mkdir(parents=True, exist_ok=True)
+        session.run("npm", "install", "--silent", *ANTLR, f"--prefix={antlr}", external=True, success_codes=range(256))
+    env = {"LITESTAR_QUEUES_ANTLR_DIR": str(antlr)}
+    session.run("pytest", *(session.posargs or ["tests/oracle"]), env=env)
 
 
 @nox.session
@@ -138,7 +153,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from the newest versions that fit: names and versions, nothing else."""
-    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "bench", "lint", "types")
+    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "oracle", "bench", "lint", "types")
     session.install("-q", *PACKAGES, *groups, "build")
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     lines = sorted(line for line in str(frozen).splitlines() if "==" in line and "@" not in line)

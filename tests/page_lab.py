@@ -12,7 +12,7 @@ from litestar_queues.task import TaskRegistry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "how-to" / "databases.md").read_text()
 CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-BASIC, SHARED, MIGRATED, OWN_FLOW, HEARTBEATS, SNAPSHOT, MONITORED, HOOK = range(8)
+BASIC, SHARED, MIGRATED, OWN_FLOW, HEARTBEATS, SNAPSHOT, MONITORED, HOOK, ORACLE = range(9)
 
 registry = TaskRegistry()
 

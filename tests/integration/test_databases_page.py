@@ -76,4 +76,4 @@ async def test_the_counters_are_in_the_snapshot_and_a_hook_hears_of_statements()
 
 def test_the_page_names_each_counter() -> None:
     assert [name for name in COUNTERS if f"| `{name}` |" not in PAGE] == []
-    assert len(CODE) == 8
+    assert len(CODE) == 9

@@ -10,20 +10,16 @@ from sqlspec.adapters.cockroach_asyncpg import CockroachAsyncpgConfig
 from sqlspec.adapters.oracledb import OracleAsyncConfig, OracleSyncConfig
 from sqlspec.adapters.psycopg import PsycopgAsyncConfig, PsycopgSyncConfig
 
-from litestar_queues.backends.sql.families import POSTGRES
-from litestar_queues.backends.sqlspec import Location, QueueStore
 from litestar_queues.backends.sqlspec.channel import Channel, plan_channel
 from litestar_queues.backends.sqlspec.stores import store_of
-from litestar_queues.backends.sqlspec.transports import AsyncTransport
 from litestar_queues.errors import QueueConfigurationError
 
 URL = "postgresql://app:s3cr3t@db.example.com/app"
-ORACLE = QueueStore("oracledb", POSTGRES, AsyncTransport, lambda _: Location("Oracle"))  # a row, whatever its family
 
 
-def plan(config: Any, store: QueueStore | None = None, **options: Any) -> Channel | None:
+def plan(config: Any, **options: Any) -> Channel | None:
     given: dict[str, Any] = {"notifications": None, "channel": None, "transport": None, "settings": None}
-    return plan_channel(store or store_of(config), config, "litestar_queue_task", **given | options)
+    return plan_channel(store_of(config), config, "litestar_queue_task", **given | options)
 
 
 def oracle(cls: Any = OracleAsyncConfig, **events: Any) -> Any:
@@ -71,14 +67,14 @@ def test_cockroachdb_on_asyncpg_only_polls() -> None:
 @pytest.mark.parametrize("cls", [OracleAsyncConfig, OracleSyncConfig])
 @pytest.mark.parametrize("transport", ["aq", "txeventq"])
 def test_oracles_own_queues_carry_hints_where_they_are_asked_for(cls: Any, transport: str) -> None:
-    assert plan(oracle(cls), ORACLE) is None
+    assert plan(oracle(cls)) is None
     config = oracle(cls, backend=transport, aq_queue="LQ_EVENTS_TXQ")
-    assert plan(config, ORACLE) is None, "the application's events are its own"
+    assert plan(config) is None, "the application's events are its own"
     settings = {"aq_queue": "LQ_EVENTS_TXQ"}
     for found in (
-        plan(config, ORACLE, notifications=True),
-        plan(config, ORACLE, notifications=True, transport=transport, settings=settings),
-        plan(oracle(cls), ORACLE, notifications=True, transport=transport, settings=settings),
+        plan(config, notifications=True),
+        plan(config, notifications=True, transport=transport, settings=settings),
+        plan(oracle(cls), notifications=True, transport=transport, settings=settings),
     ):
         assert found is not None
         assert (found.transport, found.table, found.settings["aq_queue"]) == (transport, None, "LQ_EVENTS_TXQ")
@@ -87,6 +83,6 @@ def test_oracles_own_queues_carry_hints_where_they_are_asked_for(cls: Any, trans
 
 def test_oracle_has_no_listen_and_postgresql_no_queues_of_oracles() -> None:
     with pytest.raises(QueueConfigurationError, match="oracledb cannot notify by 'notify'"):
-        plan(oracle(), ORACLE, notifications=True, transport="listen_notify")
+        plan(oracle(), notifications=True, transport="listen_notify")
     with pytest.raises(QueueConfigurationError, match="asyncpg cannot notify by 'txeventq'"):
         plan(AsyncpgConfig(connection_config={"dsn": URL}), notifications=True, transport="txeventq")

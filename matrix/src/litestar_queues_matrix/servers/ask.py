@@ -28,6 +28,11 @@ _PATIENCE = {
     "mysql": "SET lock_wait_timeout = {seconds}",
     "oracle": "ALTER SESSION SET ddl_lock_timeout = {seconds}",
 }
+# IF EXISTS is new in 23.
+_DROP = {
+    "oracle": "BEGIN EXECUTE IMMEDIATE 'DROP TABLE {table} PURGE'; "
+    "EXCEPTION WHEN OTHERS THEN IF SQLCODE <> -942 THEN RAISE; END IF; END;"
+}
 
 
 class NotAnswering(Exception):
@@ -71,7 +76,8 @@ def drop_tables(url: str, *tables: str, seconds: int = 20) -> None:
         NotAnswering: The server did not take it, or somebody's transaction was in the way.
     """
     patience = _PATIENCE[urlsplit(url).scheme].format(seconds=seconds)
-    execute(url, patience, *(f"DROP TABLE IF EXISTS {table}" for table in tables))
+    drop = _DROP.get(urlsplit(url).scheme, "DROP TABLE IF EXISTS {table}")
+    execute(url, patience, *(drop.format(table=table) for table in tables))
 
 
 class Held:

@@ -67,5 +67,10 @@ IMAGES: Mapping[Kind, Image] = {
         {},
         ("start-single-node", "--insecure"),
     ),
-    Kind.ORACLE: Image(1521, "oracle://system:queues@{host}:{port}/FREEPDB1", {"ORACLE_PASSWORD": "queues"}, ()),
+    Kind.ORACLE: Image(
+        1521,
+        "oracle://queues:queues@{host}:{port}/FREEPDB1",
+        {"ORACLE_PASSWORD": "queues", "APP_USER": "queues", "APP_USER_PASSWORD": "queues"},
+        (),
+    ),
 }

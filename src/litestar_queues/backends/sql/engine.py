@@ -3,17 +3,20 @@
 Where a family's file offers a statement that does the whole of an operation, that is sent. Where it does not, the
 operation locks the rows, decides in Python, by `lifecycle.step` where a task changes, and writes them: `lock_tasks`,
 `lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write` (and `lock_insert` for the first
-of a name, where a write would not say whether it found one). New tasks are loaded where there is no `enqueue`. A family that cannot look at the
-parts of several queues in one statement looks at one after the other: `promote_queue`, `claim_queue_lock`.
+of a name, where a write would not say whether it found one). New tasks are loaded where there is no `enqueue`. A family
+that cannot look at the parts of several queues in one statement looks at one after the other: `promote_queue`,
+`claim_queue_lock`. One that cannot limit what it locks reads candidates first, and locks those: `..._candidates`, `lock_scheduled`,
+`lock_candidates`; its writes ask for the fence once more, and it compares how many there were: `write_fenced`,
+`write_heartbeats`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement, split_name
+from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement, bare_name
 from litestar_queues.backends.sql.program import (
     Call,
     ConflictError,
@@ -30,11 +33,13 @@ from litestar_queues.backends.sql.values import (
     COMMITTED,
     ENQUEUED,
     HELD,
+    Row,
     batch_text,
     commit_rows,
     enqueue_rows,
     held_rows,
     json_text,
+    kept_text,
     loaded_columns,
     record_of,
 )
@@ -80,10 +85,12 @@ class Engine:
     ) -> None:
         self.family = family
         self._table_name = table
-        self._table = split_name(family, table)[1]
+        self._table = bare_name(family, table)
         self._statements = statements
         self._clock = clock
         self._loads = "enqueue" not in statements and "enqueue_timed" not in statements
+        self._kept: Callable[[str], str] | None = kept_text if family.empty_is_null else None
+        self._read = family.read_value or _as_it_is
 
     # The schema
 
@@ -115,6 +122,14 @@ class Engine:
         found = yield self._call("version")
         return str(found.rows[0][0])
 
+    @reads
+    def settings(self) -> Steps[dict[str, str]]:
+        """Those of the database's settings that the family wants to know; none where the rest suits every one."""
+        if "settings" not in self._statements:
+            return {}
+        found = yield self._call("settings")
+        return {str(name): str(value) for name, value in found.rows}
+
     # The port
 
     @reads
@@ -138,9 +153,7 @@ class Engine:
             return []
         if "enqueue_timed" not in self._statements:
             now = yield from self._time(now)
-        # In the order of their keys, so that two batches with the same keys wait for each other, and never both.
-        ordered = sorted(tasks, key=lambda task: task.key or "")
-        batch = None if self._loads else self._enqueue_batch(ordered, now)
+        batch = None if self._loads else self._new_batch(tasks, now)
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.
         for _ in range(3):
@@ -151,7 +164,9 @@ class Engine:
             else:
                 assert now is not None  # noqa: S101  # just asked for
                 if self._loads:
-                    stored_now = (yield self._load([admit(new, now) for new in ordered], leaving=True)).affected
+                    stored_now = (
+                        yield self._load([admit(new, now) for new in _in_order(tasks)], leaving=True)
+                    ).affected
                 else:
                     stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
             if stored_now == len(tasks) and now is not None:
@@ -165,6 +180,9 @@ class Engine:
             answers = [_answer(new, stored, holders) for new in tasks]
             if None not in answers:
                 return [answer for answer in answers if answer is not None]
+            if self.family.distinct_batches:  # another of its key stood before one, and was stored long ago
+                left = [new for new, answer in zip(tasks, answers, strict=True) if answer is None]
+                batch = self._new_batch(left, now)
         raise ConflictError("the holders of the keys change faster than they can be read")
 
     def load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
@@ -205,7 +223,7 @@ class Engine:
                 claimed = self._records((yield self._call(f"{name}_unless_due", at_once)))
             if not claimed:
                 promoted = {one: value for one, value in parameters.items() if one in {"now", "queues"}}
-                yield self._call(promotion, promoted | {"limit": want.limit + PROMOTED_AT_ONCE})
+                yield from self._promote(promotion, promoted | {"limit": want.limit + PROMOTED_AT_ONCE})
         if name in self._statements:
             if not claimed:
                 claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
@@ -215,11 +233,48 @@ class Engine:
                 if not (rest := self._records((yield self._call(name, more)))):
                     break
                 claimed += rest
+        elif f"{name}_candidates" in self._statements:
+            locked = yield from self._lock_candidates(name, parameters, want.tasks)
+            claimed = yield from self._take(locked, want.worker, now)
         else:
             locked = self._records((yield self._call(f"{name}_lock", parameters)))
             claimed = yield from self._take(locked, want.worker, now)
         claimed.sort(key=claim_order)
         return claimed
+
+    def _promote(self, name: str, parameters: Mapping[str, Any]) -> Steps[None]:
+        """Make due tasks pending; those that another transaction has locked are left to it."""
+        if name in self._statements:
+            yield self._call(name, parameters)
+            return
+        due = self._names((yield self._call(f"{name}_candidates", parameters)))
+        if due and (locked := self._names((yield self._call("lock_scheduled", {"ids": self._list(due)})))):
+            yield self._call("write_promoted", {"ids": self._list(locked)})
+
+    def _lock_candidates(
+        self, name: str, parameters: Mapping[str, Any], held: Collection[Held] | None
+    ) -> Steps[list[TaskRecord]]:
+        """Lock the first that nobody else has locked, looking further behind the last one for as long as some lack.
+
+        No more are locked than are wanted: what is locked is invisible to other claims.
+        """
+        asked = None if held is None else {(one.id, one.fence) for one in held}
+        checked = {one: parameters[one] for one in ("now", "execution_backends")}
+        behind: dict[str, Any] = {"last_id": None, "last_urgency": None, "last_due": None}
+        locked: list[TaskRecord] = []
+        while (lacking := parameters["limit"] - len(locked)) > 0:
+            wanted = {**parameters, **behind, "limit": lacking}
+            candidates = yield self._call(f"{name}_candidates", wanted)
+            ids = self._names(candidates)
+            if ids:
+                found = self._records((yield self._call("lock_candidates", {**checked, "ids": self._list(ids)})))
+                locked += [one for one in found if asked is None or (one.id, one.fence) in asked]
+            if len(ids) < lacking:
+                break
+            _, urgency, due_at = candidates.rows[-1]
+            due = self.family.read_time(due_at)
+            behind = {"last_id": ids[-1], "last_urgency": self._read(urgency), "last_due": self._bind(due)}
+        return locked
 
     def _claim_queue_by_queue(
         self,
@@ -260,7 +315,7 @@ class Engine:
             for one, record in stored
             if record.state is State.RUNNING
         ]
-        yield from self._write(kept)
+        yield from self._write(kept, "write_heartbeats")
         return {record.id for record in kept}
 
     def commit(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Program[set[str]]:
@@ -311,7 +366,8 @@ class Engine:
     @reads
     def count(self, queues: tuple[str, ...] | None) -> Steps[list[Count]]:
         found = yield self._call("count", {"queues": self._any_of(queues)})
-        return [Count(queue, State(state), tasks) for queue, state, tasks in found.rows]
+        read = self._read
+        return [Count(read(queue), State(state), read(tasks)) for queue, state, tasks in found.rows]
 
     @reads
     def next_due(self, queues: tuple[str, ...] | None) -> Steps[datetime | None]:
@@ -344,7 +400,7 @@ class Engine:
         if "lock" in self._statements:
             return bool((yield self._call("lock", parameters | {"now": self._bind(at)})).rows)
         found = yield self._call("lock_read", {"name": name})
-        if found.rows and found.rows[0][0] != owner and self.family.read_time(found.rows[0][1]) > at:
+        if found.rows and self._read(found.rows[0][0]) != owner and self.family.read_time(found.rows[0][1]) > at:
             return False
         statement = "lock_insert" if not found.rows and "lock_insert" in self._statements else "lock_write"
         written = yield self._call(statement, parameters | {"now": self._bind(at)})
@@ -364,7 +420,8 @@ class Engine:
 
     def _schema(self) -> Iterator[tuple[str, str]]:
         """The statements that create something, each with the name of that."""
-        return ((name, f"{self._table}{suffix}") for name, suffix in self.family.ddl.items())
+        fold = self.family.fold
+        return ((name, f"{self._table}{fold(suffix)}") for name, suffix in self.family.ddl.items())
 
     def _existing(self) -> Steps[set[str]]:
         if "existing" not in self._statements:
@@ -375,6 +432,9 @@ class Engine:
         statement = self._statements.get(name)
         if statement is None:
             raise QueueConfigurationError(f"the statements of the {self.family.name} family lack {name!r}")
+        kept = self._kept
+        if kept is not None and parameters:
+            parameters = {one: kept(value) if isinstance(value, str) else value for one, value in parameters.items()}
         return Call(statement, parameters or {})
 
     def _load(self, records: Sequence[TaskRecord], *, leaving: bool = False) -> Load:
@@ -387,20 +447,30 @@ class Engine:
         return None if value is None else self.family.bind_time(value)
 
     def _list(self, values: Iterable[str]) -> str:
-        return json_text(list(values))
+        return json_text(list(values) if self._kept is None else [self._kept(value) for value in values])
 
     def _any_of(self, values: Iterable[str] | None) -> str | None:
         """A filter; None filters nothing."""
         return None if values is None else self._list(values)
 
+    def _new_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
+        ordered = _in_order(tasks)
+        return self._enqueue_batch(_distinct(ordered) if self.family.distinct_batches else ordered, now)
+
     def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
-        return batch_text(ENQUEUED, enqueue_rows(tasks, now, self.family.write_time), named=self.family.named_batches)
+        return self._batch(ENQUEUED, enqueue_rows(tasks, now, self.family.write_time))
 
     def _commit_batch(self, tasks: Iterable[TaskRecord]) -> str:
-        return batch_text(COMMITTED, commit_rows(tasks, self.family.write_time), named=self.family.named_batches)
+        return self._batch(COMMITTED, commit_rows(tasks, self.family.write_time))
 
     def _held_batch(self, held: Iterable[Held]) -> str:
-        return batch_text(HELD, held_rows(held), named=self.family.named_batches)
+        return self._batch(HELD, held_rows(held))
+
+    def _batch(self, fields: Sequence[str], rows: Iterable[Row]) -> str:
+        kept = self._kept
+        if kept is not None:
+            rows = (tuple(kept(value) if isinstance(value, str) else value for value in row) for row in rows)
+        return batch_text(fields, rows, named=self.family.named_batches)
 
     def _time(self, now: datetime | None) -> Steps[datetime]:
         if now is not None:
@@ -414,13 +484,27 @@ class Engine:
         return self.family.read_time(found.rows[0][0])
 
     def _records(self, found: Rows) -> list[TaskRecord]:
-        read_time = self.family.read_time
-        return [record_of(row, read_time) for row in found.rows]
+        read_time, read = self.family.read_time, self.family.read_value
+        if read is None:
+            return [record_of(row, read_time) for row in found.rows]
+        return [record_of([read(value) for value in row], read_time) for row in found.rows]
 
-    def _write(self, records: Sequence[TaskRecord]) -> Steps[None]:
-        """Write rows that this transaction holds locked."""
-        if records:
-            yield self._call("write_tasks", {"batch": self._commit_batch(records)})
+    def _names(self, found: Rows) -> list[str]:
+        """The first value of each row."""
+        return [self._read(row[0]) for row in found.rows]
+
+    def _write(self, records: Sequence[TaskRecord], fenced: str = "write_fenced") -> Steps[None]:
+        """Write rows that this transaction holds locked.
+
+        Where the family has the statement named `fenced`, it counts the rows under the fence that was read.
+        """
+        if not records:
+            return
+        batch = {"batch": self._commit_batch(records)}
+        if fenced not in self._statements:
+            yield self._call("write_tasks", batch)
+        elif (yield self._call(fenced, batch)).affected != len(records):
+            raise ConflictError("tasks changed between being read under a lock and being written")
 
     def _lock_tasks(self, held: Iterable[Held]) -> Steps[list[tuple[Held, TaskRecord]]]:
         """Lock those of the tasks that are under the fence given, each once."""
@@ -440,7 +524,7 @@ class Engine:
         keys = [task.active_key for task in passed if task.active_key is not None]
         if keys:
             found = yield self._call("lock_keys", {"keys": self._list(keys)})
-            holders = {row[0]: row[1] for row in found.rows}
+            holders = {self._read(row[0]): self._read(row[1]) for row in found.rows}
             passed = [t for t in passed if t.active_key is None or holders.get(t.active_key, t.id) == t.id]
         yield from self._write(passed)
         return {task.id for task in passed}
@@ -454,6 +538,11 @@ def _answer(
         return Enqueued(stored[new.id], True)
     holder = None if new.key is None else holders.get(new.key)
     return None if holder is None else Enqueued(holder, False)
+
+
+def _in_order(tasks: Iterable[NewTask]) -> list[NewTask]:
+    """In the order of their keys, so that two batches with the same keys wait for each other, and never both."""
+    return sorted(tasks, key=lambda task: task.key or "")
 
 
 def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
@@ -470,6 +559,23 @@ def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
             parts.append([])
         parts[part].append(task)
     return parts
+
+
+def _distinct(tasks: Iterable[NewTask]) -> list[NewTask]:
+    """The first task of each id, and of each key."""
+    ids: set[str] = set()
+    keys: set[str] = set()
+    first: list[NewTask] = []
+    for task in tasks:
+        if task.id not in ids and task.key not in keys:
+            first.append(task)
+            ids.add(task.id)
+            keys |= set() if task.key is None else {task.key}
+    return first
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _ids(found: Rows) -> set[str]:

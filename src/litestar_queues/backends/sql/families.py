@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from litestar_queues.backends.sql.values import text_of_time, time_of_text
+from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
 
@@ -19,12 +20,14 @@ __all__ = (
     "COCKROACH",
     "DUCKDB",
     "MYSQL",
+    "ORACLE",
     "POSTGRES",
     "SQLITE",
     "TABLE",
     "Family",
     "Kind",
     "Statement",
+    "bare_name",
     "drop_statements",
     "load",
     "quoted_name",
@@ -89,9 +92,15 @@ class Family:
         quote: What stands on both sides of a name.
         has_schemas: Whether a table's name can be preceded by that of a schema.
         name_max: Longest name of a table or an index, in characters.
+        fold: A name as the database has it: one that knows capitals only gets it in capitals.
+        qualifies_indexes: Whether an index is named with the schema that it is created in; else it is in the table's.
+        settings: What the statement `settings` has to answer, by the name of each setting.
+        empty_is_null: Whether an empty text is NULL to the database, so that texts travel as `values.kept_text` has them.
+        distinct_batches: Whether the statement `enqueue` takes no two tasks of one id or one key.
         bind_time: A time as a parameter.
         write_time: A time inside a JSON batch.
         read_time: A time in UTC, from what a driver returns.
+        read_value: Any other value, from what a driver returns; None where drivers return it as it was stored.
     """
 
     name: str
@@ -106,6 +115,11 @@ class Family:
     quote: str = '"'
     has_schemas: bool = True
     name_max: int = 63
+    fold: Callable[[str], str] = str
+    qualifies_indexes: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    empty_is_null: bool = False
+    distinct_batches: bool = False
     conflict_codes: frozenset[int | str | None] = frozenset()
     lost_codes: frozenset[int | str | None] = frozenset()
     lost: frozenset[str] = frozenset()
@@ -118,6 +132,7 @@ class Family:
     bind_time: Callable[[datetime], Any] = text_of_time
     write_time: Callable[[datetime], datetime | str] = text_of_time
     read_time: Callable[[Any], datetime] = time_of_text
+    read_value: Callable[[Any], Any] | None = None
 
     def is_conflict(self, error: BaseException) -> bool:
         """Whether the error means that another transaction got in the way, and that the whole may be tried again."""
@@ -298,6 +313,56 @@ DUCKDB = Family(
 )
 
 
+def _oracle_code(error: BaseException) -> int | str | None:
+    """The number of an ORA error; where there is none, the driver's own code, with its letters: `DPY-4011`."""
+    told = error.args[0] if error.args else None
+    code, full = getattr(told, "code", None), getattr(told, "full_code", None)
+    return code if isinstance(code, int) and code else full if isinstance(full, str) and full else None
+
+
+def _oracle_value(value: Any) -> Any:
+    """Numbers are whole ones but for `timeout`, which is no NUMBER; drivers can be told to answer with decimals."""
+    return int(value) if isinstance(value, Decimal) else text_kept(value)
+
+
+ORACLE = Family(
+    name="oracle",
+    clock="server",
+    ddl={
+        "create_task_table": "",
+        "create_ready_index": "_ready",
+        "create_queue_ready_index": "_q_ready",
+        "create_overdue_index": "_overdue",
+        "create_finished_index": "_finished",
+        "create_lock_table": "_lock",
+    },
+    begin={Kind.EACH: (), Kind.WRITE: ()},
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 955 who create a table; rows and
+    # tables that another holds (54, 30006); deadlocks; and rows that changed since a transaction began.
+    conflict_codes=frozenset({1, 54, 60, 955, 4020, 4021, 8176, 8177, 14411, 30006}),
+    # The session was killed or ran out; the instance starts, stops or moves; the network or the listener gave up.
+    lost_codes=frozenset(
+        {28, 1012, 1033, 1034, 1041, 1089, 1090, 1092, 2396, 3113, 3114, 3135, 12153, 12514, 12516, 12518, 12519, 12520}
+        | {12528, 12537, 12541, 12543, 12547, 12570, 12571, 12572, 25401, 25402, 25408}
+        | {"DPY-1001", "DPY-4011", "DPY-4024", "DPY-6000", "DPY-6001", "DPY-6005", "DPI-1010", "DPI-1067", "DPI-1080"}
+    ),
+    code_of=_oracle_code,
+    least_version=(19,),
+    # 30 before 12.2, and where COMPATIBLE says so: our own names are no longer than that.
+    name_max=128,
+    fold=str.upper,
+    qualifies_indexes=True,
+    # Any other character set loses characters; any other comparison takes `User-1` for `user-1`, or sorts each claim.
+    settings={"NLS_CHARACTERSET": "AL32UTF8", "NLS_SORT": "BINARY", "NLS_COMP": "BINARY"},
+    empty_is_null=True,
+    distinct_batches=True,
+    bind_time=_text_without_offset,
+    write_time=_text_without_offset,
+    read_time=_naive_in_utc,
+    read_value=_oracle_value,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement of a family's file, ready to be sent."""
@@ -326,16 +391,24 @@ def split_name(family: Family, table: str) -> tuple[str | None, str]:
 
 def quoted_name(family: Family, table: str, suffix: str = "") -> str:
     """The table of a configured name, or what is called like it with a suffix, as the family writes it."""
-    schema, name = split_name(family, table)
+    schema, _ = split_name(family, table)
     quote = family.quote
-    where = f"{quote}{schema}{quote}." if schema and suffix in _TABLES else ""
-    return f"{where}{quote}{name}{suffix}{quote}"
+    qualified = schema and (suffix in _TABLES or family.qualifies_indexes)
+    where = f"{quote}{family.fold(schema)}{quote}." if schema and qualified else ""
+    return f"{where}{quote}{bare_name(family, table, suffix)}{quote}"
+
+
+def bare_name(family: Family, table: str, suffix: str = "") -> str:
+    """The same without its schema and quotes, as the database's own catalog has it."""
+    return family.fold(f"{split_name(family, table)[1]}{suffix}")
 
 
 def schema_statements(family: Family, table: str = TABLE, *, existing: Collection[str] = ()) -> list[str]:
     """The statements that create what is missing of the schema, in their order."""
-    statements, name = statements_of(family, table), split_name(family, table)[1]
-    return [statements[ddl].text for ddl, suffix in family.ddl.items() if f"{name}{suffix}" not in existing]
+    statements = statements_of(family, table)
+    return [
+        statements[ddl].text for ddl, suffix in family.ddl.items() if bare_name(family, table, suffix) not in existing
+    ]
 
 
 def drop_statements(family: Family, table: str = TABLE) -> list[str]:

@@ -23,13 +23,16 @@ __all__ = (
     "COMMITTED",
     "ENQUEUED",
     "HELD",
+    "Row",
     "batch_text",
     "commit_rows",
     "enqueue_rows",
     "held_rows",
     "json_text",
+    "kept_text",
     "loaded_columns",
     "record_of",
+    "text_kept",
     "text_of_time",
     "time_of_text",
 )
@@ -63,6 +66,19 @@ def text_of_time(value: datetime) -> str:
 def time_of_text(value: str) -> datetime:
     """The time that `text_of_time` wrote."""
     return datetime.fromisoformat(value)
+
+
+def kept_text(text: str) -> str:
+    """The text as it is sent to a database to which an empty one is none: one that is not empty, and means the same.
+
+    All but the empty ones, and those that begin with a tilde, are themselves.
+    """
+    return f"~{text}" if not text or text[0] == "~" else text
+
+
+def text_kept(value: Any) -> Any:
+    """The text that `kept_text` sent; any other value is itself."""
+    return value[1:] if isinstance(value, str) and value[:1] == "~" else value
 
 
 def record_of(row: Sequence[Any], read_time: Callable[[Any], datetime]) -> TaskRecord:

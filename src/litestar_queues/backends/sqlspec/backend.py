@@ -148,6 +148,13 @@ class SQLSpecBackend(SqlPort):
             raise QueueConfigurationError(
                 f"{self._failures.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
             )
+        settings = await self._run(self._engine.settings())
+        for name, wanted in family.settings.items():
+            if settings.get(name) != wanted:
+                raise QueueConfigurationError(
+                    f"{self._failures.database}: {name} is {settings.get(name)!r}, and a queue needs {wanted!r}: another "
+                    f"one changes users' texts, or takes different ones for the same"
+                )
 
     async def _choose_claims(self, transport: Transport) -> None:
         """Claim by compare-and-swap where the database has no SKIP LOCKED."""

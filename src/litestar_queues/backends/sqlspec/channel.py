@@ -13,6 +13,7 @@ from hashlib import blake2b
 from importlib import import_module
 from typing import Any
 
+from sqlspec.core.splitter import split_sql_script
 from sqlspec.exceptions import SQLSpecError
 from sqlspec.extensions.events import (
     AsyncEventChannel,
@@ -126,7 +127,7 @@ class Channel:
         )
 
     def create_statements(self, derived: Any) -> list[str]:
-        """What creates the table of events."""
+        """What creates the table of events, each statement by itself: Oracle's come as two blocks in one text."""
         module = import_module(f"{_ADAPTERS}{self.adapter}.events.store")
         stores: list[type[BaseEventQueueStore[Any]]] = [
             found
@@ -136,7 +137,9 @@ class Channel:
             and found.__module__ == module.__name__
         ]
         of_kind = [one for one in stores if ("Async" if derived.is_async else "Sync") in one.__name__]
-        return (of_kind or stores)[0](derived).create_statements()
+        scripts = (of_kind or stores)[0](derived).create_statements()
+        dialect = str(derived.statement_config.dialect)
+        return [one for text in scripts for one in split_sql_script(text, dialect, strip_trailing_terminator=True)]
 
 
 def plan_channel(

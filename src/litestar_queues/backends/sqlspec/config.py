@@ -138,7 +138,8 @@ class SQLSpecBackendConfig:
             return store.arrow_from if store.arrow_from and is_installed() else None
         if store.arrow_from is None:
             raise QueueConfigurationError(
-                f"bulk_insert='arrow' cannot be: the adapter {store.adapter} loads no JSON by Arrow; leave it 'auto'"
+                f"bulk_insert='arrow' cannot be: the adapter {store.adapter} has no Arrow load that fits a queue; leave it "
+                f"'auto'"
             )
         if not is_installed():
             raise MissingDependencyError("pyarrow", "arrow")

@@ -50,7 +50,8 @@ class QueueStore:
         autocommit: Whether a statement outside of `begin` and `commit` takes effect by itself. Where it does not, the
             driver opens a transaction of its own, which has to be committed too.
         arrow_from: The number of tasks from which on an Arrow load was measured to be faster than the family's statement;
-            0 where it never was, and None where the adapter cannot load what the table holds.
+            0 where it never was, and None where the adapter's load cannot be used: it cannot load what the table holds, or
+            is no part of a transaction.
         sender: What sends the statements in the place of a driver of SQLSpec's, given that and its configuration.
         cut: Ends a connection at once, for an attempt that takes too long; None where the driver has no way for that.
         matches: Which of the adapter's configurations the row is for, where the adapter has several rows.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, POSTGRES, SQLITE
+from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, ORACLE, POSTGRES, SQLITE
 from litestar_queues.backends.sql.limit import close, shut_socket, terminate
-from litestar_queues.backends.sqlspec import duckdb, mysql, psycopg
+from litestar_queues.backends.sqlspec import duckdb, mysql, oracle, psycopg
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -137,4 +137,30 @@ register_queue_store(
 
 register_queue_store(
     QueueStore("duckdb", DUCKDB, duckdb.DuckDBTransport, duckdb.locate, arrow_from=1, sender=duckdb.fetching)
+)
+
+# SQLSpec's Arrow load is Oracle's direct path: it locks the table against every claim, and commits by itself.
+register_queue_store(
+    QueueStore(
+        "oracledb",
+        ORACLE,
+        AsyncTransport,
+        locate_server,
+        autocommit=False,
+        arrow_from=None,
+        cut=oracle.cut,
+        matches=_is_async,
+    )
+)
+register_queue_store(
+    QueueStore(
+        "oracledb",
+        ORACLE,
+        ThreadTransport,
+        locate_server,
+        autocommit=False,
+        arrow_from=None,
+        cut=oracle.cut,
+        matches=_is_sync,
+    )
 )

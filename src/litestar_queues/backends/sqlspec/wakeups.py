@@ -104,9 +104,12 @@ class SQLSpecWakeups(Hints):
                 self.take(event.payload)
             return event is not None
 
+        clock = asyncio.get_running_loop().time
         while True:
-            if not await whole(take()) and looks:
-                await asyncio.sleep(interval)
+            began = clock()
+            # A queue of Oracle's waits by itself, but where it fails, SQLSpec says at once that there was nothing.
+            if not await whole(take()) and (left := began + interval - clock()) > 0:
+                await asyncio.sleep(left)
 
     async def _hear_in_thread(self, events: Any, interval: float) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,389 @@
+-- The statements of the oracle family: Oracle Database 19c or newer, in a database whose character set is AL32UTF8. They
+-- have been parsed and looked at, and never been sent to an Oracle: see docs/decisions/0011.
+--
+-- The table is called litestar_queue_task here; the family puts the configured name in its place, in capitals, as Oracle
+-- itself would. A batch travels as one JSON parameter of arrays, which JSON_TABLE unpacks in their order; SQLSpec makes a
+-- CLOB of what is longer than 4,000 bytes. An array has every place, so that ERROR ON ERROR, without which a value that is
+-- too long would silently become NULL, means errors only. A list that filters keeps the silence: what cannot be, is not
+-- there.
+--
+-- An empty text is NULL to Oracle. So no text is ever sent empty: `values.kept_text` puts a tilde before it, and before one
+-- that begins with a tilde, and `values.text_kept` takes it away. The columns are a character longer for that.
+--
+-- Users' values are CLOBs without IS JSON: SQLSpec decodes a column that has it, and would answer with other values than
+-- were stored. Times are TIMESTAMP(6) in UTC; a parameter is the text of a time, and is turned into one by a format that
+-- depends on no setting of the session.
+--
+-- There is no UPDATE ... RETURNING of rows: they are locked and read, and written by a MERGE of the same transaction, which
+-- asks for the fence once more. What is changed otherwise in between is told by the number of rows that it merged.
+--
+-- A row-limiting clause cannot stand beside FOR UPDATE (ORA-02014), and without one all that matches would be locked. So a
+-- claim reads candidates in its order, then locks those that nobody else has locked, and goes on behind the last of them
+-- where that were too few.
+--
+-- Hints tell the optimizer that a batch is small. It would assume 8,168 rows, and might read the whole table for them.
+
+-- fragment: columns
+t.id, t.name, t.queue, t.state, t.priority, t.attempt, t.max_attempts, t.fence, t.key, t.args, t.kwargs, t.metadata,
+t.description, t.timeout, t.execution_backend, t.execution_profile, t.execution_ref, t.worker, t.progress, t.result,
+t.error, t.created_at, t.due_at, t.expires_at, t.started_at, t.heartbeat_at, t.finished_at
+
+-- fragment: now
+TO_TIMESTAMP(:now, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+
+-- fragment: ids
+(SELECT /*+ CARDINALITY(i 10) */ i.id FROM JSON_TABLE(:ids, '$[*]' COLUMNS (id VARCHAR2(37 CHAR) PATH '$')) i)
+
+-- fragment: keys
+(SELECT /*+ CARDINALITY(k 10) */ k.of_key FROM JSON_TABLE(:keys, '$[*]' COLUMNS (of_key VARCHAR2(256 CHAR) PATH '$')) k)
+
+-- fragment: queues
+JSON_TABLE(:queues, '$[*]' COLUMNS (name VARCHAR2(101 CHAR) PATH '$')) q
+
+-- fragment: of_queues
+(:queues IS NULL OR t.queue IN (SELECT q.name FROM /* include: queues */))
+
+-- fragment: held
+JSON_TABLE(:held, '$[*]' ERROR ON ERROR COLUMNS (id VARCHAR2(37 CHAR) PATH '$[0]', fence NUMBER(19) PATH '$[1]')) h
+
+-- fragment: claimable
+t.due_at <= /* include: now */
+AND (t.expires_at IS NULL OR t.expires_at > /* include: now */)
+AND (
+    :execution_backends IS NULL OR t.execution_backend IN (
+        SELECT e.name
+        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (name VARCHAR2(51 CHAR) PATH '$')) e
+    )
+)
+
+-- fragment: behind
+(
+    :last_due IS NULL OR t.urgency > :last_urgency OR (
+        t.urgency = :last_urgency AND (
+            t.due_at > TO_TIMESTAMP(:last_due, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') OR (
+                t.due_at = TO_TIMESTAMP(:last_due, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AND t.id > :last_id
+            )
+        )
+    )
+)
+
+-- fragment: schema
+CASE
+    WHEN INSTR('litestar_queue_task', '.') > 0
+        THEN REPLACE(SUBSTR('litestar_queue_task', 1, INSTR('litestar_queue_task', '.') - 1), '"')
+    ELSE SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA')
+END
+
+-- fragment: table_name
+REPLACE(SUBSTR('litestar_queue_task', INSTR('litestar_queue_task', '.') + 1), '"')
+
+-- name: existing
+SELECT o.table_name FROM all_tables o
+WHERE o.owner = /* include: schema */
+AND o.table_name IN (
+    /* include: table_name */,
+    REPLACE(SUBSTR('litestar_queue_task_lock', INSTR('litestar_queue_task_lock', '.') + 1), '"')
+)
+UNION ALL
+SELECT o.index_name FROM all_indexes o
+WHERE o.table_owner = /* include: schema */ AND o.table_name = /* include: table_name */
+
+-- The key is unique by the table itself, so that there is no moment without that. NULLs are in no index, and equal to
+-- nothing.
+
+-- name: create_task_table
+CREATE TABLE litestar_queue_task (
+    id VARCHAR2(37 CHAR) NOT NULL PRIMARY KEY,
+    name VARCHAR2(201 CHAR) NOT NULL,
+    queue VARCHAR2(101 CHAR) NOT NULL,
+    state VARCHAR2(9 CHAR) NOT NULL CHECK (state IN (/* slot: states */)),
+    priority NUMBER(10) NOT NULL,
+    attempt NUMBER(10) NOT NULL,
+    max_attempts NUMBER(10) NOT NULL,
+    fence NUMBER(19) NOT NULL,
+    key VARCHAR2(256 CHAR),
+    active_key VARCHAR2(256 CHAR) UNIQUE,
+    args CLOB NOT NULL,
+    kwargs CLOB NOT NULL,
+    metadata CLOB NOT NULL,
+    description CLOB,
+    timeout BINARY_DOUBLE,
+    execution_backend VARCHAR2(51 CHAR) NOT NULL,
+    execution_profile VARCHAR2(101 CHAR),
+    execution_ref CLOB,
+    worker CLOB,
+    progress CLOB,
+    result CLOB,
+    error CLOB,
+    created_at TIMESTAMP(6) NOT NULL,
+    due_at TIMESTAMP(6) NOT NULL,
+    expires_at TIMESTAMP(6),
+    started_at TIMESTAMP(6),
+    heartbeat_at TIMESTAMP(6),
+    finished_at TIMESTAMP(6),
+    urgency NUMBER(11) GENERATED ALWAYS AS (CASE state WHEN 'pending' THEN -priority ELSE 0 END) VIRTUAL,
+    overdue_at TIMESTAMP(6) GENERATED ALWAYS AS (CASE WHEN state IN ('pending', 'scheduled') THEN expires_at END) VIRTUAL
+)
+
+-- name: create_ready_index
+CREATE INDEX litestar_queue_task_ready ON litestar_queue_task (state, urgency, due_at, id)
+
+-- name: create_queue_ready_index
+CREATE INDEX litestar_queue_task_q_ready ON litestar_queue_task (queue, state, urgency, due_at, id)
+
+-- name: create_overdue_index
+CREATE INDEX litestar_queue_task_overdue ON litestar_queue_task (overdue_at, id)
+
+-- name: create_finished_index
+CREATE INDEX litestar_queue_task_finished ON litestar_queue_task (finished_at, id)
+
+-- name: create_lock_table
+CREATE TABLE litestar_queue_task_lock (
+    name VARCHAR2(256 CHAR) NOT NULL PRIMARY KEY,
+    owner VARCHAR2(1000 CHAR) NOT NULL,
+    expires_at TIMESTAMP(6) NOT NULL
+)
+
+-- name: check_schema
+SELECT /* include: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_queue_task t WHERE 1 = 0
+
+-- name: version
+SELECT v.version FROM product_component_version v WHERE v.product LIKE 'Oracle%' AND ROWNUM = 1
+
+-- What a queue cannot do without; see the family.
+
+-- name: settings
+SELECT p.parameter, p.value FROM nls_database_parameters p WHERE p.parameter = 'NLS_CHARACTERSET'
+UNION ALL
+SELECT p.parameter, p.value FROM nls_session_parameters p WHERE p.parameter IN ('NLS_SORT', 'NLS_COMP')
+
+-- name: now
+SELECT CAST(SYS_EXTRACT_UTC(SYSTIMESTAMP) AS TIMESTAMP(6)) FROM dual
+
+-- What another transaction stores meanwhile is ORA-00001, after which all of it is done once more.
+
+-- name: enqueue
+INSERT INTO litestar_queue_task (
+    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, metadata,
+    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
+)
+SELECT
+    n.id, n.name, n.queue, n.state, n.priority, 0, n.max_attempts, 0, n.of_key, n.of_key, n.args, n.kwargs, n.metadata,
+    n.description, TO_BINARY_DOUBLE(n.seconds), n.execution_backend, n.execution_profile, /* include: now */,
+    TO_TIMESTAMP(n.due_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'),
+    TO_TIMESTAMP(n.expires_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
+    id VARCHAR2(37 CHAR) PATH '$[0]',
+    name VARCHAR2(201 CHAR) PATH '$[1]',
+    queue VARCHAR2(101 CHAR) PATH '$[2]',
+    state VARCHAR2(9 CHAR) PATH '$[3]',
+    priority NUMBER(10) PATH '$[4]',
+    max_attempts NUMBER(10) PATH '$[5]',
+    of_key VARCHAR2(256 CHAR) PATH '$[6]',
+    args CLOB PATH '$[7]',
+    kwargs CLOB PATH '$[8]',
+    metadata CLOB PATH '$[9]',
+    description CLOB PATH '$[10]',
+    seconds NUMBER PATH '$[11]',
+    execution_backend VARCHAR2(51 CHAR) PATH '$[12]',
+    execution_profile VARCHAR2(101 CHAR) PATH '$[13]',
+    due_at VARCHAR2(26 CHAR) PATH '$[14]',
+    expires_at VARCHAR2(26 CHAR) PATH '$[15]'
+)) n
+WHERE NOT EXISTS (SELECT /*+ NO_UNNEST */ 1 FROM litestar_queue_task t WHERE t.id = n.id)
+AND NOT EXISTS (SELECT /*+ NO_UNNEST */ 1 FROM litestar_queue_task t WHERE t.active_key = n.of_key)
+
+-- name: enqueued
+SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */
+UNION ALL
+SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.active_key IN /* include: keys */
+
+-- A task that another claim is making pending is left to it.
+
+-- name: promote_candidates
+SELECT /*+ INDEX(t (state urgency due_at id)) */ t.id FROM litestar_queue_task t
+WHERE t.state = 'scheduled' AND t.urgency = 0 AND t.due_at <= /* include: now */
+ORDER BY t.due_at, t.id FETCH FIRST :limit ROWS ONLY
+
+-- name: promote_queues_candidates
+SELECT c.id
+FROM /* include: queues */
+CROSS JOIN LATERAL (
+    SELECT /*+ INDEX(t (queue state urgency due_at id)) */ t.id, t.due_at FROM litestar_queue_task t
+    WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0 AND t.due_at <= /* include: now */
+    ORDER BY t.due_at, t.id FETCH FIRST :limit ROWS ONLY
+) c
+ORDER BY c.due_at, c.id FETCH FIRST :limit ROWS ONLY
+
+-- name: lock_scheduled
+SELECT t.id FROM litestar_queue_task t WHERE t.id IN /* include: ids */ AND t.state = 'scheduled' FOR UPDATE SKIP LOCKED
+
+-- name: write_promoted
+UPDATE litestar_queue_task t SET t.state = 'pending' WHERE t.id IN /* include: ids */ AND t.state = 'scheduled'
+
+-- name: claim_candidates
+SELECT /*+ INDEX(t (state urgency due_at id)) */ t.id, t.urgency, t.due_at FROM litestar_queue_task t
+WHERE t.state = 'pending' AND /* include: claimable */ AND /* include: behind */
+ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
+
+-- name: claim_queues_candidates
+SELECT c.id, c.urgency, c.due_at
+FROM /* include: queues */
+CROSS JOIN LATERAL (
+    SELECT /*+ INDEX(t (queue state urgency due_at id)) */ t.id, t.urgency, t.due_at FROM litestar_queue_task t
+    WHERE t.queue = q.name AND t.state = 'pending' AND /* include: claimable */ AND /* include: behind */
+    ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
+) c
+ORDER BY c.urgency, c.due_at, c.id FETCH FIRST :limit ROWS ONLY
+
+-- name: claim_held_candidates
+SELECT t.id, t.urgency, t.due_at
+FROM (
+    SELECT
+        s.id, s.fence, s.state, s.queue, -s.priority AS urgency, s.due_at, s.expires_at, s.execution_backend
+    FROM litestar_queue_task s
+) t
+JOIN /* include: held */ ON t.id = h.id AND t.fence = h.fence
+WHERE t.state IN ('pending', 'scheduled') AND /* include: claimable */ AND /* include: of_queues */
+AND /* include: behind */
+ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
+
+-- Looks once more at what it locks: others may have claimed it since it was a candidate.
+
+-- name: lock_candidates
+SELECT /* include: columns */ FROM litestar_queue_task t
+WHERE t.id IN /* include: ids */ AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
+FOR UPDATE SKIP LOCKED
+
+-- name: lock_tasks
+SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */ ORDER BY t.id FOR UPDATE
+
+-- name: lock_keys
+SELECT t.active_key, t.id FROM litestar_queue_task t WHERE t.active_key IN /* include: keys */ ORDER BY t.id FOR UPDATE
+
+-- name: write_fenced
+MERGE INTO litestar_queue_task t
+USING (
+    SELECT /*+ CARDINALITY(b 10) */
+        b.id, b.fence, b.state, b.active_key, b.attempt, b.worker, b.progress, b.result, b.failure, b.execution_ref,
+        b.execution_backend,
+        TO_TIMESTAMP(b.due_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS due_at,
+        TO_TIMESTAMP(b.started_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS started_at,
+        TO_TIMESTAMP(b.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at,
+        TO_TIMESTAMP(b.finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS finished_at
+    FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
+        id VARCHAR2(37 CHAR) PATH '$[0]',
+        fence NUMBER(19) PATH '$[1]',
+        state VARCHAR2(9 CHAR) PATH '$[2]',
+        active_key VARCHAR2(256 CHAR) PATH '$[3]',
+        attempt NUMBER(10) PATH '$[4]',
+        due_at VARCHAR2(26 CHAR) PATH '$[5]',
+        worker CLOB PATH '$[6]',
+        progress CLOB PATH '$[7]',
+        result CLOB PATH '$[8]',
+        failure CLOB PATH '$[9]',
+        execution_ref CLOB PATH '$[10]',
+        execution_backend VARCHAR2(51 CHAR) PATH '$[11]',
+        started_at VARCHAR2(26 CHAR) PATH '$[12]',
+        heartbeat_at VARCHAR2(26 CHAR) PATH '$[13]',
+        finished_at VARCHAR2(26 CHAR) PATH '$[14]'
+    )) b
+) c
+ON (t.id = c.id)
+WHEN MATCHED THEN UPDATE SET
+    t.state = c.state, t.active_key = c.active_key, t.attempt = c.attempt, t.fence = c.fence, t.due_at = c.due_at,
+    t.worker = c.worker, t.progress = c.progress, t.result = c.result, t.error = c.failure,
+    t.execution_ref = c.execution_ref, t.execution_backend = c.execution_backend, t.started_at = c.started_at,
+    t.heartbeat_at = c.heartbeat_at, t.finished_at = c.finished_at
+WHERE t.fence = c.fence - 1
+
+-- name: write_heartbeats
+MERGE INTO litestar_queue_task t
+USING (
+    SELECT /*+ CARDINALITY(b 10) */
+        b.id, b.fence, b.progress,
+        TO_TIMESTAMP(b.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at
+    FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
+        id VARCHAR2(37 CHAR) PATH '$[0]',
+        fence NUMBER(19) PATH '$[1]',
+        progress CLOB PATH '$[7]',
+        heartbeat_at VARCHAR2(26 CHAR) PATH '$[13]'
+    )) b
+) c
+ON (t.id = c.id)
+WHEN MATCHED THEN UPDATE SET t.heartbeat_at = c.heartbeat_at, t.progress = c.progress
+WHERE t.fence = c.fence AND t.state = 'running'
+
+-- name: delete_tasks
+DELETE FROM litestar_queue_task t WHERE t.id IN /* include: ids */
+
+-- name: get
+SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */
+
+-- name: find_stale
+SELECT /* include: columns */ FROM litestar_queue_task t
+WHERE t.state = 'running'
+AND (t.heartbeat_at IS NULL OR t.heartbeat_at < TO_TIMESTAMP(:before, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'))
+ORDER BY t.heartbeat_at NULLS FIRST, t.id FETCH FIRST :limit ROWS ONLY
+
+-- name: find_overdue
+SELECT /* include: columns */ FROM litestar_queue_task t
+WHERE t.overdue_at <= TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+ORDER BY t.overdue_at, t.id FETCH FIRST :limit ROWS ONLY
+
+-- name: find_finished
+SELECT /* include: columns */ FROM litestar_queue_task t
+WHERE t.finished_at < TO_TIMESTAMP(:before, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+ORDER BY t.finished_at, t.id FETCH FIRST :limit ROWS ONLY
+
+-- name: find_matching
+SELECT /* include: columns */ FROM litestar_queue_task t
+WHERE (
+    :states IS NULL OR t.state IN (
+        SELECT s.name FROM JSON_TABLE(:states, '$[*]' COLUMNS (name VARCHAR2(9 CHAR) PATH '$')) s
+    )
+)
+AND /* include: of_queues */
+AND (
+    :names IS NULL OR t.name IN (
+        SELECT n.name FROM JSON_TABLE(:names, '$[*]' COLUMNS (name VARCHAR2(201 CHAR) PATH '$')) n
+    )
+)
+AND (:key IS NULL OR t.key = :key)
+ORDER BY t.created_at DESC, t.id FETCH FIRST :limit ROWS ONLY
+
+-- name: count
+SELECT t.queue, t.state, COUNT(*) AS tasks FROM litestar_queue_task t
+WHERE /* include: of_queues */
+GROUP BY t.queue, t.state
+
+-- name: next_due
+SELECT MIN(t.due_at) FROM litestar_queue_task t WHERE t.state = 'scheduled' AND t.urgency = 0
+
+-- name: next_due_queues
+SELECT MIN(f.due_at)
+FROM /* include: queues */
+CROSS JOIN LATERAL (
+    SELECT MIN(t.due_at) AS due_at FROM litestar_queue_task t
+    WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0
+) f
+
+-- name: lock_read
+SELECT l.owner, l.expires_at FROM litestar_queue_task_lock l WHERE l.name = :name FOR UPDATE
+
+-- Decides once more: where there was no row to lock, another may have inserted one meanwhile.
+
+-- name: lock_write
+MERGE INTO litestar_queue_task_lock l
+USING (
+    SELECT
+        :name AS name, :owner AS owner, TO_TIMESTAMP(:expires_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS expires_at
+    FROM dual
+) n
+ON (l.name = n.name)
+WHEN MATCHED THEN UPDATE SET l.owner = n.owner, l.expires_at = n.expires_at
+WHERE l.owner = n.owner OR l.expires_at <= /* include: now */
+WHEN NOT MATCHED THEN INSERT (name, owner, expires_at) VALUES (n.name, n.owner, n.expires_at)
+
+-- name: unlock
+DELETE FROM litestar_queue_task_lock l WHERE l.name = :name AND l.owner = :owner

@@ -1,0 +1,1 @@
+"""What can be said about statements of Oracle's where there is no Oracle."""
