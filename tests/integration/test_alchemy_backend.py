@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -345,6 +346,7 @@ async def test_a_cancelled_operation_leaves_the_connection_usable(backend: Queue
     answers = await backend.enqueue_many([NewTask(id=f"j{n}", name="app.task", key=f"k{n}") for n in range(20)])
     records = [answer.record.id for answer in answers]
     assert sorted(records) == sorted(await backend.get(records)), "whole or not at all"
+    gc.collect()
 
 
 # Sessions of the application's

@@ -138,7 +138,7 @@ async def test_workers_on_sqlspec_and_on_advanced_alchemy_share_a_database_and_n
                 await result.wait(DEADLINE)
                 assert (result.status, result.attempt, result.result) == ("completed", 1, 42)
     for worker in workers:
-        worker.abort()
+        worker.drain()
     await asyncio.gather(*running)
     for service, results in zip(services, enqueued, strict=True):
         backend: QueueBackend = service.operations.backend
