@@ -12,10 +12,10 @@ ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 CODE = ("src", "conformance", "matrix", "demo", "bench", "tests", "docs", "noxfile.py")
 TYPED = ("src", "conformance/src", "matrix/src", "demo", "bench", "docs", "noxfile.py")
-PACKAGES = ("-e", ".[sqlspec]", "-e", "conformance", "-e", "matrix")
+PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", "-e", "conformance", "-e", "matrix")
 ANTLR = ("antlr4ts-sql@1.1.0", "antlr4ts@0.5.0-alpha.4")
 """A grammar of Oracle's language, which only npm has."""
-TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb")
+TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite")
 """The backends that need no server: each is a target of the conformance suite."""
 
 nox.needs_version = ">=2025.2.9"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from litestar_queues.backends.base import BackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 
-DRIVERS = ("aiosqlite", "sqlite")
+DRIVERS = ("aiosqlite", "sqlite", "alchemy-aiosqlite")
 TABLES_MADE = ("litestar_queue_task", "litestar_queue_task_lock")
 _HOLD_LOCK = """
 import sqlite3, sys
@@ -28,12 +28,20 @@ print("unlocked", flush=True)
 """
 
 
-def queue_backend(driver: str, database: str, *, busy_timeout: int = 5000, **store: Any) -> SQLSpecBackendConfig:
+def queue_backend(driver: str, database: str, *, busy_timeout: int = 5000, **store: Any) -> BackendConfig:
     """The backend's config for a file; `busy_timeout` in milliseconds, as SQLite counts it."""
     settings: dict[str, Any] = {
         "connection_config": {"database": database},
         "driver_features": {"pragmas": {"busy_timeout": busy_timeout}},
     }
+    if driver == "alchemy-aiosqlite":
+        from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
+
+        from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
+
+        engine = EngineConfig(connect_args={"timeout": busy_timeout / 1000})
+        config = SQLAlchemyAsyncConfig(connection_string=f"sqlite+aiosqlite:///{database}", engine_config=engine)
+        return AdvancedAlchemyBackendConfig(sqlalchemy_config=config, **{"create_schema": True, **store})
     if driver == "aiosqlite":
         from sqlspec.adapters.aiosqlite import AiosqliteConfig
 
@@ -101,7 +109,7 @@ class ServedDatabase(Database, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
-    """A file, through one of SQLSpec's adapters."""
+    """A file, through one of SQLSpec's adapters, or through Advanced Alchemy."""
 
     driver: str
     path: Path
@@ -112,16 +120,17 @@ class SqliteFile:
     def place(self) -> dict[str, Any]:
         return {"driver": self.driver, "path": str(self.path)}
 
-    def backend(self, **store: Any) -> SQLSpecBackendConfig:
+    def backend(self, **store: Any) -> BackendConfig:
         return queue_backend(self.driver, str(self.path), **store)
 
     def rows(self, *ids: str) -> dict[str, dict[str, Any]]:
+        id_ = "task_id" if self.driver == "alchemy-aiosqlite" else "id"
         with self._reader() as connection:
             found = connection.execute(
-                "SELECT * FROM litestar_queue_task WHERE ?1 = '[]' OR id IN (SELECT value FROM json_each(?1))",
+                f"SELECT * FROM litestar_queue_task WHERE ?1 = '[]' OR {id_} IN (SELECT value FROM json_each(?1))",
                 [json.dumps(ids)],
             )
-            return {row["id"]: dict(row) for row in found}
+            return {row[id_]: dict(row) for row in found}
 
     def tables(self) -> list[str]:
         if not self.path.exists():
@@ -154,9 +163,9 @@ def database_at(place: dict[str, Any]) -> Database:
         from acceptance.redis_database import RedisDatabase
 
         return RedisDatabase(**place)
-    from acceptance.server_database import ServerDatabase
+    from acceptance.server_database import server_database
 
-    return ServerDatabase(**place)
+    return server_database(**place)
 
 
 @asynccontextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from acceptance.database import TABLES_MADE
+from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
+from litestar_queues.backends.base import BackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues_matrix.adapters import ADAPTERS
+from litestar_queues_matrix.alchemy import ALCHEMY
 from litestar_queues_matrix.servers import ask
 
 _PATIENCE = 0.5
@@ -43,6 +46,7 @@ class ServerDatabase:
 
     adapter: str
     url: str
+    id_column: ClassVar[str] = "id"
 
     tables_made = TABLES_MADE
     resolves_claims = False
@@ -51,7 +55,7 @@ class ServerDatabase:
     def place(self) -> dict[str, Any]:
         return {"adapter": self.adapter, "url": self.url}
 
-    def backend(self, **store: Any) -> SQLSpecBackendConfig:
+    def backend(self, **store: Any) -> BackendConfig:
         (adapter,) = (adapter for adapter in ADAPTERS if adapter.name == self.adapter)
         return SQLSpecBackendConfig(config=adapter.config(self.url), **store)
 
@@ -59,18 +63,18 @@ class ServerDatabase:
         """The same by way of a proxy on a port of this machine."""
         parts = urlsplit(self.url)
         user = parts.netloc.rpartition("@")[0]
-        return ServerDatabase(self.adapter, urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}")))
+        return replace(self, url=urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{port}")))
 
     def rows(self, *ids: str) -> dict[str, dict[str, Any]]:
         with ask.connected(self.url) as cursor:
             if ids:
                 places = ", ".join(["%s"] * len(ids))
-                cursor.execute(f"SELECT * FROM litestar_queue_task WHERE id IN ({places})", ids)
+                cursor.execute(f"SELECT * FROM litestar_queue_task WHERE {self.id_column} IN ({places})", ids)
             else:
                 cursor.execute("SELECT * FROM litestar_queue_task")
             names = [column[0] for column in cursor.description]
             found = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        return {row["id"]: row for row in found}
+        return {row[self.id_column]: row for row in found}
 
     def count(self, *states: str) -> int:
         """How many tasks are in one of these states."""
@@ -110,3 +114,19 @@ class ServerDatabase:
     @property
     def _kind(self) -> str:
         return urlsplit(self.url).scheme
+
+
+@dataclass(frozen=True, slots=True)
+class AlchemyDatabase(ServerDatabase):
+    """The same through Advanced Alchemy, with its default model."""
+
+    id_column: ClassVar[str] = "task_id"
+
+    def backend(self, **store: Any) -> BackendConfig:
+        config = ALCHEMY[self.adapter].adapter.config(self.url)
+        return AdvancedAlchemyBackendConfig(sqlalchemy_config=config, **{"create_schema": True, **store})
+
+
+def server_database(adapter: str, url: str) -> ServerDatabase:
+    """The database through whatever the matrix has under this name."""
+    return (AlchemyDatabase if adapter in ALCHEMY else ServerDatabase)(adapter, url)

@@ -11,19 +11,21 @@ import pytest
 from acceptance.database import Database, ServedDatabase
 from acceptance.processes import Workers, producer
 from acceptance.redis_database import RedisDatabase
-from acceptance.server_database import ServerDatabase
+from acceptance.server_database import server_database
 from acceptance.stage import Journal, Stage, open_stage
 
 from litestar_queues import QueueService
 from litestar_queues_matrix import redis
+from litestar_queues_matrix.alchemy import ALCHEMY
 from litestar_queues_matrix.hosted import Hosted
 from litestar_queues_matrix.servers import Server, ServerUnavailable, ask, find_first, launch
 from litestar_queues_matrix.sqlserver import TARGETS as SQL
 from litestar_queues_matrix.sqlserver import SqlServerTarget
 
-TARGETS: dict[str, Hosted] = {**SQL, **redis.TARGETS}
+TARGETS: dict[str, Hosted] = {**SQL, **ALCHEMY, **redis.TARGETS}
 DEFAULT = (
-    "asyncpg@postgresql", "psycopg-sync@postgresql", "pymysql@mariadb", "asyncmy@mysql", "redis@redis", "valkey@valkey",
+    "asyncpg@postgresql", "psycopg-sync@postgresql", "pymysql@mariadb", "asyncmy@mysql",
+    "alchemy-asyncpg@postgresql", "alchemy-asyncmy@mariadb", "redis@redis", "valkey@valkey",
 )  # fmt: skip
 """Where the tests run unless `--on` says it: a row more is a run more."""
 
@@ -123,7 +125,7 @@ def database(killable: Server, target: Hosted) -> Iterator[ServedDatabase]:
         prefix.remove()
         return
     ask.execute(killable.url, f"CREATE DATABASE {name}")
-    yield ServerDatabase(target.adapter.name, f"{killable.url.rpartition('/')[0]}/{name}")
+    yield server_database(target.adapter.name, f"{killable.url.rpartition('/')[0]}/{name}")
     forced = " WITH (FORCE)" if killable.url.startswith("postgresql") else ""
     ask.execute(killable.url, f"DROP DATABASE {name}{forced}")
 

@@ -21,7 +21,7 @@ from proxy import Proxy, proxy_to
 from litestar_queues import State
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.retry import PATIENCE
-from litestar_queues.backends.sqlspec.limit import GRACE
+from litestar_queues.backends.sql.limit import GRACE
 from litestar_queues.clock import SystemClock
 from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.lifecycle import Complete, Fail, step
@@ -142,6 +142,8 @@ async def test_a_claim_gives_a_task_once_and_what_nobody_heard_of_can_be_recover
     async def claim(number: int) -> None:
         nonlocal unheard
         proxy.disarm()
+        # The reply that is lost first may be that to the claim itself: the driver has prepared it before.
+        assert await backend.claim(Want(worker="before", limit=1)) == []
         await backend.enqueue_many([new_task()])
         proxy.drop(number)
         claimed: list[TaskRecord] = []

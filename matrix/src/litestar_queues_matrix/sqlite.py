@@ -27,7 +27,7 @@ class SqliteTarget:
     """A store is a database file in a temporary folder of its own."""
 
     distribution = "litestar-queues"
-    ways = ("statement", "arrow")
+    ways: tuple[str, ...] = ("statement", "arrow")
     capabilities = Capabilities(
         multi_process=True, durable=True, server_clock=False, notifications=False, transactional=True, columns=True
     )

@@ -10,12 +10,12 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-import anyio
+from litestar_queues.backends.cancelling import ended, to_the_end
 
-__all__ = ("RELEASE_SECONDS", "Listener", "ended", "to_the_end")
+__all__ = ("RELEASE_SECONDS", "Listener")
 
 RELEASE_SECONDS = 5.0
 """How long giving up a listener's connection may take."""
@@ -162,18 +162,3 @@ class Listener:
             ear.result()
             raise _Deaf("it ended")
         return self._sound.is_set()
-
-
-async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
-    """Await what gives a connection back, which goes on by itself where the caller is cancelled, even repeatedly."""
-    task = asyncio.ensure_future(cleaning)
-    with anyio.CancelScope(shield=True):
-        await asyncio.shield(task)
-
-
-async def ended(task: asyncio.Task[Any]) -> None:
-    """Wait for a task's end, whatever it is."""
-    await asyncio.wait({task})
-    if not task.cancelled():
-        with suppress(Exception):
-            task.result()  # was raised before, or comes from a release

@@ -452,7 +452,7 @@ class HintsNothingInTransactions(_PostgreSQL):
 
         def bind(self, session: Any) -> QueueBackend:
             bound = super().bind(session)
-            cast("Any", bound)._hints_inside = False  # noqa: SLF001  # the defect
+            cast("Any", bound)._hint = None  # noqa: SLF001  # the defect
             return bound
 
 

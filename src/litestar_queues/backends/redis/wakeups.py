@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from litestar_queues.backends.cancelling import to_the_end
 from litestar_queues.backends.hints import Hints
-from litestar_queues.backends.listener import RELEASE_SECONDS, Listener, to_the_end
+from litestar_queues.backends.listener import RELEASE_SECONDS, Listener
 from litestar_queues.backends.redis.clients import Subscribe
 from litestar_queues.backends.redis.failures import Failures
 from litestar_queues.backends.redis.keys import Namespace

@@ -2,9 +2,10 @@
 
 Where a family's file offers a statement that does the whole of an operation, that is sent. Where it does not, the
 operation locks the rows, decides in Python, by `lifecycle.step` where a task changes, and writes them: `lock_tasks`,
-`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write`. A family that cannot look at the
-parts of several queues in one statement looks at one after the other: `promote_queue`, `claim_queue_lock`. One that
-cannot limit what it locks reads candidates first, and locks those: `..._candidates`, `lock_scheduled`,
+`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write` (and `lock_insert` for the first
+of a name, where a write would not say whether it found one). New tasks are loaded where there is no `enqueue`. A family
+that cannot look at the parts of several queues in one statement looks at one after the other: `promote_queue`,
+`claim_queue_lock`. One that cannot limit what it locks reads candidates first, and locks those: `..._candidates`, `lock_scheduled`,
 `lock_candidates`; its writes ask for the fence once more, and it compares how many there were: `write_fenced`,
 `write_heartbeats`.
 """
@@ -87,6 +88,7 @@ class Engine:
         self._table = bare_name(family, table)
         self._statements = statements
         self._clock = clock
+        self._loads = "enqueue" not in statements and "enqueue_timed" not in statements
         self._kept: Callable[[str], str] | None = kept_text if family.empty_is_null else None
         self._read = family.read_value or _as_it_is
 
@@ -137,8 +139,13 @@ class Engine:
         return (yield from self._server_time())
 
     def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
-        """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile."""
-        kind = Kind.ONE if all(task.key is None for task in tasks) else Kind.WRITE
+        """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile.
+
+        What a driver makes of several rows that are loaded need not be one statement.
+        """
+        kind = (
+            Kind.ONE if all(task.key is None for task in tasks) and not (self._loads and len(tasks) > 1) else Kind.WRITE
+        )
         return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now))
 
     def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
@@ -146,7 +153,7 @@ class Engine:
             return []
         if "enqueue_timed" not in self._statements:
             now = yield from self._time(now)
-        batch = self._new_batch(tasks, now)
+        batch = None if self._loads else self._new_batch(tasks, now)
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.
         for _ in range(3):
@@ -156,7 +163,12 @@ class Engine:
                 now = self.family.read_time(stored_at) if stored_now else now
             else:
                 assert now is not None  # noqa: S101  # just asked for
-                stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
+                if self._loads:
+                    stored_now = (
+                        yield self._load([admit(new, now) for new in _in_order(tasks)], leaving=True)
+                    ).affected
+                else:
+                    stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
             if stored_now == len(tasks) and now is not None:
                 at = now
                 return [Enqueued(admit(new, at), True) for new in tasks]
@@ -180,7 +192,7 @@ class Engine:
     def _load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
         at = yield from self._time(now)
         records = [admit(new, at) for new in tasks]
-        yield Load(self._table_name, loaded_columns(records, self.family.bind_time))
+        yield self._load(records)
         return [Enqueued(record, True) for record in records]
 
     @writes_once
@@ -390,7 +402,8 @@ class Engine:
         found = yield self._call("lock_read", {"name": name})
         if found.rows and self._read(found.rows[0][0]) != owner and self.family.read_time(found.rows[0][1]) > at:
             return False
-        written = yield self._call("lock_write", parameters | {"now": self._bind(at)})
+        statement = "lock_insert" if not found.rows and "lock_insert" in self._statements else "lock_write"
+        written = yield self._call(statement, parameters | {"now": self._bind(at)})
         # Without a row there was nothing to lock, and another may have been faster: then nothing is written.
         return bool(found.rows) or written.affected > 0
 
@@ -424,6 +437,9 @@ class Engine:
             parameters = {one: kept(value) if isinstance(value, str) else value for one, value in parameters.items()}
         return Call(statement, parameters or {})
 
+    def _load(self, records: Sequence[TaskRecord], *, leaving: bool = False) -> Load:
+        return Load(self._table_name, loaded_columns(records, self.family.bind_time), leaving)
+
     def _bind(self, value: datetime) -> Any:
         return self.family.bind_time(value)
 
@@ -438,8 +454,7 @@ class Engine:
         return None if values is None else self._list(values)
 
     def _new_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
-        """In the order of their keys, so that two batches with the same keys wait for each other, and never both."""
-        ordered = sorted(tasks, key=lambda task: task.key or "")
+        ordered = _in_order(tasks)
         return self._enqueue_batch(_distinct(ordered) if self.family.distinct_batches else ordered, now)
 
     def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
@@ -523,6 +538,11 @@ def _answer(
         return Enqueued(stored[new.id], True)
     holder = None if new.key is None else holders.get(new.key)
     return None if holder is None else Enqueued(holder, False)
+
+
+def _in_order(tasks: Iterable[NewTask]) -> list[NewTask]:
+    """In the order of their keys, so that two batches with the same keys wait for each other, and never both."""
+    return sorted(tasks, key=lambda task: task.key or "")
 
 
 def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:

@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlspec.loader import SQLFileLoader
-
 from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
@@ -431,6 +429,8 @@ def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]
 
 def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]:
     """The statements of a file, by name; our names in them become those of the table, quoted."""
+    from sqlspec.loader import SQLFileLoader  # noqa: PLC0415  # the statements of other backends stand in no file
+
     slots = {"states": ", ".join(f"'{state}'" for state in State), **family.slots}
 
     def named(found: re.Match[str]) -> str:

@@ -52,6 +52,9 @@ class Load:
     table: str
     columns: Mapping[str, Sequence[Any]]
     """The values of each column, in the order of the rows."""
+    leaving: bool = False
+    """Whether a row whose id is stored, or whose key is held, is left out, where it would otherwise be an error: then the
+    answer says how many rows were stored, or, with a negative number, that this is not known."""
 
 
 @dataclass(frozen=True, slots=True)

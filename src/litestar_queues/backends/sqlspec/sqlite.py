@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlspec import SQLSpec
 from sqlspec.adapters.sqlite.driver import SqliteDriver
 
-from litestar_queues.backends.listener import to_the_end
+from litestar_queues.backends.cancelling import to_the_end
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.sessions import AsyncSession

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from litestar_queues.backends.sql.families import Family
-from litestar_queues.backends.sqlspec.limit import Cut
+from litestar_queues.backends.sql.limit import Cut
 
 if TYPE_CHECKING:
     from litestar_queues.backends.sqlspec.transports import Transport

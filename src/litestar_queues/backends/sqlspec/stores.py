@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, ORACLE, POSTGRES, SQLITE
+from litestar_queues.backends.sql.limit import close, shut_socket, terminate
 from litestar_queues.backends.sqlspec import duckdb, mysql, oracle, psycopg
-from litestar_queues.backends.sqlspec.limit import close, shut_socket, terminate
 from litestar_queues.backends.sqlspec.servers import locate_server
 from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
 from litestar_queues.backends.sqlspec.store import QueueStore

@@ -20,11 +20,11 @@ from typing import Any, Protocol, TypeVar
 from sqlspec import SQLSpec
 from sqlspec.core import SQL
 
-from litestar_queues.backends.listener import to_the_end
+from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end
+from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, Done, Load, LostConnectionError, Program, Rows, Steps, advance
 from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.failures import Failures
-from litestar_queues.backends.sqlspec.limit import GRACE, Limit
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import QueueStore
 
@@ -35,8 +35,6 @@ __all__ = (
     "ThreadTransport",
     "Transport",
     "ask_async",
-    "cancellations",
-    "heed_cancellation",
     "rows_of",
     "statement_of",
 )
@@ -83,22 +81,6 @@ def rows_of(result: Any) -> Rows:
     if data and isinstance(data[0], dict):
         data = [tuple(row.values()) for row in data]
     return Rows(data, result.rows_affected)
-
-
-def cancellations() -> int:
-    """How often the current task was told to end."""
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
-
-
-def heed_cancellation(before: int) -> None:
-    """End the current task if it was told to since then.
-
-    A driver that waits with `asyncio.wait_for` forgets it, up to Python 3.11, where its answer comes at that very moment;
-    psycopg does so at each statement. Who cancels a loop of calls, as a worker that stops, would wait for ever.
-    """
-    if cancellations() > before:
-        raise asyncio.CancelledError
 
 
 @dataclass(slots=True, eq=False)

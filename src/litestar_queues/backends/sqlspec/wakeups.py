@@ -11,21 +11,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from sqlspec.exceptions import EventChannelError
 from sqlspec.extensions.events import encode_notify_payload
 
+from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end, whole
 from litestar_queues.backends.hints import Hints
-from litestar_queues.backends.listener import RELEASE_SECONDS, ended, to_the_end
+from litestar_queues.backends.listener import RELEASE_SECONDS
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
-from litestar_queues.backends.sqlspec.transports import cancellations, heed_cancellation
 
 __all__ = ("SQLSpecWakeups", "encode_hint")
-
-T = TypeVar("T")
 
 
 def encode_hint(hint: dict[str, Any]) -> str:
@@ -84,7 +82,7 @@ class SQLSpecWakeups(Hints):
             self._outlet = (self._channel.open(config), config)
         outlet, config = self._outlet
         if config.is_async:
-            await _whole(outlet.publish(self._channel.name, hint))
+            await whole(outlet.publish(self._channel.name, hint))
         else:
             await asyncio.to_thread(outlet.publish, self._channel.name, hint)
 
@@ -121,7 +119,7 @@ class SQLSpecWakeups(Hints):
         while True:
             began = clock()
             # A queue of Oracle's waits by itself, but where it fails, SQLSpec says at once that there was nothing.
-            if not await _whole(take()) and (left := began + interval - clock()) > 0:
+            if not await whole(take()) and (left := began + interval - clock()) > 0:
                 await asyncio.sleep(left)
 
     async def _hear_in_thread(self, events: Any, interval: float) -> None:
@@ -132,19 +130,6 @@ class SQLSpecWakeups(Hints):
 
         await asyncio.to_thread(events.listen, self._channel.name, take, event_poll_interval=interval)
         await asyncio.Event().wait()
-
-
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Await what must not be cancelled in the middle: whoever is cancelled leaves when it has ended.
-
-    Where a coroutine of SQLSpec's compiled 0.69 is cancelled inside a statement, the process can crash later.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await to_the_end(ended(task))
-        raise
 
 
 async def _release(channel: Any, config: Any) -> None:

@@ -1,0 +1,188 @@
+"""The port over a model of SQLAlchemy's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from copy import copy
+from functools import partial
+from typing import Any, TypeVar
+
+from advanced_alchemy.config.asyncio import SQLAlchemyAsyncConfig
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
+
+from litestar_queues.backends.advanced_alchemy import schema
+from litestar_queues.backends.advanced_alchemy.dialects import Dialect
+from litestar_queues.backends.advanced_alchemy.engines import EngineShare, check_pool, is_in_memory, url_of
+from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.table import QueueTable
+from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
+from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
+from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.retry import with_retries
+from litestar_queues.backends.sql.engine import Engine
+from litestar_queues.backends.sql.families import Kind
+from litestar_queues.backends.sql.port import Attempts, SqlPort
+from litestar_queues.clock import Clock, SystemClock
+from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+
+__all__ = ("AdvancedAlchemyBackend",)
+
+T = TypeVar("T")
+
+_log = logging.getLogger("litestar_queues")
+
+
+class AdvancedAlchemyBackend(SqlPort):
+    """Runs the engine's programs in sessions of SQLAlchemy's.
+
+    Made by `AdvancedAlchemyBackendConfig.create_backend`.
+    """
+
+    def __init__(
+        self,
+        config: SQLAlchemyAsyncConfig,
+        table: QueueTable,
+        dialect: Dialect,
+        failures: Failures,
+        *,
+        create_schema: bool,
+        heartbeats: Callable[[], AsyncSession] | None,
+        patience: float,
+        limit: float | None,
+        channel: str | None,
+        clock: Clock | None = None,
+    ) -> None:
+        url = url_of(config)
+        self.name = f"advanced_alchemy[{url.drivername}]"
+        self.process_local = is_in_memory(url)
+        self._database = failures.database
+        self._config = config
+        self._table = table
+        self._dialect = dialect
+        self._failures = failures
+        self._creates_schema = create_schema
+        self._heartbeat_maker = heartbeats
+        self._patience = patience
+        self._limit = None if dialect.family.clock == "client" else limit
+        self._channel = channel
+        self._engine = Engine(dialect.family, dialect.statements(table), clock or SystemClock())
+        self._loads_from = 2
+        self._transport: SessionTransport | BoundTransport | None = None
+        self._beats: SessionTransport | None = None
+        self._share = EngineShare(config)
+        self._wakeups: AlchemyWakeups | None = None
+
+    @property
+    def wakeups(self) -> Wakeups | None:
+        return self._wakeups
+
+    async def open(self) -> None:
+        if self._transport is not None:
+            return
+        engine = self._share.take()
+        try:
+            check_pool(engine, self._database)
+            self._writing = asyncio.Lock() if self._dialect.family.one_writer else None
+            self._transport = transport = self._through(async_sessionmaker(engine, expire_on_commit=False), engine)
+            await self._check_version()
+            await self._check_schema(transport)
+            if self._heartbeat_maker is not None:
+                self._beats = self._through(self._heartbeat_maker, engine)
+            if self._channel is not None:
+                self._wakeups = AlchemyWakeups(engine, self._channel, self._failures, self._notify)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        if self._wakeups is not None:
+            await self._wakeups.close()  # which sends what it has left
+        self._transport = self._beats = None
+        await self._share.leave()
+
+    def bind(self, session: Any) -> QueueBackend:
+        found = _session_of(session)
+        if found is None:
+            raise QueueConfigurationError(
+                f"session takes an AsyncSession of SQLAlchemy's, as Advanced Alchemy provides it to a handler, not "
+                f"{type(session).__qualname__}"
+            )
+        bound = copy(self)
+        hinting = self._hint_inside if self._wakeups is not None else None
+        transport = BoundTransport(found, self._table, self._dialect, self._failures)
+        # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
+        vars(bound).update(_transport=transport, _writing=None, _repeats=False, _loads_from=None, _hint=hinting)
+        vars(bound).update(_share=EngineShare(self._config), _beats=None, _wakeups=None)
+        return bound
+
+    async def create_schema(self) -> None:
+        transport = self._transport
+        if isinstance(transport, SessionTransport):
+            await self._define(
+                transport, Kind.WRITE, "create_schema", partial(schema.create, table=self._table, dialect=self._dialect)
+            )
+        else:
+            self._opened()
+            raise QueueConfigurationError("the tables are not created in a session of the application's")
+
+    def _through(self, maker: Callable[[], AsyncSession], engine: AsyncEngine) -> SessionTransport:
+        return SessionTransport(
+            maker, self._table, self._dialect, engine.dialect.driver, self._failures, limit=self._limit
+        )
+
+    def _beats_through(self) -> Attempts | None:
+        return self._beats
+
+    async def _define(self, transport: SessionTransport, kind: Kind, name: str, work: Callable[[Connection], T]) -> T:
+        return await with_retries(
+            partial(transport.within, kind, name, work),
+            what=f"{self._database}: {name}",
+            patience=self._patience,
+            repeatable=True,
+        )
+
+    async def _check_version(self) -> None:
+        family = self._dialect.family
+        found = await self._run(self._engine.version())
+        if (least := family.newer_than(found)) is not None:
+            wanted = ".".join(str(part) for part in least)
+            raise QueueConfigurationError(
+                f"{self._database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
+            )
+
+    async def _check_schema(self, transport: SessionTransport) -> None:
+        name = self._table.tasks.fullname
+        try:
+            if self._creates_schema:
+                is_complete = partial(schema.is_complete, table=self._table)
+                if not await self._define(transport, Kind.READ, "look at the schema", is_complete):
+                    await self.create_schema()
+            await self._run(self._engine.check_schema())
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            raise QueueConfigurationError(
+                f"{error}; the table {name!r} or the one beside it is not there, or is not that of "
+                f"{self._table.model.__qualname__}: apply the application's migrations, or set create_schema=True where "
+                f"they are to be created"
+            ) from error
+
+    def _hint_inside(self, queues: list[str]) -> tuple[str, str]:
+        assert self._channel is not None  # noqa: S101  # otherwise nobody asks
+        # From nobody, so that it wakes those of this process too: they are not told in another way.
+        return self._channel, hint_text({"queues": queues, "from": None})
+
+    async def _notify(self, payload: str) -> None:
+        assert self._channel is not None  # noqa: S101  # as above
+        await self._run(self._engine.notify(self._channel, payload))
+
+
+def _session_of(session: Any) -> AsyncSession | None:
+    """The session, or that of the current scope."""
+    kind: type[Any] = async_scoped_session
+    if isinstance(session, kind):
+        session = session()
+    return session if isinstance(session, AsyncSession) else None

@@ -1,0 +1,121 @@
+"""What differs between SQLAlchemy's dialects: a row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from litestar_queues.backends.advanced_alchemy.statements.mysql import mysql
+from litestar_queues.backends.advanced_alchemy.statements.postgres import postgres
+from litestar_queues.backends.advanced_alchemy.statements.sqlite import sqlite
+from litestar_queues.backends.advanced_alchemy.table import QueueTable
+from litestar_queues.backends.sql import families
+from litestar_queues.backends.sql.families import Family, Kind, Statement
+from litestar_queues.backends.sql.limit import Cut, close, shut_socket, terminate
+from litestar_queues.errors import QueueConfigurationError
+
+__all__ = ("CUTS", "Dialect", "dialect_of")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How tasks are stored through one of SQLAlchemy's dialects.
+
+    Attributes:
+        family: What the engine has to know.
+        statements: The statements over a model's tables.
+        counts: Whether an insert that leaves out what is stored already says how many rows were stored.
+        isolation: The isolation level for a kind of program; one that is absent keeps the engine's.
+        opening: What is sent before the program's own statements.
+        closing: What is sent after them.
+        listens: The drivers through which hints can be heard.
+        made_meanwhile: The database's codes for what another has created, which undo nothing else.
+    """
+
+    family: Family
+    statements: Callable[[QueueTable], Mapping[str, Statement]]
+    counts: bool = True
+    isolation: Mapping[Kind, str] = field(default_factory=dict[Kind, str])
+    opening: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict[Kind, tuple[str, ...]])
+    closing: str | None = None
+    listens: tuple[str, ...] = ()
+    made_meanwhile: frozenset[int] = frozenset()
+
+
+def _same(value: datetime) -> datetime:
+    return value
+
+
+def _naive(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Some dialects answer without a time zone, others in that of the session."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_WRITES = (Kind.ONE, Kind.EACH, Kind.WRITE)
+_IMMEDIATELY = ("BEGIN IMMEDIATE",)
+_COMMITTED = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION")
+
+POSTGRES = Dialect(
+    family=replace(families.POSTGRES, bind_time=_same, read_time=_in_utc),
+    statements=postgres,
+    # A statement that stands alone needs no BEGIN and no COMMIT, each of which is a round trip.
+    isolation={
+        Kind.READ: "AUTOCOMMIT",
+        Kind.ONE: "AUTOCOMMIT",
+        Kind.EACH: "AUTOCOMMIT",
+        Kind.WRITE: "READ COMMITTED",
+    },
+    listens=("asyncpg", "psycopg"),
+)
+
+SQLITE = Dialect(
+    family=replace(families.SQLITE, bind_time=_same, read_time=_in_utc),
+    statements=sqlite,
+    # Python's driver begins transactions on its own, later than a writer needs them, unless it is told not to.
+    isolation=dict.fromkeys(Kind, "AUTOCOMMIT"),
+    opening=dict.fromkeys(_WRITES, _IMMEDIATELY),
+    closing="COMMIT",
+)
+
+MYSQL = Dialect(
+    family=replace(
+        families.MYSQL,
+        bind_time=_naive,
+        read_time=_in_utc,
+    ),
+    statements=mysql,
+    # SQLAlchemy's connections count the rows that an update finds, and not those that it changes.
+    counts=False,
+    opening={Kind.EACH: _COMMITTED, Kind.WRITE: _COMMITTED},
+    made_meanwhile=frozenset({1050, 1061}),  # a table, and an index
+)
+
+_DIALECTS: Mapping[str, Dialect] = {
+    "postgresql": POSTGRES,
+    "sqlite": SQLITE,
+    "mysql": MYSQL,
+    "mariadb": MYSQL,
+}
+
+CUTS: Mapping[str, Cut] = {"asyncpg": terminate, "psycopg": shut_socket, "asyncmy": close, "aiomysql": close}
+"""How a connection of a driver is cut off; one that is absent has no way, and its calls are cancelled."""
+
+
+def dialect_of(name: str) -> Dialect:
+    """The row for a dialect.
+
+    Raises:
+        QueueConfigurationError: There is none; lists those that there are.
+    """
+    try:
+        return _DIALECTS[name]
+    except KeyError:
+        raise QueueConfigurationError(
+            f"there are no statements for SQLAlchemy's dialect {name!r}: sqlalchemy_config takes a database of one of "
+            f"these: {', '.join(_DIALECTS)}"
+        ) from None

@@ -1,0 +1,211 @@
+"""How a program reaches a database: in a session of its own, or in one of the application's.
+
+A program runs inside one call of `run_sync`, so that there is one switch into SQLAlchemy's greenlet and not one for each
+statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Insert, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from litestar_queues.backends.advanced_alchemy.dialects import CUTS, Dialect
+from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.statements.core import CoreStatement
+from litestar_queues.backends.advanced_alchemy.statements.leaving import LeavingInsert
+from litestar_queues.backends.advanced_alchemy.table import QueueTable
+from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end
+from litestar_queues.backends.sql.families import Kind
+from litestar_queues.backends.sql.limit import GRACE, Limit
+from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Program, Rows, Steps, advance
+from litestar_queues.errors import BackendError
+
+__all__ = ("BoundTransport", "SessionTransport")
+
+T = TypeVar("T")
+
+
+class _Sender:
+    """Sends what programs ask for over a connection."""
+
+    def __init__(self, table: QueueTable, dialect: Dialect) -> None:
+        self._table = table
+        self._counts = dialect.counts
+        self._inserts: dict[bool, Insert] = {True: LeavingInsert(table.tasks), False: insert(table.tasks)}
+
+    def run(self, connection: Connection, steps: Steps[T], first: Call | Load | Done[T]) -> T:
+        """Bring the program to its end."""
+        call = first
+        while not isinstance(call, Done):
+            rows = self._load(connection, call) if isinstance(call, Load) else self._send(connection, call)
+            call = advance(steps, rows)
+        return call.answer
+
+    def _send(self, connection: Connection, call: Call) -> Rows:
+        statement = call.statement
+        assert isinstance(statement, CoreStatement)  # noqa: S101  # the engine was given no others
+        parameters = statement.bound(call.parameters)
+        found: list[Any] = []
+        affected = 0
+        for part in statement.parts(call.parameters):
+            result = connection.execute(part, parameters)
+            if result.returns_rows:
+                found += result.fetchall()
+            else:
+                affected += result.rowcount
+        return Rows(found, affected)
+
+    def _load(self, connection: Connection, load: Load) -> Rows:
+        rows = self._table.rows(load.columns)
+        result = connection.execute(self._inserts[load.leaving], rows if len(rows) > 1 else rows[0])
+        return Rows((), result.rowcount if self._counts else -1)
+
+
+class SessionTransport:
+    """Runs each program in a session of its own, and commits it.
+
+    Args:
+        maker: Makes the sessions.
+        table: The model's tables.
+        dialect: What the database is.
+        driver: SQLAlchemy's name of the driver.
+        failures: Translates errors.
+        limit: Seconds that a program may take.
+    """
+
+    def __init__(
+        self,
+        maker: Callable[[], AsyncSession],
+        table: QueueTable,
+        dialect: Dialect,
+        driver: str,
+        failures: Failures,
+        *,
+        limit: float | None = None,
+    ) -> None:
+        self._maker = maker
+        self._sender = _Sender(table, dialect)
+        self._mapper: dict[str, Any] = {"mapper": table.model.__mapper__}
+        self._dialect = dialect
+        self._cut = CUTS.get(driver)
+        self._failures = failures
+        self._limit = limit
+
+    async def attempt(self, program: Program[T]) -> T:
+        steps = program.start()
+        first = advance(steps)
+        if isinstance(first, Done):  # needs no statement, and therefore no connection
+            return first.answer
+        limit = None if program.unhurried else self._limit
+        try:
+            return await self.within(
+                program.kind, program.name, lambda connection: self._sender.run(connection, steps, first), limit=limit
+            )
+        finally:
+            steps.close()
+
+    async def within(self, kind: Kind, name: str, work: Callable[[Connection], T], *, limit: float | None = None) -> T:
+        """Do something in a transaction of its own.
+
+        Raises:
+            ConflictError: Another transaction got in the way; nothing was stored.
+            BackendUnavailableError: The database cannot be reached; what was stored is unknown.
+            BackendError: It refused a statement; nothing was stored.
+        """
+        bound = Limit(limit, self._cut)
+        last = asyncio.timeout(bound.at_last)
+        session = self._maker()
+        told = cancellations()
+        try:
+            with bound.running():
+                async with last:
+                    answer = await session.run_sync(self._transact, kind, work, bound)
+        except BaseException as error:
+            await to_the_end(self._leave(session))
+            if isinstance(error, Exception):
+                if bound.expired or last.expired():
+                    raise self._failures.of_silence(name, bound.seconds) from error
+                failure = self._failures.of_statement(error, name)
+                if failure is not error:
+                    raise failure from error
+            raise
+        await to_the_end(self._leave(session))
+        heed_cancellation(told)
+        return answer
+
+    def _transact(self, session: Session, kind: Kind, work: Callable[[Connection], T], limit: Limit) -> T:
+        isolation = self._dialect.isolation.get(kind)
+        options: dict[str, Any] = {} if isolation is None else {"isolation_level": isolation}
+        try:
+            connection = session.connection(bind_arguments=self._mapper, execution_options=options)
+        except Exception as error:
+            raise self._failures.of_connection(error) from error
+        limit.connection = connection.connection.driver_connection
+        opening = self._dialect.opening.get(kind, ())
+        if opening and self._dialect.closing and getattr(limit.connection, "in_transaction", False):
+            connection.exec_driver_sql("ROLLBACK")  # a hook of the application's has begun one, in its own way
+        for statement in opening:
+            connection.exec_driver_sql(statement)
+        try:
+            answer = work(connection)
+            if opening and self._dialect.closing is not None:
+                connection.exec_driver_sql(self._dialect.closing)
+        except Exception:
+            if opening and self._dialect.closing is not None:
+                with suppress(Exception):
+                    connection.exec_driver_sql("ROLLBACK")
+            raise
+        session.commit()
+        return answer
+
+    async def _leave(self, session: AsyncSession) -> None:
+        """Give the connection back, clean; what happens here is nobody's concern: what was done is decided by now."""
+        limit = Limit(None if self._limit is None else GRACE, self._cut)
+        with suppress(Exception), limit.running():
+            async with asyncio.timeout(limit.seconds):
+                await session.close()
+
+
+class BoundTransport:
+    """Sends a program's statements in a session of the caller's, who begins and ends the transaction.
+
+    Args:
+        session: The session.
+        table: The model's tables.
+        dialect: What the database is.
+        failures: Translates errors.
+    """
+
+    def __init__(self, session: AsyncSession, table: QueueTable, dialect: Dialect, failures: Failures) -> None:
+        self._session = session
+        self._sender = _Sender(table, dialect)
+        self._mapper: dict[str, Any] = {"mapper": table.model.__mapper__}
+        self._failures = failures
+
+    async def attempt(self, program: Program[T]) -> T:
+        """Run the program; whether it takes effect is the caller's to say."""
+        steps = program.start()
+        first = advance(steps)
+        try:
+            return await self._session.run_sync(self._transact, steps, first)
+        except Exception as error:
+            failure = self._failures.of_statement(error, program.name)
+            if isinstance(failure, ConflictError):
+                failure = BackendError(
+                    f"{self._failures.database}: {program.name} met a conflict with another transaction ({failure}): roll "
+                    "the session's transaction back, and try it again as a whole"
+                )
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            steps.close()
+
+    def _transact(self, session: Session, steps: Steps[T], first: Call | Load | Done[T]) -> T:
+        return self._sender.run(session.connection(bind_arguments=self._mapper), steps, first)

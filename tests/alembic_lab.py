@@ -1,0 +1,42 @@
+"""Alembic's autogenerate: the migration that it writes of a model, applied, and what it still finds then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import advanced_alchemy.types
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy.dialects import mysql, oracle, postgresql
+
+
+def _options(connection: sa.Connection) -> dict[str, Any]:
+    """All that can be compared; not the types of MySQL, where Alembic reads our collations as other ones."""
+    return {"compare_type": connection.dialect.name != "mysql", "compare_server_default": True}
+
+
+_IMPORTS = {"sa": sa, "advanced_alchemy": advanced_alchemy, "mysql": mysql, "oracle": oracle, "postgresql": postgresql}
+
+
+def migrate(connection: sa.Connection, metadata: sa.MetaData) -> str:
+    """Apply what autogenerate writes for a metadata; the code."""
+    context = MigrationContext.configure(connection, opts=_options(connection))
+    found = produce_migrations(context, metadata)
+    assert found.upgrade_ops is not None
+    code = str(render_python_code(found.upgrade_ops, migration_context=context))
+    exec(f"if True:\n{code}", {**_IMPORTS, "op": Operations(context)})
+    return code
+
+
+def differences(connection: sa.Connection, metadata: sa.MetaData) -> list[Any]:
+    """What autogenerate would change now."""
+    found = compare_metadata(MigrationContext.configure(connection, opts=_options(connection)), metadata)
+    return [one for one in found if not _is_of_advanced_alchemy(one)]
+
+
+def _is_of_advanced_alchemy(difference: Any) -> bool:
+    """Its key of UUIDs on SQLite and MySQL, which is another type when it is read back, in each of its models."""
+    changes = difference if isinstance(difference, list) else [difference]
+    return all(change[0] == "modify_type" and change[3] == "id" for change in changes)

@@ -1,0 +1,150 @@
+"""What an application does with its own models on a server: migrations, schemas, keys, and other backends beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from advanced_alchemy.base import BigIntAuditBase, UUIDAuditBase
+from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
+from alchemy_lab import model, registry, runs_a_task, work
+from alembic_lab import differences, migrate
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from litestar_queues import QueueConfig, QueueService, Worker
+from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues.clock import SystemClock
+from litestar_queues.operations import QueueOperations
+from litestar_queues.records import NewTask, Want
+from litestar_queues_matrix.alchemy import ALCHEMY
+from litestar_queues_matrix.servers import ask
+from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
+
+pytestmark = pytest.mark.anyio
+
+DEADLINE = 60
+
+
+@pytest.fixture(autouse=True)
+def _only_through_advanced_alchemy(target: SqlServerTarget) -> None:
+    if target.adapter.name not in ALCHEMY:
+        pytest.skip("about Advanced Alchemy alone")
+
+
+@pytest.fixture
+def url(database: Any) -> str:
+    return str(database.url)
+
+
+@pytest.fixture
+def config(target: SqlServerTarget, url: str) -> SQLAlchemyAsyncConfig:
+    made: SQLAlchemyAsyncConfig = target.adapter.config(url)
+    return made
+
+
+@pytest.fixture
+def sync_engine(url: str) -> Iterator[sa.Engine]:
+    scheme = "postgresql+psycopg" if url.startswith("postgresql") else "mysql+pymysql"
+    engine = sa.create_engine(f"{scheme}://{url.partition('://')[2]}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("base", [UUIDAuditBase, BigIntAuditBase], ids=lambda base: base.__name__)
+async def test_autogenerate_makes_the_tables_and_finds_no_difference_then(
+    base: type[Any], config: SQLAlchemyAsyncConfig, sync_engine: sa.Engine
+) -> None:
+    made = model(base=base)
+    with sync_engine.begin() as connection:
+        migrate(connection, made.metadata)
+        sequence = made.__table__.c.id.default
+        if getattr(connection.dialect, "is_mariadb", False) and isinstance(sequence, sa.Sequence):
+            connection.execute(sa.schema.CreateSequence(sequence))  # of which Alembic knows nothing
+    with sync_engine.connect() as connection:
+        assert differences(connection, made.metadata) == []
+    await runs_a_task(AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made))
+    with sync_engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        assert differences(connection, made.metadata) == []
+
+
+@pytest.mark.parametrize("base", [UUIDAuditBase, BigIntAuditBase], ids=lambda base: base.__name__)
+async def test_a_model_in_a_schema_runs_tasks(base: type[Any], config: SQLAlchemyAsyncConfig, url: str) -> None:
+    ask.execute(url, "CREATE SCHEMA IF NOT EXISTS ops")
+    made = model(base=base, __table_args__={"schema": "ops"})
+    try:
+        id_ = await runs_a_task(
+            AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made, create_schema=True)
+        )
+        async with AsyncSession(config.get_engine()) as session:
+            row = await session.scalar(sa.select(made))
+        await config.get_engine().dispose()
+        assert row is not None
+        assert (row.task_id, row.state) == (id_, "completed")
+        assert row.finished_at >= row.enqueued_at
+    finally:
+        ask.execute(url, f"DROP SCHEMA ops{' CASCADE' if url.startswith('postgresql') else ''}")
+
+
+async def test_heartbeats_stay_on_time_while_the_main_engine_is_exhausted(
+    target: SqlServerTarget, url: str, config: SQLAlchemyAsyncConfig
+) -> None:
+    small = SQLAlchemyAsyncConfig(
+        connection_string=config.connection_string,
+        engine_config=EngineConfig(pool_size=1, max_overflow=0, pool_timeout=1),
+    )
+    beats = target.adapter.config(url).get_engine()
+    backend = AdvancedAlchemyBackendConfig(
+        sqlalchemy_config=small,
+        create_schema=True,
+        heartbeat_session_maker=lambda: AsyncSession(beats),
+        notifications=None,
+    ).create_backend()
+    await backend.open()
+    await backend.enqueue_many([NewTask(id="a", name="app.task")])
+    [claimed] = await backend.claim(Want(worker="w", limit=1))
+    async with small.get_engine().connect():
+        touched = await asyncio.wait_for(backend.touch_heartbeats([claimed.held]), DEADLINE)
+        assert touched == {"a"}
+    await backend.close()
+    await beats.dispose()
+
+
+async def test_workers_on_sqlspec_and_on_advanced_alchemy_share_a_database_and_no_tasks(
+    target: SqlServerTarget, url: str, config: SQLAlchemyAsyncConfig
+) -> None:
+    beside = {"alchemy-asyncpg": "asyncpg", "alchemy-psycopg": "psycopg", "alchemy-asyncmy": "asyncmy"}
+    other = TARGETS[beside[target.adapter.name]].adapter.config(url)
+    made = [
+        SQLSpecBackendConfig(config=other, table_name="sqlspec_task"),
+        AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=model("mail_task"), create_schema=True),
+        AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=model("report_task"), create_schema=True),
+    ]
+    services = [QueueService(QueueConfig(queue_backend=one), registry=registry) for one in made]
+    for service in services:
+        await service.open()
+    workers = [Worker(service) for service in services for _ in range(2)]
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    enqueued = [await service.enqueue_many([work.call() for _ in range(60)]) for service in services]
+    async with asyncio.timeout(DEADLINE):
+        for results in enqueued:
+            for result in results:
+                await result.wait(DEADLINE)
+                assert (result.status, result.attempt, result.result) == ("completed", 1, 42)
+    for worker in workers:
+        worker.drain()
+    await asyncio.gather(*running)
+    for service, results in zip(services, enqueued, strict=True):
+        backend: QueueBackend = service.operations.backend
+        assert sum(count.tasks for count in await backend.count()) == 60
+        assert set(await backend.get([result.id for result in results])) == {result.id for result in results}
+        operations = QueueOperations(backend, SystemClock())
+        recovery = await operations.requeue_stale_running(timedelta(0))
+        assert recovery.requeued == []
+        await service.close()
