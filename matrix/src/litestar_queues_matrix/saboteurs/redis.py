@@ -297,7 +297,7 @@ class KeepsWhatItClaimed(Saboteur):
 class RaisesFencesByTwo(Saboteur):
     """A claim leaves out a fence."""
 
-    guarantee = "CLM-10"
+    guarantee = "CLM-02"
     areas = ("CLM",)
 
     def edit(self, scripts: Edited) -> None:
