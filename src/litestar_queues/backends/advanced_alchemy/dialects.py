@@ -29,6 +29,8 @@ class Dialect:
         isolation: The isolation level for a kind of program; one that is absent keeps the engine's.
         opening: What is sent before the program's own statements.
         closing: What is sent after them.
+        uninterrupted: Whether a call that is cancelled comes to its end first. A connection that aiosqlite was opening at
+            that moment would never be closed, and a transaction on a file is short.
         listens: The drivers through which hints can be heard.
         made_meanwhile: The database's codes for what another has created, which undo nothing else.
     """
@@ -39,6 +41,7 @@ class Dialect:
     isolation: Mapping[Kind, str] = field(default_factory=dict[Kind, str])
     opening: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict[Kind, tuple[str, ...]])
     closing: str | None = None
+    uninterrupted: bool = False
     listens: tuple[str, ...] = ()
     made_meanwhile: frozenset[int] = frozenset()
 
@@ -80,6 +83,7 @@ SQLITE = Dialect(
     isolation=dict.fromkeys(Kind, "AUTOCOMMIT"),
     opening=dict.fromkeys(_WRITES, _IMMEDIATELY),
     closing="COMMIT",
+    uninterrupted=True,
 )
 
 MYSQL = Dialect(

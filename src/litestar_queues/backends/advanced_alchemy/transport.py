@@ -20,7 +20,7 @@ from litestar_queues.backends.advanced_alchemy.failures import Failures
 from litestar_queues.backends.advanced_alchemy.statements.core import CoreStatement
 from litestar_queues.backends.advanced_alchemy.statements.leaving import LeavingInsert
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
-from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end
+from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end, whole
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Program, Rows, Steps, advance
@@ -125,7 +125,8 @@ class SessionTransport:
         try:
             with bound.running():
                 async with last:
-                    answer = await session.run_sync(self._transact, kind, work, bound)
+                    running = session.run_sync(self._transact, kind, work, bound)
+                    answer = await (whole(running) if self._dialect.uninterrupted else running)
         except BaseException as error:
             await to_the_end(self._leave(session))
             if isinstance(error, Exception):
