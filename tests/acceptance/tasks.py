@@ -63,26 +63,33 @@ def _obey(order: dict[str, Any]) -> bool:
             return True
 
 
+@contextmanager
+def _connected() -> Iterator[socket.socket]:
+    """A connection to the test, which ends when all else has: the journal has the end of whom the test sees leaving."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ[STAGE])
+        yield connection
+
+
 @task("on_stage", registry=registry, backoff=_BACKOFF)
 async def on_stage() -> int:
     """Waits for orders, at an `await`; returns its process."""
-    with execution() as line:
-        reader, writer = await asyncio.open_unix_connection(os.environ[STAGE])
-        try:
+    reader, writer = await asyncio.open_unix_connection(os.environ[STAGE])
+    try:
+        with execution() as line:
             writer.write(json.dumps(line).encode() + b"\n")
             while order := await reader.readline():
                 if _obey(json.loads(order)):
                     break
-        finally:
-            writer.close()
+    finally:
+        writer.close()
     return os.getpid()
 
 
 @task("on_stage_in_a_thread", registry=registry, backoff=_BACKOFF)
 def on_stage_in_a_thread() -> int:
     """Waits for orders, blocking its thread, until it is told to stop; returns its process."""
-    with execution() as line, socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(os.environ[STAGE])
+    with _connected() as connection, execution() as line:
         connection.sendall(json.dumps(line).encode() + b"\n")
         while not current_task().cancelled:
             if select.select([connection], [], [], 0.05)[0] and _obey(json.loads(connection.recv(4096))):
@@ -93,8 +100,7 @@ def on_stage_in_a_thread() -> int:
 @task("stubborn", registry=registry, backoff=_BACKOFF)
 def stubborn() -> int:
     """Waits for orders, blocking its thread, and never looks at whether it should stop."""
-    with execution() as line, socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(os.environ[STAGE])
+    with _connected() as connection, execution() as line:
         connection.sendall(json.dumps(line).encode() + b"\n")
         connection.recv(4096)
     return os.getpid()
@@ -103,8 +109,7 @@ def stubborn() -> int:
 @task("burning", registry=registry, backoff=_BACKOFF)
 def burning() -> int:
     """Computes without a pause, in its thread, until it is told to return; returns its process."""
-    with execution() as line, socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(os.environ[STAGE])
+    with _connected() as connection, execution() as line:
         connection.sendall(json.dumps(line).encode() + b"\n")
         told = threading.Event()
         threading.Thread(target=lambda: (connection.recv(4096), told.set()), daemon=True).start()
