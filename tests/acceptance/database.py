@@ -142,7 +142,7 @@ class SqliteFile:
     def is_busy(self) -> bool:
         with closing(sqlite3.connect(self.path, isolation_level=None, timeout=0.5)) as connection:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN EXCLUSIVE")  # outside of WAL, a reader keeps writers waiting, too
             except sqlite3.OperationalError:
                 return True
             connection.execute("ROLLBACK")
