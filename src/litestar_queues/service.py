@@ -168,7 +168,8 @@ class QueueService:
         Args:
             task: The task, its registered name, or a call of it (`task.call(...)`, which type checkers understand).
             *args: Its arguments.
-            session: A session of the backend's database layer (a SQLSpec driver), whose transaction is to hold the task.
+            session: A session of the layer through which the backend reaches its database, whose transaction is to hold
+                the task.
             **kwargs: Its keyword arguments, and options: see `TaskOptions`.
 
         Returns:

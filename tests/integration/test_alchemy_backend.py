@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
 from alchemy_lab import registry, runs_a_task, sqlite, work
+from heartbeat_lab import beats_during
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, event, select, text
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -31,7 +32,7 @@ from litestar_queues import QueueConfig, QueueService
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig, QueueTaskModel
 from litestar_queues.backends.base import QueueBackend, TransactionalBackend
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
-from litestar_queues.lifecycle import Complete, NullHeartbeat, step
+from litestar_queues.lifecycle import Complete, step
 from litestar_queues.records import Held, NewTask, Want
 
 pytestmark = pytest.mark.anyio
@@ -224,34 +225,19 @@ async def test_the_session_maker_of_the_configuration_is_not_touched(config: SQL
 # Heartbeats
 
 
+@asynccontextmanager
+async def held(config: SQLAlchemyAsyncConfig) -> AsyncIterator[None]:
+    """Hold the one connection that there is."""
+    async with config.get_engine().connect():
+        yield
+
+
 async def beat_while_exhausted(tmp_path: Path, heartbeats: AsyncEngine | None) -> bool:
     """Whether heartbeats are stored while the application holds every connection of the main engine."""
     config = sqlite(tmp_path, engine_config=EngineConfig(pool_size=1, max_overflow=0))
     maker = None if heartbeats is None else async_sessionmaker(heartbeats, expire_on_commit=False)
     backend = configured(config, heartbeat_session_maker=maker).create_backend()
-    await backend.open()
-    try:
-        await backend.enqueue_many([NewTask(id="a", name="app.task")])
-        [claimed] = await backend.claim(Want(worker="w", limit=1))
-        nulled = step(claimed, NullHeartbeat(), await backend.now())
-        async with AsyncExitStack() as held:
-            await held.enter_async_context(config.get_engine().connect())
-            beating = asyncio.create_task(backend.touch_heartbeats([claimed.held]))
-            # Without an engine of their own this cannot come to an end, however long one waits.
-            await asyncio.wait([beating], timeout=DEADLINE if heartbeats else 0.3)
-            came_through = beating.done()
-            if came_through:
-                assert await asyncio.wait_for(backend.commit([nulled]), DEADLINE) == {"a"}
-            writing = asyncio.create_task(backend.enqueue_many([NewTask(id="b", name="app.task")]))
-            await asyncio.wait([writing], timeout=0.3)
-            assert not writing.done(), "what is no heartbeat goes through the main engine"
-        assert await asyncio.wait_for(beating, DEADLINE) == {"a"}
-        await asyncio.wait_for(writing, DEADLINE)
-        record = (await backend.get(["a"]))["a"]
-        assert (record.heartbeat_at is None) == came_through
-        return came_through
-    finally:
-        await backend.close()
+    return await beats_during(held(config), backend, expected=heartbeats is not None)
 
 
 async def test_heartbeats_stay_on_time_while_the_main_engine_is_exhausted(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ def cancellations() -> int:
 def heed_cancellation(before: int) -> None:
     """End the current task if it was told to since then.
 
-    A driver that waits with `asyncio.wait_for` forgets it, up to Python 3.11, where its answer comes at that very moment;
-    psycopg does so at each statement. Who cancels a loop of calls, as a worker that stops, would wait for ever.
+    A driver that waits with `asyncio.wait_for` forgets it, up to Python 3.11, where its answer comes at that very moment.
+    Who cancels a loop of calls, as a worker that stops, would wait for ever.
     """
     if cancellations() > before:
         raise asyncio.CancelledError
@@ -37,10 +37,7 @@ async def to_the_end(cleaning: Coroutine[Any, Any, Any]) -> None:
 
 
 async def whole(work: Coroutine[Any, Any, T]) -> T:
-    """Await what must not be cancelled in the middle: whoever is cancelled leaves when it has ended.
-
-    Where a coroutine of SQLSpec's compiled 0.69 is cancelled inside a statement, the process can crash later.
-    """
+    """Await what must not be cancelled in the middle: whoever is cancelled leaves when it has ended."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

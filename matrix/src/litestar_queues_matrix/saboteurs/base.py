@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from itertools import count
 from typing import Any, ClassVar, cast
@@ -17,7 +17,7 @@ from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.sqlspec.channel import plan_channel
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.stores import store_of
-from litestar_queues_conformance.target import Capabilities
+from litestar_queues_matrix.saboteurs.suspects import SuspectTarget
 from litestar_queues_matrix.servers import Kind
 from litestar_queues_matrix.servers.ask import execute
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
@@ -86,32 +86,23 @@ class Sabotaged(SQLSpecBackend):
         self._engine = engine(self._store.family, statements, self._clock, table=self._table_name)
 
 
-class _Suspect:
-    """A target of its own: `--backend=module:Class@server`."""
+class _Suspect(SuspectTarget):
+    """A target whose backend has edited statements, another row, or an engine of its own."""
 
     adapter: ClassVar[str]
     engine: ClassVar[type[Engine]] = Engine
     backend: ClassVar[type[Sabotaged]] = Sabotaged
-    areas: ClassVar[tuple[str, ...]]
-    """Areas of guarantees in which it may be noticed; its own is among them."""
     patience: ClassVar[float] = PATIENCE
     """Seconds for which a transaction is tried again; short where the defect is a conflict that never ends."""
     zones: ClassVar[tuple[str, ...]] = ()
     """The time zones of the sessions, one client after another; none means the server's own."""
-    harmless_on: ClassVar[Mapping[Kind, str]] = {}
-    """Servers of the adapter's on which it would be no defect, each with the reason."""
 
     def __init__(self, server: str | None = None) -> None:
         self._zones = count()
         adapter = replace(TARGETS[self.adapter].adapter, connection=self._connection)
         base = SqlServerTarget(adapter=adapter)
-        self.base = base if server is None else base.on(server)
+        self.base: SqlServerTarget = base if server is None else base.on(server)
         self._connect = TARGETS[self.adapter].adapter.connection
-
-    @classmethod
-    def target_name(cls, server: str) -> str:
-        """What `--backend` takes."""
-        return f"{cls.__module__}:{cls.__qualname__}@{server}"
 
     @classmethod
     def kinds(cls) -> tuple[Kind, ...]:
@@ -134,30 +125,8 @@ class _Suspect:
     # The target
 
     @property
-    def distribution(self) -> str:
-        return self.base.distribution
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self.base.capabilities
-
-    @property
     def ways(self) -> Sequence[str]:
         return self.base.ways
-
-    def on(self, server: str) -> _Suspect:
-        return type(self)(server)
-
-    def unavailable(self, env: Mapping[str, str]) -> str | None:
-        return self.base.unavailable(env)
-
-    @contextmanager
-    def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-        with self.base.serve(env) as variables:
-            yield variables
-
-    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
-        return self.base.config(env)
 
     async def open(self, config: dict[str, Any]) -> QueueBackend:
         made = self.base.sqlspec_config(config)
@@ -181,9 +150,6 @@ class _Suspect:
         await backend.open()
         return cast("QueueBackend", backend)
 
-    async def reset(self, config: dict[str, Any]) -> None:
-        await self.base.reset(config)
-
     def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
         return self.base.transaction(config)
 
@@ -193,12 +159,6 @@ class _Suspect:
     async def reshape(self, config: dict[str, Any], how: str) -> None:
         _, statements = self._broken(self.base.sqlspec_config(config), config["table"])
         execute(config["url"], reshaped_ddl(statements["create_task_table"].text, how))
-
-    async def cut_connections(self, config: dict[str, Any]) -> None:
-        await self.base.cut_connections(config)
-
-    async def server_version(self, config: dict[str, Any]) -> str:
-        return await self.base.server_version(config)
 
     def _broken(self, made: Any, table: str) -> tuple[QueueStore, Mapping[str, Statement]]:
         """The adapter's row and the statements, with the defect in them."""

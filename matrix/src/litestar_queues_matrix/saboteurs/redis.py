@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.redis.scripts import Script, make_script, parts, scripts
-from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.redis import TARGETS, RedisTarget
 from litestar_queues_matrix.saboteurs.base import NothingToBreak
+from litestar_queues_matrix.saboteurs.suspects import SuspectTarget
 from litestar_queues_matrix.servers import Kind
 
 __all__ = ("BENIGN", "SABOTEURS", "Benign", "Edited", "Saboteur", "Suspect")
@@ -39,27 +38,16 @@ class Edited:
         return {name: make_script(name, common, self._parts[name]) for name in scripts()}
 
 
-class Suspect:
-    """A target of its own: `--backend=module:Class@server`."""
+class Suspect(SuspectTarget):
+    """A target whose backend runs edited scripts."""
 
     client: ClassVar[str] = "valkey"
     guarantee: ClassVar[str | None] = None
     """The guarantee that has to catch it first; None where nothing may be broken."""
-    areas: ClassVar[tuple[str, ...]]
-    """Areas of guarantees in which it may be noticed; its own is among them."""
-    harmless_on: ClassVar[Mapping[Kind, str]] = {}
-    """Servers on which it would be no defect, each with the reason."""
-
-    distribution = "litestar-queues"
 
     def __init__(self, server: str | None = None) -> None:
         base = TARGETS[self.client]
         self.base: RedisTarget = base if server is None else base.on(server)
-
-    @classmethod
-    def target_name(cls, server: str) -> str:
-        """What `--backend` takes."""
-        return f"{cls.__module__}:{cls.__qualname__}@{server}"
 
     @classmethod
     def kinds(cls) -> tuple[Kind, ...]:
@@ -69,24 +57,6 @@ class Suspect:
     def edit(self, scripts: Edited) -> None:
         """Do what is wrong with it, or odd."""
 
-    @property
-    def capabilities(self) -> Capabilities:
-        return self.base.capabilities
-
-    def on(self, server: str) -> Suspect:
-        return type(self)(server)
-
-    def unavailable(self, env: Mapping[str, str]) -> str | None:
-        return self.base.unavailable(env)
-
-    @contextmanager
-    def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
-        with self.base.serve(env) as variables:
-            yield variables
-
-    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
-        return self.base.config(env)
-
     async def open(self, config: dict[str, Any]) -> QueueBackend:
         edited = Edited()
         self.edit(edited)
@@ -95,15 +65,6 @@ class Suspect:
         await backend.open()
         opened: QueueBackend = backend
         return opened
-
-    async def reset(self, config: dict[str, Any]) -> None:
-        await self.base.reset(config)
-
-    async def cut_connections(self, config: dict[str, Any]) -> None:
-        await self.base.cut_connections(config)
-
-    async def server_version(self, config: dict[str, Any]) -> str:
-        return await self.base.server_version(config)
 
 
 class Saboteur(Suspect):

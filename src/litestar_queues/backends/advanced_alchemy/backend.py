@@ -87,7 +87,7 @@ class AdvancedAlchemyBackend(SqlPort):
             check_pool(engine, self._database)
             self._writing = asyncio.Lock() if self._dialect.family.one_writer else None
             self._transport = transport = self._through(async_sessionmaker(engine, expire_on_commit=False), engine)
-            await self._check_version()
+            await self._check_server()
             await self._check_schema(transport)
             if self._heartbeat_maker is not None:
                 self._beats = self._through(self._heartbeat_maker, engine)
@@ -143,15 +143,6 @@ class AdvancedAlchemyBackend(SqlPort):
             patience=self._patience,
             repeatable=True,
         )
-
-    async def _check_version(self) -> None:
-        family = self._dialect.family
-        found = await self._run(self._engine.version())
-        if (least := family.newer_than(found)) is not None:
-            wanted = ".".join(str(part) for part in least)
-            raise QueueConfigurationError(
-                f"{self._database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
-            )
 
     async def _check_schema(self, transport: SessionTransport) -> None:
         name = self._table.tasks.fullname

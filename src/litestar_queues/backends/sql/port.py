@@ -12,7 +12,7 @@ from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.program import ConflictError, Program
-from litestar_queues.errors import BackendError, BackendUnavailableError
+from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
@@ -105,6 +105,27 @@ class SqlPort:
 
     async def unlock(self, name: str, owner: str) -> bool:
         return await self._run(self._engine.unlock(name, owner))
+
+    async def _check_server(self) -> None:
+        """Refuse a server that is too old, or set up so that it would not keep what the queue promises.
+
+        Raises:
+            QueueConfigurationError: It is one; says what is needed.
+        """
+        family = self._engine.family
+        found = await self._run(self._engine.version())
+        if (least := family.newer_than(found)) is not None:
+            wanted = ".".join(str(part) for part in least)
+            raise QueueConfigurationError(
+                f"{self._database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
+            )
+        settings = await self._run(self._engine.settings())
+        for name, wanted in family.settings.items():
+            if settings.get(name) != wanted:
+                raise QueueConfigurationError(
+                    f"{self._database}: {name} is {settings.get(name)!r}, and a queue needs {wanted!r}: another one changes "
+                    f"users' texts, or takes different ones for the same"
+                )
 
     def _opened(self) -> Attempts:
         if self._transport is None:

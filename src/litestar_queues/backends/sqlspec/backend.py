@@ -104,7 +104,7 @@ class SQLSpecBackend(SqlPort):
         self._writing = asyncio.Lock() if self._store.family.one_writer else None
         self._transport = self._store.transport(spec, self._config, self._store, self._failures, limit=self._limit)
         try:
-            await self._check_version()
+            await self._check_server()
             await self._choose_claims(self._transport)
             await self._check_schema()
             await self._open_channel()
@@ -139,22 +139,6 @@ class SQLSpecBackend(SqlPort):
 
     async def create_schema(self) -> None:
         await self._run(self._engine.create_schema())
-
-    async def _check_version(self) -> None:
-        family = self._store.family
-        found = await self._run(self._engine.version())
-        if (least := family.newer_than(found)) is not None:
-            wanted = ".".join(str(part) for part in least)
-            raise QueueConfigurationError(
-                f"{self._failures.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
-            )
-        settings = await self._run(self._engine.settings())
-        for name, wanted in family.settings.items():
-            if settings.get(name) != wanted:
-                raise QueueConfigurationError(
-                    f"{self._failures.database}: {name} is {settings.get(name)!r}, and a queue needs {wanted!r}: another "
-                    f"one changes users' texts, or takes different ones for the same"
-                )
 
     async def _choose_claims(self, transport: Transport) -> None:
         """Claim by compare-and-swap where the database has no SKIP LOCKED."""

@@ -120,6 +120,16 @@ def _losing_none(pool: Any, waiting: Callable[[Any], Sequence[Any]], mend: Calla
         raise
 
 
+def _waiting_in_tasks(pool: Any) -> Sequence[Any]:
+    found: Sequence[Any] = pool._cnx_queue._queue  # noqa: SLF001  # as above
+    return found
+
+
+def _waiting_in_threads(pool: Any) -> Sequence[Any]:
+    found: Sequence[Any] = pool._cnx_queue.queue  # noqa: SLF001  # as above
+    return found
+
+
 def _mend(session: Any) -> None:
     """Let a session connect again: a failed try leaves a text where the next one expects more."""
     session._charset = None  # noqa: SLF001  # as above
@@ -142,7 +152,7 @@ class MysqlConnectorTransport(AsyncTransport):
 
     async def connect(self, session: AsyncSession) -> Any:
         # Nobody else gets between the look at the pool and the taking: there is no await that waits before.
-        with _losing_none(self._config.connection_instance, lambda pool: pool._cnx_queue._queue, _mend):  # noqa: SLF001  # no other way
+        with _losing_none(self._config.connection_instance, _waiting_in_tasks, _mend):
             return await super().connect(session)
 
     async def attempt(self, program: Program[T]) -> T:
@@ -158,10 +168,10 @@ class MysqlConnectorThreadTransport(ThreadTransport):
         return min(self.threads, _pool_size(_config))
 
     def connect(self, session: AbstractContextManager[Any]) -> Any:
-        lock: Any = import_module(
-            "mysql.connector.pooling"
-        ).CONNECTION_POOL_LOCK  # the pool's own, which it takes again
-        with lock, _losing_none(self._config.connection_instance, lambda pool: pool._cnx_queue.queue, _leave_alone):  # noqa: SLF001  # as above
+        pooling: Any = import_module("mysql.connector.pooling")
+        pool = self._config.connection_instance
+        # The pool's own lock, which it takes again.
+        with pooling.CONNECTION_POOL_LOCK, _losing_none(pool, _waiting_in_threads, _leave_alone):
             return super().connect(session)
 
     async def attempt(self, program: Program[T]) -> T:

@@ -150,7 +150,7 @@ class AsyncTransport:
             self._keep(connected)
         else:
             await to_the_end(self.leave(connected, committed=True))
-        heed_cancellation(told)
+        heed_cancellation(told)  # psycopg forgets it at any statement
         return answer
 
     def _limit_for(self, program: Program[Any]) -> Limit:

@@ -118,7 +118,8 @@ class SQLSpecWakeups(Hints):
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
-            # A queue of Oracle's waits by itself, but where it fails, SQLSpec says at once that there was nothing.
+            # Where a coroutine of SQLSpec's compiled 0.69 is cancelled inside a statement, the process can crash later.
+            # A queue of the database's own waits by itself, but where it fails, SQLSpec says at once that nothing came.
             if not await whole(take()) and (left := began + interval - clock()) > 0:
                 await asyncio.sleep(left)
 

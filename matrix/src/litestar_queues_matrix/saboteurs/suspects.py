@@ -1,0 +1,66 @@
+"""What every suspect is: a target like the one that it is made from, but for the backend that it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+from litestar_queues_conformance.target import Capabilities
+from litestar_queues_matrix.servers import Kind
+
+__all__ = ("SuspectTarget",)
+
+
+class SuspectTarget:
+    """A target of its own: `--backend=module:Class@server`."""
+
+    areas: ClassVar[tuple[str, ...]]
+    """Areas of guarantees in which it may be noticed; its own is among them."""
+    harmless_on: ClassVar[Mapping[Kind, str]] = {}
+    """Servers on which it would be no defect, each with the reason."""
+
+    base: Any
+    """The target that it is made from, on its server."""
+
+    def __init__(self, server: str | None = None) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def target_name(cls, server: str) -> str:
+        """What `--backend` takes."""
+        return f"{cls.__module__}:{cls.__qualname__}@{server}"
+
+    @property
+    def distribution(self) -> str:
+        return str(self.base.distribution)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        found: Capabilities = self.base.capabilities
+        return found
+
+    def on(self, server: str) -> Self:
+        return type(self)(server)
+
+    def unavailable(self, env: Mapping[str, str]) -> str | None:
+        found: str | None = self.base.unavailable(env)
+        return found
+
+    @contextmanager
+    def serve(self, env: Mapping[str, str]) -> Generator[dict[str, str]]:
+        with self.base.serve(env) as variables:
+            yield variables
+
+    def config(self, env: Mapping[str, str]) -> dict[str, Any]:
+        found: dict[str, Any] = self.base.config(env)
+        return found
+
+    async def reset(self, config: dict[str, Any]) -> None:
+        await self.base.reset(config)
+
+    async def cut_connections(self, config: dict[str, Any]) -> None:
+        await self.base.cut_connections(config)
+
+    async def server_version(self, config: dict[str, Any]) -> str:
+        return str(await self.base.server_version(config))
