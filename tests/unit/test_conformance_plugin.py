@@ -206,6 +206,44 @@ async def test_waits(check: Check) -> None:
     result.stdout.fnmatch_lines(["*CaseDeadline: test_waits did not end within 0.05 s*"])
 
 
+def test_what_a_case_found_is_said_also_where_what_it_opened_cannot_be_closed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+from litestar_queues_conformance.harness import Store
+
+@guarantee("KEY-01")
+async def test_finds(store: Store, check: Check) -> None:
+    actor = await store.actor()
+
+    async def close() -> None:
+        raise OSError("stuck")
+
+    actor.close = close
+    check("KEY-01", False, "the key is taken twice")
+
+@guarantee("KEY-01")
+async def test_closes(store: Store, check: Check) -> None:
+    actor = await store.actor()
+
+    async def close() -> None:
+        raise OSError("stuck")
+
+    actor.close = close
+    check("KEY-01", True, "of course")
+"""
+    )
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*Violation: KEY-01: the key is taken twice*",
+            "*and what it had opened was not removed: OSError('stuck')*",
+        ]
+    )
+    result.stdout.fnmatch_lines(["FAILED*test_closes*OSError: stuck*"])
+
+
 def test_a_case_that_blocks_its_event_loop_is_ended() -> None:
     with pytest.raises(CaseDeadline, match="test_blocks did not end"), _alarm("test_blocks", 0.05):
         threading.Event().wait(30)

@@ -173,7 +173,10 @@ _CORE: dict[str, str] = {
     "SCM-01": "Creating the schema again MUST be harmless, and keep every task and every lock.",
     "SCM-02": "Several clients that open a new store at the same moment MUST all succeed, and see one store.",
     "SCM-03": "Two stores MUST NOT see each other's tasks, keys, counts or locks.",
-    "SCM-04": "A closed client MUST be closable again, and MUST leave what it wrote to the others and to later ones.",
+    "SCM-04": (
+        "Closing a client MUST end, also again and with its calls under way, and MUST leave what they wrote to the others "
+        "and to later ones."
+    ),
     "SCM-05": "`process_local` MUST say whether the tasks are invisible to other processes.",
 }
 

@@ -248,14 +248,29 @@ async def _bounded(name: str, seconds: float, case: Callable[[], Awaitable[None]
     try:
         async with deadline:
             await case()
+    except BaseException as error:  # noqa: BLE001  # it is raised again
+        late = isinstance(error, TimeoutError) and deadline.expired()
+        ended = CaseDeadline(f"{name} did not end within {seconds:g} s") if late else error
+        try:
+            await _remove(name, store)
+        except Exception as another:  # noqa: BLE001  # what the case found comes first
+            ended.add_note(f"and what it had opened was not removed: {another!r}")
+        raise ended from (None if late else error.__cause__)
+    await _remove(name, store)
+
+
+async def _remove(name: str, store: Store | None) -> None:
+    """Close and remove what the case opened."""
+    if store is None:
+        return
+    deadline = asyncio.timeout(CASE_SECONDS)
+    try:
+        async with deadline:
+            await store.aclose()
     except TimeoutError:
         if deadline.expired():
-            raise CaseDeadline(f"{name} did not end within {seconds:g} s") from None
+            raise CaseDeadline(f"the clients of {name} did not close within {CASE_SECONDS:g} s") from None
         raise
-    finally:
-        if store is not None:
-            async with asyncio.timeout(CASE_SECONDS):
-                await store.aclose()
 
 
 @contextmanager

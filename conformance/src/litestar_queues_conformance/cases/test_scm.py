@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.errors import BackendUnavailableError, QueueError
 from litestar_queues.lifecycle import Complete, step
 from litestar_queues.records import Enqueued, admit
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
@@ -27,6 +27,8 @@ from litestar_queues_conformance.scripts import (
 from litestar_queues_conformance.target import load_target
 
 _TTL = timedelta(seconds=30)
+_SOON = 20.0
+"""Seconds within which what ends at all has ended, also where a call is tried again before it gives up."""
 
 
 @guarantee("SCM-01")
@@ -110,6 +112,32 @@ async def test_what_a_client_wrote_outlives_it(store: Store, check: Check) -> No
     check.equal("SCM-04", await c.get([owned.id]), {owned.id: owned}, "what a later client reads")
     done = await commit(c, owned, Complete(RESULT), at(1))
     check.equal("SCM-04", await b.get([owned.id]), {owned.id: done}, "what another client reads of a later one")
+
+
+@guarantee("SCM-04")
+async def test_a_client_closes_while_its_calls_are_under_way(store: Store, check: Check) -> None:
+    reader = await store.actor()
+    for turn in range(6):
+        a = await store.actor()
+        batches = [store.new_tasks(5, queue=f"q{turn}-{n}") for n in range(4)]
+        calls = [asyncio.ensure_future(a.enqueue_many(batch, now=T0)) for batch in batches]
+        for _ in range(turn):
+            await asyncio.sleep(0)  # which is not a pause: each turn closes at another point of the calls
+        closing = asyncio.ensure_future(a.close())
+        _, late = await asyncio.wait({closing, *calls}, timeout=_SOON)
+        for one in late:
+            one.cancel()
+        check("SCM-04", closing not in late, f"closing with calls under way did not end within {_SOON:g} s")
+        check("SCM-04", not late, f"calls under way did not end within {_SOON:g} s of closing")
+        await closing
+        for batch, call in zip(batches, calls, strict=True):
+            error = call.exception()
+            check(
+                "SCM-04", error is None or isinstance(error, QueueError), f"a call that lost its client said {error!r}"
+            )
+            found = len(await reader.get(ids(batch)))
+            whole = {len(batch)} if error is None else {0, len(batch)}
+            check("SCM-04", found in whole, f"{found} of {len(batch)} are stored of a batch that ended in {error!r}")
 
 
 @guarantee("SCM-04")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from litestar_queues.lifecycle import State
-from litestar_queues.records import Count, Finished, Held, Matching, Query, TaskRecord
+from litestar_queues.records import Count, Enqueued, Finished, Held, Matching, NewTask, Query, TaskRecord
 from litestar_queues_conformance.saboteurs.base import Saboteur
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -198,6 +199,31 @@ class ClosingEmptiesTheStore(Saboteur):
     async def close(self) -> None:
         for record in list(self._tasks.values()):
             self._forget(record)
+
+
+class WaitsForWhatEndsTooLate(Saboteur):
+    """Closing waits for the calls under way, and overlooks that one has ended since."""
+
+    guarantee = "SCM-04"
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._under_way = 0
+        self._closing = False
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        self._under_way += 1
+        try:
+            await asyncio.sleep(0)
+            return await super().enqueue_many(tasks, now=now)
+        finally:
+            if not self._closing:
+                self._under_way -= 1
+
+    async def close(self) -> None:
+        closed, self._closing = self._closing, True
+        if self._under_way and not closed:
+            await asyncio.sleep(25)  # for ever, as far as anybody waits
 
 
 class SaysItIsShared(Saboteur):

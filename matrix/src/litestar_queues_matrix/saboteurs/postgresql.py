@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sql.values import COLUMNS
-from litestar_queues.records import Enqueued, NewTask
+from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
 from litestar_queues_matrix.saboteurs.base import Benign, Sabotaged, Saboteur, Statements
 from litestar_queues_matrix.saboteurs.engines import (
     AnswersWithAllTasks,
@@ -431,14 +432,24 @@ class HintsBeforeItStores(_PostgreSQL):
     areas = ("NTF",)
 
     class backend(Sabotaged):  # noqa: N801  # what it replaces is called so
-        """Tells the others first."""
+        """Tells the others first, and stores when one of them has looked, or nobody has for a while."""
+
+        storing: ClassVar[set[asyncio.Event]] = set()
 
         async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
             if self.wakeups is not None:
+                looked = asyncio.Event()
+                self.storing.add(looked)
                 await self.wakeups.notify({new.queue for new in tasks})
-                for _ in range(20):  # so much later is the batch
-                    await self.now()
+                await asyncio.wait({asyncio.ensure_future(looked.wait())}, timeout=5)
+                self.storing.discard(looked)
             return await super().enqueue_many(tasks, now=now)
+
+        async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+            claimed = await super().claim(want, now=now)
+            for looked in self.storing:
+                looked.set()
+            return claimed
 
 
 class HintsNothingInTransactions(_PostgreSQL):

@@ -21,6 +21,7 @@ from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
 from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
 from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind
@@ -65,6 +66,7 @@ class AdvancedAlchemyBackend(SqlPort):
         self._failures = failures
         self._creates_schema = create_schema
         self._heartbeat_maker = heartbeats
+        self._under_way = UnderWay()
         self._patience = patience
         self._limit = None if dialect.family.clock == "client" else limit
         self._channel = channel
@@ -101,7 +103,10 @@ class AdvancedAlchemyBackend(SqlPort):
         if self._wakeups is not None:
             await self._wakeups.close()  # which sends what it has left
         self._transport = self._beats = None
-        await self._share.leave()
+        try:
+            await self._under_way.ended()
+        finally:
+            await self._share.leave()
 
     def bind(self, session: Any) -> QueueBackend:
         found = _session_of(session)
@@ -115,7 +120,7 @@ class AdvancedAlchemyBackend(SqlPort):
         transport = BoundTransport(found, self._table, self._dialect, self._failures)
         # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
         vars(bound).update(_transport=transport, _writing=None, _repeats=False, _loads_from=None, _hint=hinting)
-        vars(bound).update(_share=EngineShare(self._config), _beats=None, _wakeups=None)
+        vars(bound).update(_share=EngineShare(self._config), _beats=None, _wakeups=None, _under_way=UnderWay())
         return bound
 
     async def create_schema(self) -> None:
@@ -137,12 +142,13 @@ class AdvancedAlchemyBackend(SqlPort):
         return self._beats
 
     async def _define(self, transport: SessionTransport, kind: Kind, name: str, work: Callable[[Connection], T]) -> T:
-        return await with_retries(
-            partial(transport.within, kind, name, work),
-            what=f"{self._database}: {name}",
-            patience=self._patience,
-            repeatable=True,
-        )
+        with self._under_way:
+            return await with_retries(
+                partial(transport.within, kind, name, work),
+                what=f"{self._database}: {name}",
+                patience=self._patience,
+                repeatable=True,
+            )
 
     async def _check_schema(self, transport: SessionTransport) -> None:
         name = self._table.tasks.fullname

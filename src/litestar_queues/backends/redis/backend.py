@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from litestar_queues.backends.base import Wakeups
+from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.redis.clients import ClientLibrary, place_of
 from litestar_queues.backends.redis.failures import Failures, is_read_only
 from litestar_queues.backends.redis.health import ask_health
@@ -84,6 +85,7 @@ class RedisBackend:
         self._notifications = notifications
         self._scripts = scripts
         self._client: Any = None
+        self._under_way = UnderWay()
         self._wakeups: RedisWakeups | None = None
         self._failures = Failures(library.name)
 
@@ -118,8 +120,11 @@ class RedisBackend:
         if self._wakeups is not None:
             await self._wakeups.close()  # which sends what it has left
         client, self._client = self._client, None
-        if client is not None and client is not self._given:
-            await client.aclose()
+        try:
+            await self._under_way.ended()
+        finally:
+            if client is not None and client is not self._given:
+                await client.aclose()
 
     async def remarks(self) -> Sequence[str]:
         return (await ask_health(self._open_client(), self._namespace.space)).remarks
@@ -257,16 +262,16 @@ class RedisBackend:
 
     async def _run(self, name: str, asked: Mapping[str, Any]) -> Any:
         """Run a script, again where the server was not ready, or the connection was lost: each may be repeated."""
-        return await with_retries(
-            partial(self._attempt, self._scripts[name], asked),
-            what=f"{self._failures.place}: {name}",
-            patience=self._patience,
-            repeatable=True,
-            in_the_way="the server was not ready",
-        )
+        with self._under_way:
+            return await with_retries(
+                partial(self._attempt, self._open_client(), self._scripts[name], asked),
+                what=f"{self._failures.place}: {name}",
+                patience=self._patience,
+                repeatable=True,
+                in_the_way="the server was not ready",
+            )
 
-    async def _attempt(self, script: Script, asked: Mapping[str, Any]) -> Any:
-        client = self._open_client()
+    async def _attempt(self, client: Any, script: Script, asked: Mapping[str, Any]) -> Any:
         limit = asyncio.timeout(self._limit)
         try:
             async with limit:

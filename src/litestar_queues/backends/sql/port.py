@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind
@@ -46,6 +47,8 @@ class SqlPort:
     _engine: Engine
     _transport: Any = None
     """Makes the attempts (`Attempts`), where it is open; what inherits knows more of it."""
+    _under_way: UnderWay
+    """The calls that closing waits for."""
     _patience: float
     _repeats: bool = True
     """Whether a whole transaction may be tried again: not where it is the caller's."""
@@ -62,7 +65,8 @@ class SqlPort:
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         if self._loads_from is not None and len(tasks) >= self._loads_from and all(new.key is None for new in tasks):
             try:
-                return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
+                with self._under_way:
+                    return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
             except (ConflictError, BackendUnavailableError):
                 pass  # some of it may be stored already: the statement finds out, and knows how to answer
             except BackendError as error:
@@ -135,12 +139,13 @@ class SqlPort:
 
     async def _run(self, program: Program[T], through: Attempts | None = None) -> T:
         transport = through or self._opened()
-        return await with_retries(
-            partial(self._attempt, transport, program),
-            what=f"{self._database}: {program.name}",
-            patience=self._patience,
-            repeatable=program.repeatable and self._repeats,
-        )
+        with self._under_way:
+            return await with_retries(
+                partial(self._attempt, transport, program),
+                what=f"{self._database}: {program.name}",
+                patience=self._patience,
+                repeatable=program.repeatable and self._repeats,
+            )
 
     async def _attempt(self, transport: Attempts, program: Program[T]) -> T:
         main: object = self._transport

@@ -12,6 +12,7 @@ from typing import Any
 from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
+from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Statement, statements_of
@@ -69,6 +70,7 @@ class SQLSpecBackend(SqlPort):
         self._shared = sqlspec
         self._creates_schema = create_schema
         self._table_name = table_name
+        self._under_way = UnderWay()
         self._patience = patience
         self._limit = None if store.family.clock == "client" else limit
         self._loads_from = arrow_from
@@ -122,10 +124,13 @@ class SQLSpecBackend(SqlPort):
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        if self._heartbeats is not None:
-            await self._heartbeats.close()
-        await transport.close()
-        await self._pool.leave()
+        try:
+            await self._under_way.ended()
+        finally:
+            if self._heartbeats is not None:
+                await self._heartbeats.close()
+            await transport.close()
+            await self._pool.leave()
 
     def bind(self, session: Any) -> QueueBackend:
         bound = copy(self)
@@ -133,7 +138,7 @@ class SQLSpecBackend(SqlPort):
         transport = BoundTransport(session, self._config, self._store, self._failures)
         hinting = self._wakeups is not None and self._channel is not None and self._channel.broadcasts
         vars(bound).update(_transport=transport, _writing=None, _repeats=False, _loads_from=None)
-        vars(bound).update(_pool=Pool(self._config), _heartbeats=None, _wakeups=None)
+        vars(bound).update(_pool=Pool(self._config), _heartbeats=None, _wakeups=None, _under_way=UnderWay())
         vars(bound).update(_hint=self._hint_inside if hinting else None)
         return bound
 
