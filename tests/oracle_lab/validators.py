@@ -21,6 +21,7 @@ from oracle_lab.rules import complaints, json_tables
 
 __all__ = ("VALIDATORS", "Validator")
 
+_QUALIFIED = re.compile(r"\b\w+\.(?=\"\w+\"\.[\"\w])")
 MODULES = "LITESTAR_QUEUES_ANTLR_DIR"
 """Names the directory whose `node_modules` has antlr4ts-sql and antlr4ts 0.5.0-alpha.4."""
 
@@ -78,7 +79,10 @@ class Sqlfluff:
 
 
 class Antlr:
-    """The PL/SQL grammar of the ANTLR project, older than JSON_TABLE, LATERAL and a row limit inside a query."""
+    """The PL/SQL grammar of the ANTLR project, older than JSON_TABLE, LATERAL and a row limit inside a query.
+
+    It does not know either that the name of a column can have a schema's before that of its table.
+    """
 
     name = "antlr4ts-sql"
 
@@ -91,7 +95,7 @@ class Antlr:
 
     def complaints(self, texts: Sequence[str]) -> list[str | None]:
         simpler = [_without_inner_limits(_without_virtual(_without_json_tables(text))) for text in texts]
-        simpler = [f"{text.replace(' LATERAL (', ' (')};" for text in simpler]
+        simpler = [f"{_QUALIFIED.sub('', text.replace(' LATERAL (', ' ('))};" for text in simpler]
         command = ["node", str(Path(__file__).with_name("antlr.cjs")), str(_modules())]
         done = subprocess.run(
             command, input=json.dumps(simpler), capture_output=True, text=True, check=True, timeout=600
@@ -132,4 +136,4 @@ def _without_virtual(text: str) -> str:
 
 
 def _without_inner_limits(text: str) -> str:
-    return re.sub(r"\s+FETCH FIRST :limit ROWS ONLY(?=\s*\))", "", text)
+    return re.sub(r"\s+FETCH FIRST :(?:p_)?limit ROWS ONLY(?=\s*\))", "", text)

@@ -93,6 +93,12 @@ class AlchemyAdapter(Adapter):
     def config(self, url: str) -> Any:
         """A configuration for the server at this URL; `application_name` in it is for PostgreSQL."""
         parts = urlsplit(url)
+        if parts.scheme == "oracle":  # whose path is a service, and no database
+            parts = parts._replace(path="/", query=f"service_name={parts.path.removeprefix('/')}")
+            return SQLAlchemyAsyncConfig(
+                connection_string=urlunsplit(parts._replace(scheme=self.scheme)),
+                engine_config=EngineConfig(pool_size=POOL, max_overflow=0),
+            )
         named = dict(one.split("=") for one in parts.query.split("&") if one)
         name = named.get("application_name")
         arguments: dict[str, Any] = {}
@@ -109,23 +115,31 @@ class AlchemyServerTarget(SqlServerTarget):
     """A store is a model with a table of its own name, in the one database of the server."""
 
     @property
+    def id_column(self) -> str:
+        return "task_id"
+
+    @property
     def ways(self) -> tuple[str, ...]:
         """How many tasks are stored at once."""
         return ("statement",)
 
-    async def open(self, config: dict[str, Any]) -> QueueBackend:
+    def engine_config(self, config: dict[str, Any]) -> Any:
+        """The configuration of a client of the store."""
         url = config["url"]
         if url.startswith("postgresql"):  # so that this store's connections can be told from those of others
             url = f"{url}{'&' if '?' in url else '?'}application_name={config['table']}"
+        return self.adapter.config(url)
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
         made = AdvancedAlchemyBackendConfig(
-            sqlalchemy_config=self.adapter.config(url), model_class=model_of(config["table"]), create_schema=True
+            sqlalchemy_config=self.engine_config(config), model_class=model_of(config["table"]), create_schema=True
         )
         backend = made.create_backend()
         await backend.open()
         return backend
 
     def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
-        return _transaction(self.adapter.config(config["url"]))
+        return _transaction(self.engine_config(config))
 
     async def reshape(self, config: dict[str, Any], how: str) -> None:
         url = self.adapter.config(config["url"]).connection_string
@@ -154,6 +168,7 @@ ALCHEMY: Mapping[str, AlchemyServerTarget] = {
     for adapter in (
         _adapter("alchemy-asyncpg", "postgresql+asyncpg", "asyncpg", "asyncpg", _POSTGRESQL, notifies=True),
         _adapter("alchemy-psycopg", "postgresql+psycopg", "psycopg", "psycopg[binary]", _POSTGRESQL, notifies=True),
+        _adapter("alchemy-oracledb", "oracle+oracledb_async", "oracledb", "oracledb", (Kind.ORACLE,), notifies=False),
         _adapter("alchemy-asyncmy", "mysql+asyncmy", "asyncmy", "asyncmy cryptography", _MYSQL, notifies=False),
     )
 }

@@ -47,6 +47,11 @@ class SqlServerTarget(Hosted):
         )
 
     @property
+    def id_column(self) -> str:
+        """The column with a task's id."""
+        return "id"
+
+    @property
     def ways(self) -> tuple[str, ...]:
         """How many tasks are stored at once."""
         return ("statement", "arrow") if self.adapter.loads_arrow else ("statement",)
@@ -69,6 +74,10 @@ class SqlServerTarget(Hosted):
 
     def config(self, env: Mapping[str, str]) -> dict[str, Any]:
         return {**self.place(env), "table": f"q_{secrets.token_hex(8)}"}
+
+    def table(self, config: dict[str, Any]) -> str:
+        """The store's table, as the server itself has it."""
+        return str(config["table"])
 
     def sqlspec_config(self, config: dict[str, Any]) -> Any:
         """The configuration of a client of the store."""
@@ -98,10 +107,10 @@ class SqlServerTarget(Hosted):
 
     @asynccontextmanager
     async def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AsyncGenerator[bool]:
-        if self.adapter.swaps:
+        if self.adapter.swaps or config["url"].startswith("oracle"):  # there is no such hook for one that was never run
             yield False
             return
-        held = await asyncio.to_thread(ask.Held, config["url"], config["table"], ids)
+        held = await asyncio.to_thread(ask.Held, config["url"], self.table(config), ids, self.id_column)
         try:
             yield True
         finally:

@@ -8,6 +8,7 @@ statements, plans them and locks for them is not shown by it.
 
 from __future__ import annotations
 
+from litestar_queues_matrix.oracle_standin.alchemy import alchemy_oracle_standin
 from litestar_queues_matrix.oracle_standin.target import oracle_standin, oracle_standin_sync
 
-__all__ = ("oracle_standin", "oracle_standin_sync")
+__all__ = ("alchemy_oracle_standin", "oracle_standin", "oracle_standin_sync")

@@ -21,7 +21,7 @@ from litestar_queues_matrix.oracle_standin.words import SETUP, binds_in, transla
 
 oracledb: Any = _oracledb  # whose types of columns are not typed
 
-__all__ = ("AsyncPool", "BadBindError", "Lob", "Pool", "Sent", "checked")
+__all__ = ("AsyncPool", "BadBindError", "Lob", "Pool", "Sent", "checked", "set_up")
 
 _LONGEST = 4000
 _JSON = ("ids", "keys", "queues", "held", "batch", "states", "names", "execution_backends")
@@ -251,7 +251,8 @@ _set_up: set[str] = set()
 _setting_up = threading.Lock()
 
 
-def _set_up_once(url: str) -> None:
+def set_up(url: str) -> None:
+    """Give the server at this URL what of Oracle's catalog is asked for, once."""
     with _setting_up:
         if url in _set_up:
             return
@@ -280,7 +281,7 @@ class Pool:
         if free is not None:
             return free
         try:
-            _set_up_once(self._url)
+            set_up(self._url)
             return Connection(psycopg.connect(**_settings(self._url)), self._log)
         except psycopg.Error as error:
             self._free.put(None)
@@ -317,7 +318,7 @@ class AsyncPool:
         try:
             if self._free:
                 return self._free.pop()
-            _set_up_once(self._url)
+            set_up(self._url)
             return AsyncConnection(await psycopg.AsyncConnection.connect(**_settings(self._url)), self._log)
         except psycopg.Error as error:
             self._slots.release()

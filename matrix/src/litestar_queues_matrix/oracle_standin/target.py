@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from litestar_queues.backends.sql.families import ORACLE, drop_statements, statements_of
+from litestar_queues.backends.sql.families import ORACLE, drop_statements, quoted_name, statements_of
 from litestar_queues_matrix.adapters import POOL, Adapter
 from litestar_queues_matrix.oracle_standin.words import translated
 from litestar_queues_matrix.servers import Kind, ServerRow, ask
 from litestar_queues_matrix.sqlserver import SqlServerTarget
 from litestar_queues_matrix.tables import reshaped_ddl
 
-__all__ = ("OracleStandInTarget", "StandInAdapter", "oracle_standin", "oracle_standin_sync")
+__all__ = ("LEAST", "OracleStandInTarget", "StandInAdapter", "oracle_standin", "oracle_standin_sync")
 
-_LEAST = 17
+LEAST = 17
 """PostgreSQL's first version with JSON_TABLE."""
 
 
@@ -41,13 +41,16 @@ class OracleStandInTarget(SqlServerTarget):
     @property
     def rows(self) -> tuple[ServerRow, ...]:
         rows = SqlServerTarget.rows.__get__(self)
-        return tuple(row for row in rows if int(row.version) >= _LEAST)
+        return tuple(row for row in rows if int(row.version) >= LEAST)
 
     def unavailable(self, env: Mapping[str, str]) -> str | None:
         missing = [name for name in ("oracledb", "psycopg") if find_spec(name) is None]
         if missing:
             return f"its drivers are not installed: pip install {self.adapter.install}"
         return SqlServerTarget.unavailable(self, env)
+
+    def table(self, config: dict[str, Any]) -> str:
+        return quoted_name(ORACLE, config["table"])
 
     async def reset(self, config: dict[str, Any]) -> None:
         drops = (one.replace("DROP TABLE", "DROP TABLE IF EXISTS") for one in drop_statements(ORACLE, config["table"]))

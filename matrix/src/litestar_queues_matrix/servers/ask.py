@@ -85,19 +85,23 @@ class Held:
     Args:
         url: The server.
         table: Their table.
-        ids: Their primary keys.
+        ids: What they are known by.
+        column: The column that has it, which is unique.
 
     Raises:
         NotAnswering: The server did not take it.
+        LookupError: One of the rows is not there.
     """
 
-    def __init__(self, url: str, table: str, ids: Iterable[str]) -> None:
+    def __init__(self, url: str, table: str, ids: Iterable[str], column: str = "id") -> None:
         self._running = ExitStack()
         cursor = self._running.enter_context(connected(url))
         try:
             cursor.execute("BEGIN")
-            for id_ in ids:  # one by one: by the primary key, and no row beside
-                cursor.execute(f"SELECT id FROM {table} WHERE id = %s FOR UPDATE", (id_,))  # noqa: S608  # our own name
+            for id_ in ids:  # one by one: by a unique index, and no row beside
+                cursor.execute(f"SELECT 1 FROM {table} WHERE {column} = %s FOR UPDATE", (id_,))  # noqa: S608  # our names
+                if cursor.fetchone() is None:
+                    raise LookupError(f"{table} has no row whose {column} is {id_!r}")  # noqa: TRY301  # let go of below
         except BaseException:
             self._running.close()
             raise

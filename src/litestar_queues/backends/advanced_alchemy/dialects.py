@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from litestar_queues.backends.advanced_alchemy.statements.mysql import mysql
+from litestar_queues.backends.advanced_alchemy.statements.oracle import oracle
 from litestar_queues.backends.advanced_alchemy.statements.postgres import postgres
 from litestar_queues.backends.advanced_alchemy.statements.sqlite import sqlite
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
@@ -99,11 +100,18 @@ MYSQL = Dialect(
     made_meanwhile=frozenset({1050, 1061}),  # a table, and an index
 )
 
+ORACLE = Dialect(
+    family=replace(families.ORACLE, bind_time=_naive, read_time=_in_utc),
+    statements=oracle,
+    made_meanwhile=frozenset({955, 1408}),  # a table or an index, and one of these columns
+)
+
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": POSTGRES,
     "sqlite": SQLITE,
     "mysql": MYSQL,
     "mariadb": MYSQL,
+    "oracle": ORACLE,
 }
 
 CUTS: Mapping[str, Cut] = {"asyncpg": terminate, "psycopg": shut_socket, "asyncmy": close, "aiomysql": close}

@@ -13,7 +13,6 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
-    Double,
     Index,
     Integer,
     MetaData,
@@ -23,11 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
 
-from litestar_queues.backends.advanced_alchemy.types import exact, json_text, moment, text
+from litestar_queues.backends.advanced_alchemy.types import exact, json_text, moment, number, owner, text
 from litestar_queues.backends.sql.families import TABLE
 from litestar_queues.lifecycle import State
 
-__all__ = ("QueueTaskModel", "QueueTaskModelMixin", "lock_table_of")
+__all__ = ("UNIQUE", "QueueTaskModel", "QueueTaskModelMixin", "lock_table_of")
 
 _Columns = Mapping[str, Column[Any]]
 
@@ -65,7 +64,8 @@ _STORAGE = """ALTER TABLE %(fullname)s SET (
     fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02
 )"""
 """A page keeps room for the next versions of its rows, and dead ones are cleaned away before many are stepped over."""
-_UNIQUE = {"task": "task_id", "key": "active_key"}
+UNIQUE = {"task": "task_id", "key": "active_key"}
+"""What follows the table's name in that of a unique index, and its column: what an enqueue may find there already."""
 
 
 @declarative_mixin
@@ -97,7 +97,7 @@ class QueueTaskModelMixin:
     kwargs: Mapped[str] = mapped_column(json_text())
     task_metadata: Mapped[str] = mapped_column("metadata", json_text())
     description: Mapped[str | None] = mapped_column(text())
-    timeout: Mapped[float | None] = mapped_column(Double())
+    timeout: Mapped[float | None] = mapped_column(number())
     execution_backend: Mapped[str] = mapped_column(exact(50))
     execution_profile: Mapped[str | None] = mapped_column(exact(100))
     execution_ref: Mapped[str | None] = mapped_column(text())
@@ -138,7 +138,7 @@ def _complete(model: Any, table: Table) -> None:
     columns = {attribute.key: attribute.columns[0] for attribute in model.__mapper__.column_attrs}
     if "active_key" not in columns or f"{table.name}_key" in {index.name for index in table.indexes}:
         return
-    for suffix, field in _UNIQUE.items():
+    for suffix, field in UNIQUE.items():
         Index(f"{table.name}_{suffix}", columns[field], unique=True)
     for suffix, (fields, condition) in _INDEXES.items():
         parts = [columns[field] for field in fields]
@@ -158,7 +158,7 @@ def _add_lock_table(metadata: MetaData, table: Table) -> None:
         f"{table.name}_lock",
         metadata,
         Column("name", exact(255), primary_key=True),
-        Column("owner", text(), nullable=False),
+        Column("owner", owner(), nullable=False),
         Column("expires_at", moment(), nullable=False),
         schema=table.schema,
         info=dict(table.info),

@@ -30,6 +30,9 @@ __all__ = ("BoundTransport", "SessionTransport")
 
 T = TypeVar("T")
 
+_COUNTED = {"preserve_rowcount": True}
+"""SQLAlchemy asks the cursor otherwise, which some drivers answer no more once it is closed."""
+
 
 class _Sender:
     """Sends what programs ask for over a connection."""
@@ -54,7 +57,7 @@ class _Sender:
         found: list[Any] = []
         affected = 0
         for part in statement.parts(call.parameters):
-            result = connection.execute(part, parameters)
+            result = connection.execute(part, parameters, execution_options=_COUNTED)
             if result.returns_rows:
                 found += result.fetchall()
             else:
@@ -63,7 +66,8 @@ class _Sender:
 
     def _load(self, connection: Connection, load: Load) -> Rows:
         rows = self._table.rows(load.columns)
-        result = connection.execute(self._inserts[load.leaving], rows if len(rows) > 1 else rows[0])
+        insertion = self._inserts[load.leaving]
+        result = connection.execute(insertion, rows if len(rows) > 1 else rows[0], execution_options=_COUNTED)
         return Rows((), result.rowcount if self._counts else -1)
 
 

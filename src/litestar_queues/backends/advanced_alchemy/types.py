@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import String, Text
+from sqlalchemy import Double, String, Text
 from sqlalchemy.dialects import mysql, oracle, postgresql
 from sqlalchemy.types import TypeEngine
 
-__all__ = ("BINARY", "exact", "json_text", "moment", "text")
+__all__ = ("BINARY", "exact", "json_text", "moment", "number", "owner", "text")
 
 _MYSQL = ("mysql", "mariadb")
 BINARY = "/*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */"
@@ -28,6 +28,7 @@ def exact(length: int) -> TypeEngine[str]:
         String(length)
         .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
         .with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation=BINARY), *_MYSQL)
+        .with_variant(oracle.VARCHAR2(length + 1), "oracle")  # a tilde goes before an empty text, which would be NULL
     )
 
 
@@ -36,14 +37,28 @@ def text() -> TypeEngine[str]:
     return Text().with_variant(mysql.TEXT(charset="utf8mb4", collation=BINARY), *_MYSQL)
 
 
+def owner() -> TypeEngine[str]:
+    """Text that is compared and has no index; Oracle compares none of its longest ones."""
+    return text().with_variant(oracle.VARCHAR2(1000), "oracle")
+
+
+def number() -> TypeEngine[float]:
+    """A float of 64 bits, as it is: what Oracle calls so otherwise is a decimal number."""
+    double: TypeEngine[float] = Double()
+    return double.with_variant(oracle.BINARY_DOUBLE(), "oracle")
+
+
 def json_text() -> TypeEngine[str]:
     """A value of the user's, as the JSON text that the codec wrote: no database's own JSON type keeps all of them."""
     return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), *_MYSQL)
 
 
 def moment() -> TypeEngine[datetime]:
-    """A time in UTC, with microseconds, which `DateTimeUTC` alone loses on MySQL and Oracle."""
+    """A time in UTC, with microseconds, which `DateTimeUTC` alone loses on MySQL and Oracle.
+
+    Oracle's driver answers without the zone of a column that has one, and indexes such a column by another value.
+    """
     times: Any = DateTimeUTC(timezone=True)
     return (  # type: ignore[no-any-return]
-        times.with_variant(mysql.DATETIME(fsp=6), *_MYSQL).with_variant(oracle.TIMESTAMP(timezone=True), "oracle")
+        times.with_variant(mysql.DATETIME(fsp=6), *_MYSQL).with_variant(oracle.TIMESTAMP(), "oracle")
     )

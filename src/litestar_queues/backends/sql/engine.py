@@ -153,7 +153,8 @@ class Engine:
             return []
         if "enqueue_timed" not in self._statements:
             now = yield from self._time(now)
-        batch = None if self._loads else self._new_batch(tasks, now)
+        left = self._new(tasks)
+        batch = None if self._loads else self._enqueue_batch(left, now)
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.
         for _ in range(3):
@@ -164,9 +165,7 @@ class Engine:
             else:
                 assert now is not None  # noqa: S101  # just asked for
                 if self._loads:
-                    stored_now = (
-                        yield self._load([admit(new, now) for new in _in_order(tasks)], leaving=True)
-                    ).affected
+                    stored_now = (yield self._load([admit(new, now) for new in left], leaving=True)).affected
                 else:
                     stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
             if stored_now == len(tasks) and now is not None:
@@ -181,8 +180,8 @@ class Engine:
             if None not in answers:
                 return [answer for answer in answers if answer is not None]
             if self.family.distinct_batches:  # another of its key stood before one, and was stored long ago
-                left = [new for new, answer in zip(tasks, answers, strict=True) if answer is None]
-                batch = self._new_batch(left, now)
+                left = self._new([new for new, answer in zip(tasks, answers, strict=True) if answer is None])
+                batch = None if self._loads else self._enqueue_batch(left, now)
         raise ConflictError("the holders of the keys change faster than they can be read")
 
     def load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
@@ -438,7 +437,14 @@ class Engine:
         return Call(statement, parameters or {})
 
     def _load(self, records: Sequence[TaskRecord], *, leaving: bool = False) -> Load:
-        return Load(self._table_name, loaded_columns(records, self.family.bind_time), leaving)
+        columns = loaded_columns(records, self.family.bind_time)
+        kept = self._kept
+        if kept is not None:
+            columns = {
+                name: [kept(value) if isinstance(value, str) else value for value in values]
+                for name, values in columns.items()
+            }
+        return Load(self._table_name, columns, leaving)
 
     def _bind(self, value: datetime) -> Any:
         return self.family.bind_time(value)
@@ -453,9 +459,10 @@ class Engine:
         """A filter; None filters nothing."""
         return None if values is None else self._list(values)
 
-    def _new_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
+    def _new(self, tasks: Iterable[NewTask]) -> list[NewTask]:
+        """Tasks as one statement stores them."""
         ordered = _in_order(tasks)
-        return self._enqueue_batch(_distinct(ordered) if self.family.distinct_batches else ordered, now)
+        return _distinct(ordered) if self.family.distinct_batches else ordered
 
     def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
         return self._batch(ENQUEUED, enqueue_rows(tasks, now, self.family.write_time))

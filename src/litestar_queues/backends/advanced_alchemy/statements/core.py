@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -52,6 +53,8 @@ __all__ = (
 PREFIX = "p_"
 """Stands before the name of each parameter: SQLAlchemy wants the names of columns for itself."""
 
+_TIMES = ("due_at", "started_at", "heartbeat_at", "finished_at")
+
 Given = Collection[str]
 """The names of those parameters that are not None."""
 Made = Executable | tuple[Executable, ...]
@@ -67,10 +70,13 @@ class CoreStatement(Statement):
     Attributes:
         make: Makes it; of several, the rows are those of all.
         lists: Parameters that it takes as lists, and not as the JSON text that an engine makes of them.
+        fields: The fields of a batch of which it takes each row as parameters of its own, and not the JSON text; none
+            where it takes no rows.
     """
 
     make: Callable[[Given], Made] = field(kw_only=True)
     lists: frozenset[str] = field(kw_only=True, default=frozenset())
+    fields: tuple[str, ...] = field(kw_only=True, default=())
     _made: dict[frozenset[str], tuple[Executable, ...]] = field(init=False, default_factory=dict[Any, Any])
 
     def parts(self, parameters: Mapping[str, Any]) -> tuple[Executable, ...]:
@@ -82,13 +88,25 @@ class CoreStatement(Statement):
             found = self._made[given] = made if isinstance(made, tuple) else (made,)
         return found
 
-    def bound(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def bound(self, parameters: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
         """The parameters as SQLAlchemy gets them."""
+        if self.fields:
+            rows: list[list[Any]] = msgspec.json.decode(parameters["batch"])
+            return [_by_row(row, self.fields) for row in rows]
         return {
             f"{PREFIX}{name}": msgspec.json.decode(value) if name in self.lists else value
             for name, value in parameters.items()
             if value is not None
         }
+
+
+def _by_row(row: list[Any], fields: Sequence[str]) -> dict[str, Any]:
+    """The parameters of one row of a batch to be committed."""
+    values = {
+        name: datetime.fromisoformat(value) if name in _TIMES and value is not None else value
+        for name, value in zip(COMMITTED, row, strict=True)
+    }
+    return {f"{PREFIX}{name}": values[name] for name in fields}
 
 
 class Maker:
@@ -104,6 +122,10 @@ class Maker:
     def fixed(self, name: str, make: Callable[[], Made], *, lists: Iterable[str] = ()) -> None:
         """The same for one that depends on nothing."""
         self.add(name, lambda _given: make(), lists=lists)
+
+    def by_row(self, name: str, fields: Sequence[str], make: Callable[[Sequence[str]], Made]) -> None:
+        """The same for one that is sent once for all rows of a batch to be committed, with these fields of each."""
+        self.statements[name] = CoreStatement(name, "", make=lambda _given: make(fields), fields=tuple(fields))
 
 
 # Parameters and literals
