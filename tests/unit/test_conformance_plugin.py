@@ -185,6 +185,25 @@ async def test_unknown(check: Check) -> None:
     result.stdout.fnmatch_lines(["*no such guarantee: KEY-99*"])
 
 
+def test_what_cannot_be_found_out_counts_as_not_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_one=HEAD
+        + """
+@guarantee("KEY-01", "KEY-02")
+async def test_half(check: Check) -> None:
+    check.unknown("KEY-01", "nobody can look")
+    check.unknown("KEY-02", "nobody can look here")
+
+@guarantee("KEY-02")
+async def test_elsewhere(check: Check) -> None:
+    check("KEY-02", True, "of course")
+"""
+    )
+    result = run(pytester, "test_one.py")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["KEY-01  not run *", "KEY-02  passed *", "not run: KEY-01, nobody can look"])
+
+
 def test_a_guarantee_must_be_named() -> None:
     with pytest.raises(ValueError, match="none was named"):
         guarantee()

@@ -72,6 +72,7 @@ class Check:
     def __init__(self, ids: Iterable[str]) -> None:
         self._evidence: dict[str, int] = dict.fromkeys(ids, 0)
         self._violations: list[str] = []
+        self._unknown: dict[str, str] = {}
 
     def __call__(self, id_: str, holds: object, message: str) -> None:
         """Raises `Violation` unless `holds` is true."""
@@ -100,6 +101,11 @@ class Check:
             raise  # never reached
         self._record(id_, None)
 
+    def unknown(self, id_: str, why: str) -> None:
+        """Say that nothing can be found out here: the guarantee then counts as not run, unless another case checks it."""
+        self._evidence_for(id_)
+        self._unknown[id_] = why
+
     @property
     def evidence(self) -> Mapping[str, int]:
         """How often each of the case's guarantees was checked."""
@@ -110,11 +116,20 @@ class Check:
         """What was not kept, also where the case swallowed it."""
         return self._violations
 
-    def _record(self, id_: str, violation: str | None) -> None:
+    @property
+    def unknowns(self) -> Mapping[str, str]:
+        """The guarantees of which nothing could be found out, each with the reason."""
+        return self._unknown
+
+    def _evidence_for(self, id_: str) -> int:
         __tracebackhide__ = True
         if id_ not in self._evidence:
             raise ValueError(f"this case is not marked for {id_}: name it in @guarantee(...)")
-        self._evidence[id_] += 1
+        return self._evidence[id_]
+
+    def _record(self, id_: str, violation: str | None) -> None:
+        __tracebackhide__ = True
+        self._evidence[id_] = self._evidence_for(id_) + 1
         if violation is not None:
             self._violations.append(f"{id_}: {violation}")
             raise Violation(f"{id_}: {violation}")

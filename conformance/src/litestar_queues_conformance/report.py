@@ -35,6 +35,8 @@ class CaseResult:
     seconds: float
     message: str | None = None
     """Why it failed."""
+    unknown: dict[str, str] = field(default_factory=dict[str, str])
+    """Why nothing could be found out about one of its guarantees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class Report:
         elif any(case.evidence.get(id_) for case in ran):
             result, reason = "passed", None
         else:
-            result, reason = "not run", self._absence(id_)
+            unknown = (case.unknown[id_] for case in ran if id_ in case.unknown)
+            result, reason = "not run", next(unknown, None) or self._absence(id_)
         registered = GUARANTEES[id_]
         names = tuple(case.case for case in ran)
         return GuaranteeResult(id_, registered.must, registered.profile.value, result, reason, names)

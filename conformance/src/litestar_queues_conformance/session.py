@@ -163,7 +163,7 @@ class ConformanceSession:
         check = _check_of(pyfuncitem)
         if check.violations:
             raise Violation(f"swallowed by the case: {check.violations[0]}")
-        if unchecked := [id_ for id_, checks in check.evidence.items() if not checks]:
+        if unchecked := [id_ for id_, checks in check.evidence.items() if not checks and id_ not in check.unknowns]:
             raise NoEvidence(f"no evidence: the case ended without a check() for {', '.join(unchecked)}")
         return True
 
@@ -182,8 +182,9 @@ class ConformanceSession:
                 f"{item.nodeid} was skipped or expected to fail: a conformance case runs, and passes or fails"
             )
             report.__dict__.pop("wasxfail", None)
-        evidence = dict(_check_of(item).evidence)
-        report.__dict__["litestar_queues_case"] = {"ids": list(ids), "evidence": evidence}
+        check = _check_of(item)
+        case = {"ids": list(ids), "evidence": dict(check.evidence), "unknown": dict(check.unknowns)}
+        report.__dict__["litestar_queues_case"] = case
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -199,6 +200,7 @@ class ConformanceSession:
                 evidence=case["evidence"],
                 seconds=round(report.duration, 6),
                 message=_last_line(report) if report.failed else None,
+                unknown=case["unknown"],
             )
         )
 

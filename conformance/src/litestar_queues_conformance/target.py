@@ -6,8 +6,8 @@ suite knows no backend but through it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -20,6 +20,7 @@ __all__ = (
     "Capabilities",
     "CutsConnections",
     "HoldsTasks",
+    "NobodyWaits",
     "Reshapes",
     "Target",
     "Transacts",
@@ -149,7 +150,7 @@ class Reshapes(Protocol):
 
 @runtime_checkable
 class CutsConnections(Protocol):
-    """What a target offers besides, where it can: without it, it is not found out whether listeners come back."""
+    """What a target offers besides, where it can: without it, NTF-07 counts as not run."""
 
     async def cut_connections(self, config: dict[str, Any]) -> None:
         """Cut every connection that clients have to the store now, without a word to them. They may connect again."""
@@ -158,7 +159,7 @@ class CutsConnections(Protocol):
 
 @runtime_checkable
 class HoldsTasks(Protocol):
-    """What a target offers besides, where it can: without it, it is not found out whether claims wait for each other."""
+    """What a target offers besides, where it can: without it, CLM-12 counts as not run."""
 
     def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AbstractAsyncContextManager[bool]:
         """Have these tasks held, as by a claim of another client's that has not come to its end, until the block is left.
@@ -167,6 +168,18 @@ class HoldsTasks(Protocol):
         which one client at a time may write, or where all claims go on and the slower ones give way.
         """
         ...
+
+
+class NobodyWaits:
+    """For targets of backends that make no claims which others could come across: there is nothing to hold."""
+
+    __slots__ = ()
+
+    @asynccontextmanager
+    async def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AsyncGenerator[bool]:
+        """Hold nothing; see `HoldsTasks`."""
+        del config, ids
+        yield False
 
 
 class UnknownTarget(LookupError):

@@ -14,14 +14,14 @@ from typing import Any
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import DUCKDB, statements_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
-from litestar_queues_conformance.target import Capabilities
+from litestar_queues_conformance.target import Capabilities, NobodyWaits
 from litestar_queues_matrix.tables import reshaped_ddl
 from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("DuckDBTarget", "duckdb")
 
 
-class DuckDBTarget:
+class DuckDBTarget(NobodyWaits):
     """A store is a database file in a temporary folder of its own, which one process can have open."""
 
     distribution = "litestar-queues"

@@ -13,7 +13,7 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.redis import RedisBackendConfig
 from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.valkey import ValkeyBackendConfig
-from litestar_queues_conformance.target import Capabilities
+from litestar_queues_conformance.target import Capabilities, NobodyWaits
 from litestar_queues_matrix.hosted import Hosted
 from litestar_queues_matrix.servers import Kind, Server, Source, launch, resp
 from litestar_queues_matrix.servers.cluster import CLUSTERED, ClusterServer, nodes_of
@@ -24,7 +24,7 @@ _KINDS = MappingProxyType({"redis": (Kind.REDIS, Kind.VALKEY), "valkey": (Kind.V
 
 
 @dataclass(frozen=True, slots=True)
-class RedisTarget(Hosted):
+class RedisTarget(NobodyWaits, Hosted):
     """A store is a prefix of its own, in the one database of the server.
 
     Attributes:

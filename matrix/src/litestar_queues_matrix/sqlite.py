@@ -16,14 +16,14 @@ from sqlspec.adapters.sqlite import SqliteConfig
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import SQLITE, statements_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
-from litestar_queues_conformance.target import Capabilities
+from litestar_queues_conformance.target import Capabilities, NobodyWaits
 from litestar_queues_matrix.tables import reshaped_ddl
 from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("SqliteTarget", "aiosqlite", "sqlite")
 
 
-class SqliteTarget:
+class SqliteTarget(NobodyWaits):
     """A store is a database file in a temporary folder of its own."""
 
     distribution = "litestar-queues"

@@ -556,7 +556,7 @@ async def test_a_claim_passes_over_what_another_has_not_finished_with(store: Sto
     a, b = await store.actors(2)
     target = store.target
     if not isinstance(target, HoldsTasks):
-        check("CLM-12", True, "the target cannot hold tasks: not found out")
+        check.unknown("CLM-12", "the target cannot hold tasks, and so it was not found out")
         return
     batch = [store.new_task(id=new.id, run_at=at(2) if i % 2 else None) for i, new in enumerate(store.new_tasks(24))]
     await a.enqueue_many(batch, now=T0)

@@ -169,7 +169,7 @@ async def test_a_listener_comes_back_after_its_connection_was_cut(store: Store, 
         return
     target = store.target
     if not isinstance(target, CutsConnections):
-        check("NTF-07", True, "the target cannot cut connections: not found out")
+        check.unknown("NTF-07", "the target cannot cut connections, and so it was not found out")
         return
     for _ in range(2):
         await ready("NTF-07", a, b, ("q",), check)
