@@ -116,6 +116,29 @@ async def test_a_task_goes_all_the_way(backend: QueueBackend) -> None:
     assert await backend.find(Matching(), 10) == []
 
 
+async def test_a_bulk_load_that_cannot_be_done_is_told_of_and_done_by_a_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NoMemoryError(Exception):
+        pass
+
+    def fail(_load: Any) -> Any:
+        raise NoMemoryError("Arrow is out of memory")
+
+    monkeypatch.setattr("litestar_queues.backends.sqlspec.transports.arrow_table", fail)
+    driver = StatementByStatement(connection_config={"database": str(tmp_path / "queue.db")})
+    backend = SQLSpecBackendConfig(config=driver, bulk_insert="arrow").create_backend()
+    await backend.open()
+    try:
+        stored = await backend.enqueue_many([NewTask(id=f"{n}", name="n") for n in range(200)])
+        assert [one.is_new for one in stored] == [True] * 200
+    finally:
+        await backend.close()
+    [said] = [one.message for one in caplog.records if "bulk load" in one.message]
+    assert "done again by a statement" in said
+    assert "Arrow is out of memory" in said
+
+
 async def test_locks_have_one_holder(backend: QueueBackend) -> None:
     minute = timedelta(minutes=1)
     assert await backend.lock("l", "me", minute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +21,8 @@ from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskR
 __all__ = ("Attempts", "SqlPort")
 
 T = TypeVar("T")
+
+_log = logging.getLogger("litestar_queues")
 
 
 class Attempts(Protocol):
@@ -67,8 +70,10 @@ class SqlPort:
             try:
                 with self._under_way:
                     return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
-            except (ConflictError, BackendUnavailableError):
-                pass  # some of it may be stored already: the statement finds out, and knows how to answer
+            except ConflictError:
+                pass  # some of it is stored already: the statement finds out, and knows how to answer
+            except BackendUnavailableError as error:  # nobody knows what of it is stored: the same
+                _log.warning("%s: a bulk load failed, and is done again by a statement: %s", self._database, error)
             except BackendError as error:
                 if not _is_duplicate(error):
                     raise
