@@ -139,7 +139,9 @@ def connected(url: str) -> Generator[Any]:
 
 def _connect(driver: Any, url: str) -> Any:
     if driver.__name__ == "psycopg":
-        return driver.connect(url, connect_timeout=_SECONDS, autocommit=True)
+        # On a server whose transactions are serializable, one that only looks would be in the way of those that it looks at.
+        committed = "-c default_transaction_isolation=read\\ committed"
+        return driver.connect(url, connect_timeout=_SECONDS, autocommit=True, options=committed)
     parts = urlsplit(url)
     user, password, database = unquote(parts.username or ""), unquote(parts.password or ""), parts.path.strip("/")
     if driver.__name__ == "pymysql":
