@@ -91,8 +91,7 @@ class AlchemyOracleStandInTarget(AlchemyServerTarget):
         return AlchemyServerTarget.unavailable(self, env)
 
     def engine_config(self, config: dict[str, Any]) -> Any:
-        url = f"{config['url']}{'&' if '?' in config['url'] else '?'}application_name={config['table']}"
-        made: Any = self.adapter.config(url)
+        made = AlchemyServerTarget.engine_config(self, config)
         made.engine_config.connect_args["options"] = "-c search_path=public,oracle -c timezone=UTC"
         made.create_engine_callable = _engine
         return made

@@ -56,7 +56,7 @@ def json_text() -> TypeEngine[str]:
 def moment() -> TypeEngine[datetime]:
     """A time in UTC, with microseconds, which `DateTimeUTC` alone loses on MySQL and Oracle.
 
-    Oracle's driver answers without the zone of a column that has one, and indexes such a column by another value.
+    Of a column with a zone, Oracle's driver answers without it, and an index holds another value than the column.
     """
     times: Any = DateTimeUTC(timezone=True)
     return (  # type: ignore[no-any-return]

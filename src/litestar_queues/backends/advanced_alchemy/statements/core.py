@@ -21,9 +21,11 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    insert,
     literal_column,
     or_,
     select,
+    update,
 )
 
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
@@ -33,6 +35,7 @@ from litestar_queues.lifecycle import TERMINAL, State
 
 __all__ = (
     "PREFIX",
+    "TIMES",
     "Columns",
     "CoreStatement",
     "Given",
@@ -42,6 +45,7 @@ __all__ = (
     "in_state",
     "limit",
     "listed",
+    "locks_by_row",
     "number",
     "param",
     "statements_shared_by_all",
@@ -53,7 +57,8 @@ __all__ = (
 PREFIX = "p_"
 """Stands before the name of each parameter: SQLAlchemy wants the names of columns for itself."""
 
-_TIMES = ("due_at", "started_at", "heartbeat_at", "finished_at")
+TIMES = ("due_at", "started_at", "heartbeat_at", "finished_at")
+"""The fields of a row to be committed that are times."""
 
 Given = Collection[str]
 """The names of those parameters that are not None."""
@@ -103,7 +108,7 @@ class CoreStatement(Statement):
 def _by_row(row: list[Any], fields: Sequence[str]) -> dict[str, Any]:
     """The parameters of one row of a batch to be committed."""
     values = {
-        name: datetime.fromisoformat(value) if name in _TIMES and value is not None else value
+        name: datetime.fromisoformat(value) if name in TIMES and value is not None else value
         for name, value in zip(COMMITTED, row, strict=True)
     }
     return {f"{PREFIX}{name}": values[name] for name in fields}
@@ -271,3 +276,16 @@ def statements_shared_by_all(maker: Maker, table: QueueTable, texts: Texts) -> N
     maker.add("count", count)
     locks = table.locks.c
     maker.fixed("unlock", lambda: delete(table.locks).where(locks.name == text("name"), locks.owner == text("owner")))
+
+
+def locks_by_row(maker: Maker, table: QueueTable, moment: Any) -> None:
+    """Statements of the locks where one is read under a row's lock, and then written.
+
+    The insert of a lock's first row fails as a conflict where another was faster, and is then tried again.
+    """
+    locks = table.locks
+    name, owner, expires_at = text("name"), text("owner"), param("expires_at", moment)
+    of_name = locks.c.name == name
+    maker.fixed("lock_read", lambda: select(locks.c.owner, locks.c.expires_at).where(of_name).with_for_update())
+    maker.fixed("lock_write", lambda: update(locks).where(of_name).values(owner=owner, expires_at=expires_at))
+    maker.fixed("lock_insert", lambda: insert(locks).values(name=name, owner=owner, expires_at=expires_at))

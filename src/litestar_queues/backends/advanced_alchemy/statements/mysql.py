@@ -19,16 +19,15 @@ from sqlalchemy import (
     column,
     delete,
     func,
-    insert,
     literal_column,
     or_,
     select,
-    update,
 )
 from sqlalchemy.dialects.mysql import DATETIME
 from sqlalchemy.ext.compiler import compiles
 
 from litestar_queues.backends.advanced_alchemy.statements.core import (
+    TIMES,
     Columns,
     Given,
     Maker,
@@ -38,6 +37,7 @@ from litestar_queues.backends.advanced_alchemy.statements.core import (
     in_state,
     limit,
     listed,
+    locks_by_row,
     param,
     statements_shared_by_all,
     text,
@@ -64,7 +64,6 @@ _TYPES = {
     "execution_ref": f"TEXT {_EXACT}",
     **dict.fromkeys(("due_at", "started_at", "heartbeat_at", "finished_at"), "VARCHAR(32)"),
 }
-_TIMES = ("due_at", "started_at", "heartbeat_at", "finished_at")
 
 
 class _InOrder(Join):
@@ -185,7 +184,7 @@ class _Mysql:
     def write(self) -> Any:
         new, columns = _rows("batch", COMMITTED), self.c
         values = {
-            columns[name]: func.left(new.c[name], 26) if name in _TIMES else new.c[name]
+            columns[name]: func.left(new.c[name], 26) if name in TIMES else new.c[name]
             for name in COMMITTED
             if name != "id"
         }
@@ -213,22 +212,6 @@ class _Mysql:
         firsts = select(one.correlate(q).scalar_subquery().label("due_at")).select_from(q).subquery("firsts")
         return select(func.min(firsts.c.due_at))
 
-    # Locks
-
-    def lock_read(self) -> Select[Any]:
-        locks = self.table.locks.c
-        return select(locks.owner, locks.expires_at).where(locks.name == text("name")).with_for_update()
-
-    def lock_write(self) -> Any:
-        locks = self.table.locks
-        given = {"owner": text("owner"), "expires_at": param("expires_at", _MOMENT)}
-        return update(locks).where(locks.c.name == text("name")).values(given)
-
-    def lock_insert(self) -> Any:
-        """Fails as a conflict where another was faster, and is then tried again."""
-        given = {"name": text("name"), "owner": text("owner"), "expires_at": param("expires_at", _MOMENT)}
-        return insert(self.table.locks).values(given)
-
 
 def mysql(table: QueueTable) -> Mapping[str, Statement]:
     """The statements for MySQL 8.0.19 or newer, and MariaDB 10.6 or newer."""
@@ -236,6 +219,7 @@ def mysql(table: QueueTable) -> Mapping[str, Statement]:
     c: Columns = made.c
     maker = Maker()
     statements_shared_by_all(maker, table, _texts)
+    locks_by_row(maker, table, _MOMENT)
     maker.fixed("version", lambda: select(func.version()))
     maker.fixed("now", lambda: select(func.utc_timestamp(literal_column("6"), type_=_MOMENT)))
     maker.fixed("enqueued", lambda: (made.by_ids(lock=True), made.by_keys()))
@@ -253,7 +237,4 @@ def mysql(table: QueueTable) -> Mapping[str, Statement]:
     maker.fixed("find_stale", made.find_stale)
     maker.fixed("next_due", made.next_due)
     maker.fixed("next_due_queues", made.next_due_queues)
-    maker.fixed("lock_read", made.lock_read)
-    maker.fixed("lock_write", made.lock_write)
-    maker.fixed("lock_insert", made.lock_insert)
     return maker.statements

@@ -28,7 +28,6 @@ from sqlalchemy import (
     column,
     delete,
     func,
-    insert,
     literal_column,
     or_,
     select,
@@ -50,6 +49,7 @@ from litestar_queues.backends.advanced_alchemy.statements.core import (
     first,
     in_state,
     limit,
+    locks_by_row,
     number,
     param,
     statements_shared_by_all,
@@ -222,22 +222,6 @@ class _Oracle:
         firsts = one.lateral("f")
         return select(func.min(firsts.c.due_at)).select_from(q.join(firsts, true()))
 
-    # Locks
-
-    def lock_read(self) -> Select[Any]:
-        locks = self.table.locks.c
-        return select(locks.owner, locks.expires_at).where(locks.name == text("name")).with_for_update()
-
-    def lock_write(self) -> Update:
-        locks = self.table.locks
-        given = {"owner": text("owner"), "expires_at": param("expires_at", _MOMENT)}
-        return update(locks).where(locks.c.name == text("name")).values(given)
-
-    def lock_insert(self) -> Any:
-        """Fails as a conflict where another was faster, and is then tried again."""
-        given = {"name": text("name"), "owner": text("owner"), "expires_at": param("expires_at", _MOMENT)}
-        return insert(self.table.locks).values(given)
-
 
 def _settings() -> Any:
     def of(view: str, *names: str) -> Select[Any]:
@@ -261,6 +245,7 @@ def oracle(table: QueueTable) -> Mapping[str, Statement]:
     made = _Oracle(table)
     maker = Maker()
     statements_shared_by_all(maker, table, _texts)
+    locks_by_row(maker, table, _MOMENT)
     maker.fixed("version", _version)
     maker.fixed("settings", _settings)
     maker.fixed("now", lambda: select(cast(func.sys_extract_utc(literal_column("SYSTIMESTAMP")), _MOMENT)))
@@ -282,7 +267,4 @@ def oracle(table: QueueTable) -> Mapping[str, Statement]:
     maker.fixed("find_stale", made.find_stale)
     maker.fixed("next_due", lambda: select(func.min(made.c["due_at"])).where(in_state(made.c, State.SCHEDULED)))
     maker.fixed("next_due_queues", made.next_due_queues)
-    maker.fixed("lock_read", made.lock_read)
-    maker.fixed("lock_write", made.lock_write)
-    maker.fixed("lock_insert", made.lock_insert)
     return maker.statements

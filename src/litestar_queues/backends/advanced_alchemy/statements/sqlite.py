@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 
 from litestar_queues.backends.advanced_alchemy.statements.core import (
+    TIMES,
     Columns,
     Given,
     Maker,
@@ -49,7 +50,6 @@ __all__ = ("sqlite",)
 
 _ONE: ColumnElement[int] = literal_column("1", BigInteger())
 _NUMBERS = ("fence", "attempt")
-_TIMES = ("due_at", "started_at", "heartbeat_at", "finished_at")
 
 
 def _texts(name: str) -> Select[Any]:
@@ -65,7 +65,7 @@ def _rows(name: str, fields: tuple[str, ...]) -> FromClause:
         value = each.c.value.op("->>", return_type=BigInteger() if field in _NUMBERS else String())(
             literal_column(str(index))
         )
-        return func.replace(func.substr(value, 1, 26), "T", " ") if field in _TIMES else value
+        return func.replace(func.substr(value, 1, 26), "T", " ") if field in TIMES else value
 
     return select(*(part(index, field).label(field) for index, field in enumerate(fields))).subquery(name)
 
