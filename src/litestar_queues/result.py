@@ -8,14 +8,20 @@ import msgspec
 
 from litestar_queues.codec import decode
 from litestar_queues.context import Progress
-from litestar_queues.errors import EncodingError, TaskNotFoundError, UnknownTaskError
+from litestar_queues.errors import (
+    EncodingError,
+    QueueError,
+    TaskNotFinishedError,
+    TaskNotFoundError,
+    UnknownTaskError,
+)
 from litestar_queues.lifecycle import TERMINAL, State
 from litestar_queues.records import TaskRecord
 
 if TYPE_CHECKING:
     from litestar_queues.service import QueueService
 
-__all__ = ("TaskError", "TaskResult")
+__all__ = ("TaskError", "TaskFailedError", "TaskResult")
 
 R = TypeVar("R")
 
@@ -35,6 +41,28 @@ class TaskError(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}"
+
+
+class TaskFailedError(QueueError):
+    """The task ended without a result: it failed, was cancelled, or expired.
+
+    Attributes:
+        task_name: The task's name.
+        task_id: Its id.
+        status: The terminal state.
+        error: The stored error of its last attempt; None where no attempt failed.
+    """
+
+    def __init__(self, task_name: str, task_id: str, status: State, error: TaskError | None = None) -> None:
+        super().__init__(task_name, task_id, status, error)  # what pickle makes it from again
+        self.task_name = task_name
+        self.task_id = task_id
+        self.status = status
+        self.error = error
+
+    def __str__(self) -> str:
+        reason = "" if self.error is None else f"; the error of its last attempt: {self.error}"
+        return f"task {self.task_id} ({self.task_name}) has no result, it is {self.status.value}{reason}"
 
 
 class TaskResult(Generic[R]):
@@ -92,6 +120,28 @@ class TaskResult(Generic[R]):
                 f"the result of task {self.id} does not fit the return annotation of {self._record.name!r}: {error}"
             ) from error
 
+    def value(self) -> R:
+        """Return what its function returned, as the return annotation has it: None only where the function returned None.
+
+        Looks at the task as it was last read, like every property: a retry by an operator since then is not seen.
+
+        Raises:
+            TaskFailedError: It failed, was cancelled, or expired. The error carries what was stored.
+            TaskNotFinishedError: It has not reached a terminal state.
+            EncodingError: What it returned does not fit the annotation; `record.result` has it as JSON text.
+        """
+        if not self.is_finished:
+            raise TaskNotFinishedError(
+                f"task {self.id} ({self._record.name}) has no result yet, it was {self.status.value} when last looked at: "
+                "await result.wait() first"
+            )
+        self._raise_if_failed()
+        return cast("R", self.result)
+
+    def _raise_if_failed(self) -> None:
+        if self.status is not State.COMPLETED:
+            raise TaskFailedError(self._record.name, self.id, self.status, self.error)
+
     @property
     def error(self) -> TaskError | None:
         """The failure of its last attempt; None where there is none, or a later attempt completed."""
@@ -114,17 +164,21 @@ class TaskResult(Generic[R]):
         self._record = found[self.id]
         return self
 
-    async def wait(self, timeout: float | None = None) -> TaskResult[R]:  # noqa: ASYNC109  # the name users expect
-        """Wait until it reaches a terminal state; look at `status`, `result` and `error` then.
+    async def wait(self, timeout: float | None = None, *, raises: bool = False) -> TaskResult[R]:  # noqa: ASYNC109  # the name users expect
+        """Wait until it reaches a terminal state; look at `status`, `result` and `error` then, or take its `value()`.
 
         Args:
             timeout: The longest wait in seconds; None waits for ever.
+            raises: Whether to raise where it does not complete.
 
         Raises:
             WaitTimeoutError: It did not, in that time. It goes on regardless.
             TaskNotFoundError: It is not stored any more.
+            TaskFailedError: With `raises`: it failed, was cancelled, or expired.
         """
         await self._service.wait_for(self, timeout)
+        if raises:
+            self._raise_if_failed()
         return self
 
     def to_dict(self) -> dict[str, Any]:
