@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ("TaskError", "TaskFailedError", "TaskResult")
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class TaskError(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class TaskFailedError(QueueError):
         return f"task {self.task_id} ({self.task_name}) has no result, it is {self.status.value}{reason}"
 
 
-class TaskResult(Generic[R]):
+class TaskResult(Generic[R_co]):
     """A task as it was when last looked at; `refresh` and `wait` look again."""
 
     def __init__(self, service: QueueService, record: TaskRecord, *, is_new: bool = True) -> None:
@@ -101,7 +101,7 @@ class TaskResult(Generic[R]):
         return self._record.attempt
 
     @property
-    def result(self) -> R | None:
+    def result(self) -> R_co | None:
         """What its function returned, as the return annotation has it; None unless it is completed.
 
         Raises:
@@ -112,15 +112,15 @@ class TaskResult(Generic[R]):
         try:
             read = self._service.registry.get(self._record.name).signature.result
         except UnknownTaskError:
-            return cast("R", decode(self._record.result))
+            return cast("R_co", decode(self._record.result))
         try:
-            return cast("R", read.decode(self._record.result))
+            return cast("R_co", read.decode(self._record.result))
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
             raise EncodingError(
                 f"the result of task {self.id} does not fit the return annotation of {self._record.name!r}: {error}"
             ) from error
 
-    def value(self) -> R:
+    def value(self) -> R_co:
         """Return what its function returned, as the return annotation has it: None only where the function returned None.
 
         Looks at the task as it was last read, like every property: a retry by an operator since then is not seen.
@@ -136,7 +136,7 @@ class TaskResult(Generic[R]):
                 "await result.wait() first"
             )
         self._raise_if_failed()
-        return cast("R", self.result)
+        return cast("R_co", self.result)
 
     def _raise_if_failed(self) -> None:
         if self.status is not State.COMPLETED:
@@ -152,7 +152,7 @@ class TaskResult(Generic[R]):
         """How far it said it was at its last heartbeat."""
         return None if self._record.progress is None else msgspec.json.decode(self._record.progress, type=Progress)
 
-    async def refresh(self) -> TaskResult[R]:
+    async def refresh(self) -> TaskResult[R_co]:
         """Look again.
 
         Raises:
@@ -164,7 +164,7 @@ class TaskResult(Generic[R]):
         self._record = found[self.id]
         return self
 
-    async def wait(self, timeout: float | None = None, *, raises: bool = False) -> TaskResult[R]:  # noqa: ASYNC109  # the name users expect
+    async def wait(self, timeout: float | None = None, *, raises: bool = False) -> TaskResult[R_co]:  # noqa: ASYNC109  # the name users expect
         """Wait until it reaches a terminal state; look at `status`, `result` and `error` then, or take its `value()`.
 
         Args:

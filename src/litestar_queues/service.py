@@ -397,7 +397,7 @@ class QueueService:
         kwargs = {name: value for name, value in given.items() if name not in OPTION_NAMES}
         if isinstance(task, TaskCall):
             if args or kwargs:
-                hint = next(filter(None, map(option_hint, kwargs)), "")
+                hint = next((hint for name in kwargs if (hint := option_hint(name))), "")
                 raise TaskArgumentError(
                     f"the call of task {task.task.name!r} has its arguments already: "
                     f"{', '.join([*map(repr, args), *kwargs])} is too much{hint and f' ({hint})'}"

@@ -36,13 +36,14 @@ __all__ = (
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 A = TypeVar("A", bound=Awaitable[Any])
 T_co = TypeVar("T_co", covariant=True)
 DEFAULT_BACKOFF = ExponentialBackoff()
 
 
 @dataclass(frozen=True, eq=False)
-class Task(Generic[P, R]):
+class Task(Generic[P, R_co]):
     """A function that workers can run. Calling it calls the function, here and now.
 
     `inspect.signature`, `__name__`, `__doc__` and `__wrapped__` are those of the function. `@task` makes an `AsyncTask` or
@@ -50,7 +51,7 @@ class Task(Generic[P, R]):
     """
 
     name: str
-    function: Callable[P, Awaitable[R]] | Callable[P, R]
+    function: Callable[P, Awaitable[R_co]] | Callable[P, R_co]
     options: TaskOptions
     backoff: Backoff
     signature: Signature
@@ -73,11 +74,11 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.function(*args, **kwargs)
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R_co]:
         """This task with these arguments, to be enqueued."""
         return TaskCall(self, args, kwargs, self.options)
 
-    def using(self, **options: Unpack[EnqueueOptions]) -> TaskTemplate[P, R]:
+    def using(self, **options: Unpack[EnqueueOptions]) -> TaskTemplate[P, R_co]:
         """This task with other options: those of `TaskOptions`.
 
         Raises:
@@ -85,7 +86,7 @@ class Task(Generic[P, R]):
         """
         return TaskTemplate(self, make_options(options))
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R_co]:
         """Enqueue this task with the service that is open in this process.
 
         Raises:
@@ -95,32 +96,32 @@ class Task(Generic[P, R]):
         return await _open_service().enqueue(self.call(*args, **kwargs))
 
 
-class AsyncTask(Task[P, R]):
+class AsyncTask(Task[P, R_co]):
     """A task whose function is async: `await` a call of it."""
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await cast("Callable[P, Awaitable[R]]", self.function)(*args, **kwargs)
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return await cast("Callable[P, Awaitable[R_co]]", self.function)(*args, **kwargs)
 
 
-class SyncTask(Task[P, R]):
+class SyncTask(Task[P, R_co]):
     """A task whose function is not async."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return cast("Callable[P, R]", self.function)(*args, **kwargs)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return cast("Callable[P, R_co]", self.function)(*args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)
-class TaskTemplate(Generic[P, R]):
+class TaskTemplate(Generic[P, R_co]):
     """A task with some of its options replaced: `send_welcome.using(delay=30)`."""
 
-    task: Task[P, R]
+    task: Task[P, R_co]
     options: TaskOptions
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R_co]:
         """The task with these arguments and options, to be enqueued."""
         return TaskCall(self.task, args, kwargs, self.options.over(self.task.options))
 
-    def using(self, **options: Unpack[EnqueueOptions]) -> TaskTemplate[P, R]:
+    def using(self, **options: Unpack[EnqueueOptions]) -> TaskTemplate[P, R_co]:
         """This template with further options, which replace those it has; metadata is merged.
 
         Raises:
@@ -128,7 +129,7 @@ class TaskTemplate(Generic[P, R]):
         """
         return TaskTemplate(self.task, make_options(options).over(self.options))
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R_co]:
         """As `Task.enqueue`."""
         return await _open_service().enqueue(self.call(*args, **kwargs))
 
