@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -313,6 +314,8 @@ class QueueService:
             QueueConfigurationError: The backend cannot work in such a session.
             BackendUnavailableError: The store cannot be reached; whether the tasks were stored is not known.
         """
+        if isinstance(calls, TaskCall):
+            raise TaskArgumentError("enqueue_many takes several calls, such as a list, not one: enqueue takes that")
         given = list(calls)
         for one in given:
             if not isinstance(one, TaskCall):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
@@ -408,9 +411,7 @@ class QueueService:
         if isinstance(task, str):
             task = self.registry.get(task)
         elif not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise TaskArgumentError(
-                f"enqueue takes a task, a task's name or a call of it, not {_described(task)}: put @task on the function"
-            )
+            raise TaskArgumentError(f"enqueue takes a task, a task's name or a call of it, not {_described(task)}")
         _refuse_mistaken_options(task, given)
         return TaskCall(task, args, kwargs, options.over(task.options))
 
@@ -481,7 +482,13 @@ class QueueService:
 
 
 def _described(value: Any) -> str:
-    return f"the task {value.name!r}" if isinstance(value, Task) else type(value).__qualname__
+    """Describe what was passed in a task's place, and what to do about it."""
+    if isinstance(value, (Task, TaskTemplate)):
+        return f"{value!r} without arguments"
+    if inspect.iscoroutine(value):
+        value.close()  # or Python warns that nobody awaited it
+        return "a coroutine: the function was called here; pass the task, and its arguments after it"
+    return f"{type(value).__qualname__}{': put @task on the function' if callable(value) else ''}"
 
 
 def _refuse_mistaken_options(task: Task[..., Any], given: Mapping[str, Any]) -> None:

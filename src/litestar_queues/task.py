@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Un
 
 from litestar_queues.codec import Signature
 from litestar_queues.errors import InvalidTaskError, QueueConfigurationError, UnknownTaskError
-from litestar_queues.options import EnqueueOptions, TaskOptions, make_options
+from litestar_queues.options import OPTION_NAMES, EnqueueOptions, TaskOptions, make_options
 from litestar_queues.records import NAME_MAX, NewTask
 from litestar_queues.retry import Backoff, ExponentialBackoff
 
@@ -61,6 +61,13 @@ class Task(Generic[P, R_co]):
         for attribute in functools.WRAPPER_ASSIGNMENTS:
             if hasattr(self.function, attribute):
                 object.__setattr__(self, attribute, getattr(self.function, attribute))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def __reduce__(self) -> str:
+        """As a function is pickled: by its name in its module. A copy is the task itself."""
+        return str(getattr(self, "__qualname__", self.name))
 
     if TYPE_CHECKING:
 
@@ -116,6 +123,12 @@ class TaskTemplate(Generic[P, R_co]):
 
     task: Task[P, R_co]
     options: TaskOptions
+
+    def __repr__(self) -> str:
+        given = ", ".join(
+            f"{name}={value!r}" for name in OPTION_NAMES if (value := getattr(self.options, name)) is not None
+        )
+        return f"<TaskTemplate {self.task.name!r} using {given}>"
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R_co]:
         """The task with these arguments and options, to be enqueued."""
@@ -236,6 +249,11 @@ class TaskDecorator:
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     def __call__(self, function: Callable[P, Any], /) -> Task[P, Any]:
+        if not callable(function) or inspect.isclass(function):
+            raise QueueConfigurationError(
+                f"@task goes on a function or another callable object, not on {function!r}: "
+                "put it below @staticmethod, @classmethod or @property, or on a function that makes the object"
+            )
         if isinstance(function, Task):  # a second name for it
             function = cast("Callable[P, Any]", function.__wrapped__)
         name = self._name or _name_of(function)
@@ -312,6 +330,8 @@ def task(
     Raises:
         QueueConfigurationError: The options contradict each other, a type cannot be read from JSON, or the name is taken.
     """
+    if name is not None and not isinstance(name, str) and not callable(name):
+        raise QueueConfigurationError(f"@task takes the task's name first, a text, not {name!r}: options go by keyword")
     try:
         made = make_options(options, beside=("backoff", "registry"))
     except InvalidTaskError as error:
