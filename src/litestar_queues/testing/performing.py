@@ -91,16 +91,8 @@ async def perform(task: Any, /, *args: Any, **kwargs: Any) -> Performed[Any]:
     HomeLoop()
     attempt, raises = 1, True
     if isinstance(task, TaskCall):
-        call: TaskCall[Any] = task
         attempt, raises = kwargs.pop("attempt", 1), kwargs.pop("raises", True)
-        if args or kwargs:
-            raise TaskArgumentError(
-                f"the call of task {call.task.name!r} has its arguments already: perform takes attempt= and raises= with it"
-            )
-    elif isinstance(task, (Task, TaskTemplate)):
-        call = cast("Task[..., Any]", task).call(*args, **kwargs)
-    else:
-        raise TaskArgumentError(f"perform takes a task or a call of it, not {type(task).__qualname__}")
+    call = _call_of(task, args, kwargs)
     performed = await _perform(call, attempt)
     if raises and performed.error is not None:
         raise performed.error
@@ -122,6 +114,16 @@ def perform_sync(task: Any, /, *args: Any, **kwargs: Any) -> Performed[Any]:
     except RuntimeError:
         return asyncio.run(perform(task, *args, **kwargs))
     raise QueueError("an event loop runs here: use `await perform(...)` in async code")
+
+
+def _call_of(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskCall[Any]:
+    if isinstance(task, TaskCall):
+        if args or kwargs:
+            raise TaskArgumentError("a call has its arguments already: perform takes attempt= and raises= with it")
+        return cast("Any", task)
+    if isinstance(task, (Task, TaskTemplate)):
+        return cast("Any", task).call(*args, **kwargs)
+    raise TaskArgumentError(f"perform takes a task or a call of it, not {type(task).__qualname__}: put @task on it")
 
 
 async def _perform(call: TaskCall[Any], attempt: int) -> Performed[Any]:
