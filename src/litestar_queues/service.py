@@ -71,6 +71,9 @@ def open_service() -> QueueService:
             "no queue service is open in this process: enqueue inside the application's lifespan, inside a worker, "
             "or open one with `async with QueueService(config) as service`"
         )
+    running = [one for one in _open if one.home is not None and one.home.is_running]
+    if len(running) == 1:
+        return running[0]
     if len(_open) > 1:
         raise QueueError(f"{len(_open)} queue services are open in this process: say which, with service.enqueue(...)")
     return _open[0]
