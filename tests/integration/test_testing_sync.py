@@ -131,8 +131,8 @@ def test_stated_options_have_to_fit(tester: QueueTester) -> None:
     }  # fmt: skip
     tester.enqueue(welcome.using(**said).call("a"))
     tester.assert_enqueued(welcome.using(**said), "a")
-    for name in said:
-        tester.assert_enqueued(welcome.using(**{name: said[name]}).call("a"), count=1)
+    for name, value in said.items():
+        tester.assert_enqueued(welcome.using(**{name: value}).call("a"), count=1)
         with pytest.raises(AssertionError, match=f"{name.partition('_')[0]}"):
             tester.assert_enqueued(welcome.using(**{name: other[name]}), "a")
     tester.enqueue(welcome.using(run_after=soon, unique_by="arguments").call("b"))
