@@ -76,7 +76,8 @@ class HomeLoop:
             return await function()
         if _running() is None:
             raise QueueError(
-                f"no asyncio event loop runs here, and a queue service is used with `await` in one: {_HOW}"
+                "no asyncio event loop runs here, and the methods of a queue service are awaited in one: in a sync task, use "
+                "current_task().run_async(service.enqueue, ...); in a sync test, use QueueTester of litestar_queues.testing"
             )
         call = self._start(function)
         done, cancelled = asyncio.wrap_future(call.outcome), None

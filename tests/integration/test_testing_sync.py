@@ -167,7 +167,7 @@ def test_a_drain_raises_on_failures_where_that_is_wanted(tester: QueueTester) ->
 
 def test_a_drain_of_tasks_without_end_stops_and_names_them(tester: QueueTester) -> None:
     tester.enqueue(forever.call())
-    with pytest.raises(DrainError, match=r"ran 20 attempts and is not at its end: forever \(21 times\)"):
+    with pytest.raises(DrainError, match=r"did not finish within 20 attempts: forever \(21 times\)"):
         tester.drain(limit=20)
     tester.enqueue(later.call(60))
     with pytest.raises(DrainError, match="later"):
@@ -229,6 +229,24 @@ def test_time_moves_and_what_was_scheduled_expires_or_goes_stale_follows(
             assert len(tester.maintain().deleted) == 3
             assert tester.enqueued() == []
         assert abs(tester.service.clock.now() - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_what_runs_in_this_process_is_not_taken_for_stale(queue_tester: QueueTester) -> None:
+    queue_tester.release_workers()
+    with TestClient(make_app(worker_poll_interval=0.01)):
+        result = queue_tester.enqueue(stuck.call())
+        while queue_tester.enqueued(state=State.RUNNING) == []:
+            queue_tester.run(result.refresh)
+        queue_tester.travel(3600)
+        assert queue_tester.drain().recovered == ()
+        assert queue_tester.maintain().recovered == ()
+        queue_tester.run(lambda: queue_tester.service.cancel(result.id))
+
+
+def test_a_task_under_test_enqueues_into_the_running_application(queue_tester: QueueTester) -> None:
+    with TestClient(make_app()):
+        queue_tester.perform(chain, 1)
+        queue_tester.assert_enqueued(chain, 0)
 
 
 def test_time_can_move_to_a_date_and_goes_on_from_there(tester: QueueTester) -> None:

@@ -45,6 +45,8 @@ class TaskExecutor:
         self._registry = registry
         self._clock = clock
         self._threads = ThreadSlots(threads)
+        self.running: dict[str, TaskContext] = {}
+        """What runs now, by the id of the task."""
 
     async def execute(self, context: TaskContext, *, retry_at_once: bool = False) -> Event:
         """Run the task and return its outcome; never raises for what the task does.
@@ -91,9 +93,12 @@ class TaskExecutor:
         """
         context.loop, context.loop_thread = asyncio.get_running_loop(), threading.get_ident()
         token = CONTEXT.set(context)
+        self.running[context.id] = context
         try:
             return await self._run(self._registry.get(context.record.name), context)
         finally:
+            if self.running.get(context.id) is context:
+                del self.running[context.id]
             CONTEXT.reset(token)
 
     def failure(self, context: TaskContext, error: BaseException, *, retry_at_once: bool = False) -> Fail:

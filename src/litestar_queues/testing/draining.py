@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from litestar_queues.errors import QueueError
 from litestar_queues.lifecycle import WAITING, State
-from litestar_queues.records import Matching, TaskRecord, Want, seconds
+from litestar_queues.records import Held, Matching, TaskRecord, Want, seconds
 from litestar_queues.service import SERVING, QueueService
 from litestar_queues.testing.travelling import set_offset
 from litestar_queues.testing.views import EnqueuedTask
@@ -100,8 +100,13 @@ class Maintained:
 
 
 async def maintain(service: QueueService, *, delete: bool = True) -> Maintained:
-    """Recover stale tasks, expire overdue ones and, where wanted, delete old ones: what a worker does now and then."""
+    """Recover stale tasks, expire overdue ones and, where wanted, delete old ones: what a worker does now and then.
+
+    What runs in this process is alive, however far the test has travelled since its last heartbeat.
+    """
     operations, config = service.operations, service.config
+    running = [Held(one.id, one.record.fence, one.latest_progress) for one in service.executor.running.values()]
+    await operations.touch_heartbeats(running)
     recovery = await operations.requeue_stale_running(seconds(config.worker_stale_after), limit=_MOST)
     expired = await operations.expire_overdue(limit=_MOST)
     deleted: set[str] = set()
@@ -129,8 +134,8 @@ async def drain(
     except TimeoutError as error:
         running = ", ".join(run.running) or "none"
         raise DrainError(
-            f"the drain did not end within {seconds(timeout).total_seconds():g} s, after {run.attempts} attempts; running: "
-            f"{running}. Does a task wait for what only another worker, or this test, does?"
+            f"the drain did not finish within {seconds(timeout).total_seconds():g} s and {run.attempts} attempts; running: "
+            f"{running}. Does a task wait for something that only another worker, or this test, does?"
         ) from error
     finally:
         SERVING.reset(token)
@@ -223,8 +228,8 @@ class _Drain:
         if self.attempts > self.limit:
             often = ", ".join(f"{name} ({count} times)" for name, count in self.names.most_common(3))
             raise DrainError(
-                f"the drain ran {self.limit} attempts and is not at its end: {often}. Does a task enqueue, or snooze, "
-                "itself without end? If not, give the drain a higher limit"
+                f"the drain did not finish within {self.limit} attempts: {often}. Does a task enqueue or snooze itself without "
+                "end? If not, give the drain a higher limit"
             )
 
     async def _first_due(self) -> TaskRecord | None:
