@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LAB = str(Path(__file__).parent)
+LAB = str(Path(__file__).parents[1])
 HEAVY = ("litestar", "litestar_queues", "msgspec", "sqlalchemy", "sqlspec")
 
 

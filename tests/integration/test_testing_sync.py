@@ -88,6 +88,9 @@ def test_arguments_are_compared_by_value_with_defaults_filled_in(tester: QueueTe
         assert found.arguments == {"number": NUMBER, "express": True}
     tester.assert_enqueued(order)
     tester.assert_enqueued(order.call(NUMBER, True), count=1)
+    tester.enqueue(order.call(uuid.UUID(int=9)))
+    tester.assert_enqueued(order.call(uuid.UUID(int=9), False), count=1)
+    tester.assert_enqueued(order, uuid.UUID(int=9))
     tester.refute_enqueued(order, NUMBER)
     tester.refute_enqueued(order, uuid.UUID(int=8), True)
     for wrong in ((7,), (NUMBER, 1), (), (NUMBER, True, 3)):
