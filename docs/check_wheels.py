@@ -9,6 +9,7 @@ from pathlib import Path
 NEEDED = {
     "litestar_queues-": (
         "litestar_queues/py.typed",
+        "pytest_litestar_queues/__init__.py",
         "litestar_queues/backends/sql/sqlite.sql",
         "litestar_queues/backends/redis/lua/common.lua",
     ),

@@ -50,6 +50,8 @@ class StoreClock:
     def __init__(self) -> None:
         self._read_at = 0.0
         self._store_now: datetime | None = None
+        self.offset = timedelta(0)
+        """How far this clock goes ahead of the store's: nothing, unless a test has travelled."""
 
     async def sync(self, backend: QueueBackend) -> None:
         """Read the store's clock; half of the round trip is taken as its way back."""
@@ -62,4 +64,4 @@ class StoreClock:
     def now(self) -> datetime:
         if self._store_now is None:
             raise RuntimeError("the store's clock was never read: call sync() first")
-        return self._store_now + timedelta(seconds=time.monotonic() - self._read_at)
+        return self._store_now + timedelta(seconds=time.monotonic() - self._read_at) + self.offset

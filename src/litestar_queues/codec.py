@@ -20,7 +20,7 @@ import msgspec
 
 from litestar_queues.errors import EncodingError, QueueConfigurationError, TaskArgumentError
 
-__all__ = ("Signature", "decode", "decoder", "encode")
+__all__ = ("Signature", "canonical", "decode", "decoder", "encode")
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SUSPECT = re.compile(r"null|[0-9]{19}")
@@ -63,6 +63,18 @@ def encode(value: Any, what: str) -> str:
     if "\\u0000" in text and _NUL.search(text):
         raise EncodingError(f"{what} holds the NUL character, which not every database can store: remove it")
     return text
+
+
+def canonical(value: Any) -> str:
+    """The same text for equal values, whatever the order of their keys; for comparison, not for storage.
+
+    Raises:
+        EncodingError: The value has no JSON form.
+    """
+    try:
+        return _CANONICAL.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise EncodingError(f"the value cannot be written as JSON: {error}") from error
 
 
 def _check_numbers(value: Any, what: str) -> None:

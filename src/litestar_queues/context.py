@@ -145,7 +145,10 @@ def current_task() -> TaskContext:
     try:
         return CONTEXT.get()
     except LookupError:
-        raise QueueError("no task runs here: current_task() is for code that a worker runs") from None
+        raise QueueError(
+            "no task runs here: current_task() is for code that a worker runs; in a test, run the function with perform() "
+            "or perform_sync() of litestar_queues.testing"
+        ) from None
 
 
 def non_retryable(reason: str | BaseException) -> NoReturn:

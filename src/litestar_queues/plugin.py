@@ -16,6 +16,7 @@ from litestar_queues.config import QueueConfig
 from litestar_queues.errors import QueueConfigurationError, QueueError
 from litestar_queues.service import SERVING, QueueService
 from litestar_queues.task import TaskRegistry, default_registry
+from litestar_queues.worker.hold import IN_APP
 from litestar_queues.worker.pause import Backoffs
 from litestar_queues.worker.worker import Worker
 
@@ -183,7 +184,7 @@ class _InAppWorker:
         for pause in Backoffs(first=1, longest=60):
             if self._leaving.is_set():
                 return
-            self._worker = Worker(self._service)
+            self._worker = Worker(self._service, hold=IN_APP)
             try:
                 await self._worker.run()
             except Exception:  # noqa: BLE001  # whatever it was, the application goes on

@@ -158,10 +158,10 @@ class TaskResult(Generic[R_co]):
         Raises:
             TaskNotFoundError: It is not stored any more.
         """
-        found = await self._service.operations.backend.get([self.id])
-        if self.id not in found:
+        found = await self._service.get(self.id)
+        if found is None:
             raise TaskNotFoundError(f"task {self.id} is not stored any more: retention has deleted it")
-        self._record = found[self.id]
+        self._record = found.record
         return self
 
     async def wait(self, timeout: float | None = None, *, raises: bool = False) -> TaskResult[R_co]:  # noqa: ASYNC109  # the name users expect

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import datetime
@@ -20,8 +21,9 @@ from litestar_queues.context import TaskContext
 from litestar_queues.errors import InvalidTaskError, QueueError, TaskArgumentError, WaitTimeoutError
 from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.execution.executor import TaskExecutor
-from litestar_queues.lifecycle import Requeue, Snooze, State
-from litestar_queues.operations import Move, QueueOperations
+from litestar_queues.lifecycle import Event, Requeue, Snooze, State
+from litestar_queues.loops import HomeLoop, carried
+from litestar_queues.operations import Move, QueueOperations, Settled
 from litestar_queues.options import (
     Duration,
     EnqueueOptions,
@@ -50,6 +52,7 @@ _FIRST_LOOK, _LONGEST_PAUSE = 0.02, 1.0
 _PAUSE_WITH_HINTS = 5.0
 """The same where its end is heard: a look is needed then only if that hint is lost."""
 
+_log = logging.getLogger("litestar_queues")
 _open: list[QueueService] = []
 SERVING: ContextVar[QueueService | None] = ContextVar("litestar_queues_service", default=None)
 """The service of the application whose request, or whose task, this context belongs to."""
@@ -76,11 +79,16 @@ def open_service() -> QueueService:
     serving = SERVING.get()
     if serving is not None and serving in _open:
         return serving
+    for left in [one for one in _open if one.home is not None and one.home.is_closed]:
+        left.abandon()
     if not _open:
         raise QueueError(
             "no queue service is open in this process: enqueue inside the application's lifespan, inside a worker, "
             "or open one with `async with QueueService(config) as service`"
         )
+    running = [one for one in _open if one.home is not None and one.home.is_running]
+    if len(running) == 1:
+        return running[0]
     if len(_open) > 1:
         raise QueueError(f"{len(_open)} queue services are open in this process: say which, with service.enqueue(...)")
     return _open[0]
@@ -104,6 +112,8 @@ class QueueService:
         self._operations: QueueOperations | None = None
         self._executor: TaskExecutor | None = None
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.home: HomeLoop | None = None
+        """The event loop that the service was opened in. Its async methods may be called from other loops as well."""
 
     async def open(self) -> None:
         """Import the task modules and make the store usable. Harmless when repeated.
@@ -113,7 +123,10 @@ class QueueService:
             BackendUnavailableError: The store cannot be reached or opened.
         """
         if self._operations is not None:
-            return
+            if self.home is None or not self.home.is_closed:
+                return
+            self.abandon()
+        home = HomeLoop()
         import_task_modules(self.config.task_modules)
         backend = self._backend or self.config.create_backend()
         await backend.open()
@@ -122,7 +135,7 @@ class QueueService:
         except BaseException:
             await backend.close()
             raise
-        self._backend = backend
+        self._backend, self.home = backend, home
         self._operations = QueueOperations(
             backend, self.clock, events=self.events, wakeups=self._wakeups, on_terminal=self._on_terminal
         )
@@ -132,11 +145,31 @@ class QueueService:
         """Hand on the last events and release the store. Harmless when repeated."""
         if self._operations is None:
             return
-        self._operations = None
+        if self.home is not None and not self.home.is_here:
+            if self.home.is_running:
+                await self.home.run(self.close)
+            else:
+                self.abandon()
+            return
+        self._operations = self._executor = self.home = None
         _open.remove(self)
         await self.events.flush()
         if self._backend is not None:
             await self._backend.close()
+
+    def abandon(self) -> None:
+        """Forget a store whose event loop is gone, so that the service can be opened again. Harmless when repeated."""
+        if self._operations is None:
+            return
+        _log.warning(
+            "a queue service was left open when its event loop ended, and its store (%s) could not be closed: close it "
+            "where it was opened, with `async with`",
+            self._operations.backend.name,
+        )
+        self._operations = self._executor = self._backend = self.home = None
+        self.events, self._wakeups = EventDispatcher(self.config.event_sinks), LocalWakeups()
+        self._waiting = {}
+        _open.remove(self)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -205,6 +238,7 @@ class QueueService:
     async def enqueue(
         self, task: TaskCall[R], /, *, session: Any = None, **options: Unpack[EnqueueOptions]
     ) -> TaskResult[R]: ...
+    @carried
     async def enqueue(  # type: ignore[misc]  # mypy takes *args: Any for narrower than *args: *Ts
         self, task: AnyTask | TaskOf[Any], /, *args: Any, session: Any = None, **kwargs: Any
     ) -> TaskResult[Any]:
@@ -294,6 +328,7 @@ class QueueService:
     async def enqueue_many(self, calls: Iterable[TaskCall[R]], *, session: Any = None) -> list[TaskResult[R]]: ...
     @overload
     async def enqueue_many(self, calls: Iterable[TaskCall[Any]], *, session: Any = None) -> list[TaskResult[Any]]: ...
+    @carried
     async def enqueue_many(self, calls: Iterable[TaskCall[Any]], *, session: Any = None) -> list[TaskResult[Any]]:
         """Store tasks in one write: all of them, or none.
 
@@ -311,11 +346,13 @@ class QueueService:
         """
         return await self._enqueue(checked_calls(calls), session)
 
+    @carried
     async def get(self, task_id: str) -> TaskResult[Any] | None:
         """A task by id; None where it is not stored."""
         record = (await self.operations.backend.get([task_id])).get(task_id)
         return None if record is None else TaskResult(self, record, is_new=False)
 
+    @carried
     async def cancel(self, task_id: str) -> TaskResult[Any]:
         """Cancel a task. One that runs is stopped at its worker's next heartbeat.
 
@@ -325,6 +362,7 @@ class QueueService:
         """
         return TaskResult(self, await self.operations.cancel_task(task_id), is_new=False)
 
+    @carried
     async def retry(self, task_id: str) -> TaskResult[Any]:
         """Let a failed or cancelled task run again, with a fresh budget of attempts.
 
@@ -335,6 +373,7 @@ class QueueService:
         """
         return TaskResult(self, await self.operations.revive_task(task_id), is_new=False)
 
+    @carried
     async def stats(self, queues: Sequence[str] | None = None) -> QueueStats:
         """How many tasks are in each state, in these queues or in all."""
         per_queue: dict[str, dict[State, int]] = {}
@@ -344,6 +383,7 @@ class QueueService:
             totals[count.state] += count.tasks
         return QueueStats(dict(sorted(per_queue.items())), totals)
 
+    @carried
     async def wait_for(self, result: TaskResult[Any], timeout: float | None) -> None:  # noqa: ASYNC109  # as TaskResult.wait
         """Refresh the result until it is finished; see `TaskResult.wait`."""
         if result.is_finished:
@@ -378,6 +418,11 @@ class QueueService:
             except TimeoutError:
                 pause = min(pause * 2, _LONGEST_PAUSE)
             hint.clear()
+
+    @property
+    def waited_for(self) -> Collection[str]:
+        """The ids of the tasks whose end somebody waits for now, with `TaskResult.wait`."""
+        return tuple(self._waiting)
 
     def _on_terminal(self, records: Sequence[TaskRecord]) -> None:
         for record in records:
@@ -425,6 +470,28 @@ class QueueService:
         finally:
             beating.cancel()
 
+    async def run_claimed(self, record: TaskRecord, *, retry_at_once: bool = False) -> tuple[Event, Settled]:
+        """Run a task that the caller claimed, here, and store its outcome.
+
+        Args:
+            record: The task as it was claimed.
+            retry_at_once: Retry without waiting for the backoff.
+
+        Returns:
+            The outcome, and what became of its write.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled; the task was given back.
+        """
+        context = TaskContext(record)
+        try:
+            async with self._kept(context):
+                event = await self.executor.execute(context, retry_at_once=retry_at_once)
+        except asyncio.CancelledError:
+            await asyncio.shield(self.operations.apply([Move(context.latest_record, Requeue())]))
+            raise
+        return event, await self.operations.apply([Move(context.latest_record, event)])
+
     async def _run_now(self, answer: Enqueued) -> TaskRecord:
         """Run a new task here if it is immediate and due; its retries too, without their waits."""
         record = answer.record
@@ -434,14 +501,7 @@ class QueueService:
             claimed = await self.operations.claim(Want(worker="immediate", limit=1, tasks=(record.held,)))
             if not claimed:  # a worker was faster
                 break
-            context = TaskContext(claimed[0])
-            try:
-                async with self._kept(context):
-                    event = await self.executor.execute(context, retry_at_once=True)
-            except asyncio.CancelledError:
-                await asyncio.shield(self.operations.apply([Move(context.latest_record, Requeue())]))
-                raise
-            settled = await self.operations.apply([Move(context.latest_record, event)])
+            event, settled = await self.run_claimed(claimed[0], retry_at_once=True)
             if not settled.stored:
                 break
             record = settled.stored[0]

@@ -96,7 +96,11 @@ def test_one_backend_does_not_know_another() -> None:
 
 
 def test_the_core_knows_neither_the_worker_nor_litestar() -> None:
-    core = {m for m in MODULES if not inside(m, "worker", "plugin", "cli", "background", "litestar") and m != PACKAGE}
+    core = {
+        m
+        for m in MODULES
+        if not inside(m, "worker", "plugin", "cli", "background", "litestar", "testing") and m != PACKAGE
+    }
     assert broken(core, "worker", "plugin", "cli") == []
 
 
@@ -108,6 +112,8 @@ def test_the_core_knows_neither_the_worker_nor_litestar() -> None:
         ("operations", ("service", "worker", "task", "execution", "plugin", "cli")),
         ("worker", ("plugin", "cli")),
         ("service", ("worker", "plugin", "cli")),
+        ("plugin", ("testing",)),
+        ("cli", ("testing",)),
     ],
 )
 def test_dependencies_point_one_way(low: str, high: tuple[str, ...]) -> None:

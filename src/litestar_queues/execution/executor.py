@@ -25,7 +25,7 @@ from litestar_queues.options import after
 from litestar_queues.records import TaskRecord
 from litestar_queues.task import DEFAULT_BACKOFF, Task, TaskRegistry
 
-__all__ = ("TaskExecutor", "error_text")
+__all__ = ("ResultError", "TaskExecutor", "error_text")
 
 _log = logging.getLogger("litestar_queues.tasks")
 _TRACEBACK_MAX = 16_000
@@ -45,6 +45,8 @@ class TaskExecutor:
         self._registry = registry
         self._clock = clock
         self._threads = ThreadSlots(threads)
+        self.running: dict[str, TaskContext] = {}
+        """What runs now, by the id of the task."""
 
     async def execute(self, context: TaskContext, *, retry_at_once: bool = False) -> Event:
         """Run the task and return its outcome; never raises for what the task does.
@@ -57,19 +59,16 @@ class TaskExecutor:
             asyncio.CancelledError: The caller cancelled; the task was interrupted, and its outcome is the caller's.
         """
         record = context.record
-        context.loop, context.loop_thread = asyncio.get_running_loop(), threading.get_ident()
-        token = CONTEXT.set(context)
         try:
-            task = self._registry.get(record.name)
-            return Complete(await self._run(task, context))
+            return Complete(await self.run(context))
         except SnoozeRequest as request:
             try:
                 return Snooze(after(self._clock.now(), request.delay, "the snooze"))
             except InvalidTaskError as error:
                 return self.failure(context, error, retry_at_once=retry_at_once)
-        except (UnknownTaskError, TaskArgumentError, _ResultError) as error:
+        except (UnknownTaskError, TaskArgumentError, ResultError) as error:
             _log.error("task %s (%s) cannot run: %s", record.id, record.name, error)  # the text says it all
-            return Fail(error_text(error.__cause__ if isinstance(error, _ResultError) else error))
+            return Fail(error_text(error.__cause__ if isinstance(error, ResultError) else error))
         except NonRetryableError as error:
             _log.warning("task %s (%s) failed for good: %s", record.id, record.name, error)
             return Fail(error_text(error))
@@ -82,7 +81,24 @@ class TaskExecutor:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever a task raises is its outcome
             return self.failure(context, error, retry_at_once=retry_at_once)
+
+    async def run(self, context: TaskContext) -> str:
+        """Run the task, and return its result as JSON text; `execute` makes an event of whatever this raises.
+
+        Raises:
+            UnknownTaskError: No task of this name is registered here.
+            TaskArgumentError: The stored arguments do not fit the function.
+            ResultError: The function returned what cannot be stored.
+            BaseException: Whatever the function raises.
+        """
+        context.loop, context.loop_thread = asyncio.get_running_loop(), threading.get_ident()
+        token = CONTEXT.set(context)
+        self.running[context.id] = context
+        try:
+            return await self._run(self._registry.get(context.record.name), context)
         finally:
+            if self.running.get(context.id) is context:
+                del self.running[context.id]
             CONTEXT.reset(token)
 
     def failure(self, context: TaskContext, error: BaseException, *, retry_at_once: bool = False) -> Fail:
@@ -120,7 +136,7 @@ class TaskExecutor:
             return encode(result, f"the result of task {record.name!r}")
         except EncodingError as error:
             # Running again would repeat what the task did, and end here again.
-            raise _ResultError from error
+            raise ResultError from error
 
     async def _call(
         self, task: Task[Any, Any], args: list[Any], kwargs: dict[str, Any], timer: asyncio.Timeout | None = None
@@ -145,7 +161,7 @@ class TaskExecutor:
             ) from error
 
 
-class _ResultError(Exception):
+class ResultError(Exception):
     """The task ran to its end, and its result cannot be stored."""
 
 

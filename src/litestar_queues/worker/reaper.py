@@ -10,6 +10,7 @@ from datetime import timedelta
 from litestar_queues.clock import StoreClock
 from litestar_queues.errors import QueueError
 from litestar_queues.operations import QueueOperations
+from litestar_queues.worker.hold import Hold
 
 __all__ = ("Reaper",)
 
@@ -31,6 +32,7 @@ class Reaper:
         interval: How often it looks.
         stale_after: How old a heartbeat makes a running task stale.
         retention: How long terminal tasks are kept; None keeps them.
+        hold: While it is held, `run` does nothing.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Reaper:
         interval: timedelta,
         stale_after: timedelta,
         retention: timedelta | None,
+        hold: Hold | None = None,
     ) -> None:
         self._operations = operations
         self._clock = clock
@@ -49,13 +52,15 @@ class Reaper:
         self._interval = interval
         self._stale_after = stale_after
         self._retention = retention
+        self._hold = hold or Hold()
 
     async def run(self) -> None:
         """Look every interval, until cancelled; a store that is away is looked at again later."""
         try:
             while True:
                 try:
-                    await self.look()
+                    if not self._hold():
+                        await self.look()
                 except QueueError as error:
                     _log.warning("maintenance could not be done: %s", error)
                 await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.8, 1.2))  # noqa: S311  # spread

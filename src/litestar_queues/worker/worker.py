@@ -23,6 +23,7 @@ from litestar_queues.lifecycle import Event, Fail, Requeue
 from litestar_queues.records import TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import QueueService
 from litestar_queues.worker.heart import Heart
+from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
 from litestar_queues.worker.pause import Backoffs
 from litestar_queues.worker.reaper import Reaper
@@ -69,6 +70,7 @@ class Worker:
         max_concurrency: Tasks at once; the config's unless given.
         drain_timeout: Seconds to wait for tasks when told to stop; the config's unless given.
         name: What its tasks say they are run by; made from host and process unless given.
+        hold: While it is held, nothing is claimed and no maintenance is done.
 
     Raises:
         QueueConfigurationError: A value is out of its range.
@@ -82,6 +84,7 @@ class Worker:
         max_concurrency: int | None = None,
         drain_timeout: float | timedelta | None = None,
         name: str | None = None,
+        hold: Hold | None = None,
     ) -> None:
         given: dict[str, Any] = {
             "worker_queues": queues,
@@ -97,6 +100,7 @@ class Worker:
         self._batch_size = config.worker_batch_size
         self._poll = seconds(config.worker_poll_interval).total_seconds()
         self._drain_timeout = seconds(config.worker_drain_timeout)
+        self._hold = hold or Hold()
         self._held: dict[str, Holding] = {}
         self._given_back: list[str] = []
         self._running = 0
@@ -126,6 +130,7 @@ class Worker:
             interval=seconds(config.maintenance_interval),
             stale_after=seconds(config.worker_stale_after),
             retention=None if config.retention is None else seconds(config.retention),
+            hold=self._hold,
         )
         self._listener = self._operations.wakeups.listen(self._queues)
 
@@ -149,7 +154,12 @@ class Worker:
 
         A store that goes away is waited for. Whatever happens, no task is left without an outcome, unless the store
         stays away; what is left then is recovered by other workers once its heartbeat is stale.
+
+        Raises:
+            QueueError: The service was opened in another event loop.
         """
+        if self._service.home is not None:
+            self._service.home.check_here("a worker")
         _log.info("worker %s serves %s", self.name, ", ".join(self._queues) if self._queues else "all queues")
         loop = asyncio.get_running_loop()
         background = [loop.create_task(run) for run in (self._settler.run(), self._heart.run(), self._reaper.run())]
@@ -179,7 +189,7 @@ class Worker:
         backoffs = iter(Backoffs())
         poll = _SHORTEST_POLL
         while not self._draining.is_set():
-            room = min(self._max - self._running, self._batch_size)
+            room = 0 if self._hold() else min(self._max - self._running, self._batch_size)
             if room <= 0 or self._settler.backlog > 4 * max(self._max, self._batch_size):
                 self._starved = True
                 await self._pause(self._poll)

@@ -1,0 +1,201 @@
+"""What both testers share: whose service it is, and what a test changes for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from litestar_queues.errors import QueueError
+from litestar_queues.lifecycle import State
+from litestar_queues.plugin import QueuePlugin
+from litestar_queues.records import Matching
+from litestar_queues.service import QueueService, open_service
+from litestar_queues.task import Task, TaskTemplate
+from litestar_queues.testing.matching import Expectation, TaskLike
+from litestar_queues.testing.travelling import move, set_offset
+from litestar_queues.testing.views import EnqueuedTask
+from litestar_queues.worker.hold import IN_APP
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from litestar import Litestar
+    from litestar.testing import AsyncTestClient, TestClient
+
+    Source: TypeAlias = QueueService | QueuePlugin | Litestar | TestClient[Any] | AsyncTestClient[Any]
+
+__all__ = ("Tester", "Until", "check_enqueued", "check_refuted", "find_enqueued")
+
+_MOST = 100_000
+
+
+class Until:
+    """A change that holds from now on: until the end of its `with` block, or of the test where it has none."""
+
+    def __init__(self, undo: Callable[[], None]) -> None:
+        self._undo: Callable[[], None] | None = undo
+
+    def end(self) -> None:
+        """Undo it. Harmless when repeated."""
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.end()
+
+
+class Tester:
+    """The part of a tester that needs no event loop.
+
+    Args:
+        source: A queue service; or a test client, an application or a `QueuePlugin`, for the service of the application,
+            once that runs. None: the one service that is open when it is needed.
+    """
+
+    def __init__(self, source: Source | None = None) -> None:
+        self._source: Any = source
+        self._changes: list[Until] = []
+        self._held: Until | None = None
+
+    @property
+    def service(self) -> QueueService:
+        """The open service that this tests.
+
+        Raises:
+            QueueError: None is open; or several are, and the tester was not made for one of them.
+        """
+        source = self._source
+        if source is None:
+            try:
+                return open_service()
+            except QueueError as error:
+                error.add_note(
+                    "(for a test: start the application first, inside `with TestClient(app)`; where several run, make a "
+                    "tester for one of them, with QueueTester(client) or AsyncQueueTester(client))"
+                )
+                raise
+        if isinstance(source, QueueService):
+            return source
+        if isinstance(source, QueuePlugin):
+            return source.service
+        app = getattr(source, "app", source)
+        try:
+            plugin: QueuePlugin = app.plugins.get(QueuePlugin)
+        except (AttributeError, KeyError) as error:
+            raise QueueError(
+                f"{type(source).__qualname__} is no queue service, and no application with a QueuePlugin: make the tester "
+                "with the test client, the application, its QueuePlugin or a QueueService"
+            ) from error
+        return plugin.service
+
+    def start(self) -> None:
+        """Keep the workers inside applications of this process from claiming: the test runs the tasks itself.
+
+        A worker in another process, and one that the test starts itself, are not kept from it. Harmless when repeated.
+        """
+        if self._held is None:
+            IN_APP.take()
+            self._held = self._until(IN_APP.release)
+
+    def release_workers(self) -> None:
+        """Let the workers inside applications claim again, for the rest of the test."""
+        if self._held is not None:
+            self._held.end()
+
+    def inline(self) -> Until:
+        """Have new tasks run at once, inside their enqueue, as `QueueConfig(execution_backend="immediate")` does.
+
+        Not run so are tasks with a delay, tasks that are enqueued with `session=`, and tasks that state another
+        `execution_backend` themselves.
+        """
+        service = self.service
+        before = service.config
+        service.config = replace(before, execution_backend="immediate")
+
+        def undo() -> None:
+            service.config = before
+
+        return self._until(undo)
+
+    def travel(self, to: timedelta | float | datetime) -> Until:
+        """Move the time of the queue, by a duration (seconds, or a timedelta) or to a time with its zone.
+
+        Time goes on from there. What is due, stale, overdue or old then, is found by the next `drain` or `maintain`.
+        Journeys add up. Only the queue travels: the wall clock of the application stays as it is.
+
+        Raises:
+            InvalidTaskError: A duration is negative, or a time has no zone.
+        """
+        service = self.service
+        before = service.clock.offset
+        move(service, to)
+
+        def undo() -> None:
+            with suppress(QueueError):  # closed meanwhile
+                set_offset(service, before)
+
+        return self._until(undo)
+
+    def stop(self) -> None:
+        """Undo every change that still holds, the latest first. Harmless when repeated."""
+        while self._changes:
+            self._changes.pop().end()
+        self._held = None
+
+    def _until(self, undo: Callable[[], None]) -> Until:
+        change = Until(undo)
+        self._changes.append(change)
+        return change
+
+
+async def find_enqueued(
+    service: QueueService,
+    task: Task[..., Any] | TaskTemplate[..., Any] | str | None = None,
+    *,
+    queue: str | None = None,
+    state: State | Collection[State] | None = None,
+) -> list[EnqueuedTask]:
+    """Stored tasks, in the order in which they were enqueued."""
+    name = task.task.name if isinstance(task, TaskTemplate) else task.name if isinstance(task, Task) else task
+    query = Matching(
+        states=None if state is None else (state,) if isinstance(state, State) else tuple(state),
+        queues=None if queue is None else (queue,),
+        names=None if name is None else (service.registry.get(name).name,),
+    )
+    found = await service.operations.backend.find(query, _MOST)
+    return [EnqueuedTask.of(service, one) for one in sorted(found, key=lambda one: (one.created_at, one.id))]
+
+
+async def check_enqueued(
+    service: QueueService, task: TaskLike, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[EnqueuedTask]:
+    """See `QueueTester.assert_enqueued`."""
+    count = None
+    if not isinstance(task, (Task, TaskTemplate, str)):
+        count = kwargs.pop("count", None)
+    wanted = Expectation.of(task, args, kwargs, service.registry)
+    tasks = await find_enqueued(service)
+    matching = wanted.matching(tasks)
+    if count is None and not matching:
+        raise AssertionError(f"{wanted} is not enqueued; {wanted.others(tasks)}")
+    if count is not None and len(matching) != count:
+        raise AssertionError(f"{wanted} is enqueued {len(matching)} times, not {count}; {wanted.others(tasks)}")
+    return matching
+
+
+async def check_refuted(service: QueueService, task: TaskLike, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """See `QueueTester.refute_enqueued`."""
+    unwanted = Expectation.of(task, args, kwargs, service.registry)
+    if found := unwanted.matching(await find_enqueued(service)):
+        listed = "\n".join(f"  {task}" for task in found[:10])
+        raise AssertionError(f"{unwanted} is enqueued {len(found)} times:\n{listed}")

@@ -1,0 +1,127 @@
+"""Time moves for one service: its store is given the time, instead of asking its own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from litestar_queues.backends.base import QueueBackend, TransactionalBackend, Wakeups
+from litestar_queues.clock import StoreClock
+from litestar_queues.options import check_duration
+from litestar_queues.records import (
+    Count,
+    Enqueued,
+    Held,
+    NewTask,
+    Query,
+    TaskRecord,
+    Want,
+    check_aware,
+    seconds,
+)
+from litestar_queues.service import QueueService
+
+__all__ = ("move", "set_offset")
+
+
+class _TravellingBackend:
+    """A backend whose time is a clock's. `now` goes on telling the store's own time, from which the clock counts."""
+
+    def __init__(self, inner: QueueBackend, clock: StoreClock) -> None:
+        self.inner, self._clock = inner, clock
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def process_local(self) -> bool:
+        return self.inner.process_local
+
+    @property
+    def wakeups(self) -> Wakeups | None:
+        return self.inner.wakeups
+
+    async def open(self) -> None:
+        await self.inner.open()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def create_schema(self) -> None:
+        await self.inner.create_schema()
+
+    async def now(self) -> datetime:
+        return await self.inner.now()
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        return await self.inner.enqueue_many(tasks, now=now or self._clock.now())
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        return await self.inner.claim(want, now=now or self._clock.now())
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        return await self.inner.touch_heartbeats(held, now=now or self._clock.now())
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        return await self.inner.commit(tasks, stale_before=stale_before)
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        return await self.inner.get(ids)
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        return await self.inner.find(query, limit)
+
+    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
+        return await self.inner.count(queues)
+
+    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
+        return await self.inner.next_due(queues)
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        return await self.inner.delete(held)
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        return await self.inner.lock(name, owner, ttl, now=now or self._clock.now())
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        return await self.inner.unlock(name, owner)
+
+
+class _TravellingTransactionalBackend(_TravellingBackend):
+    """The same for a backend that works in the caller's transactions, too."""
+
+    inner: Any
+
+    def bind(self, session: Any) -> QueueBackend:
+        """The port in the transaction of `session`, with the same time."""
+        return _TravellingBackend(self.inner.bind(session), self._clock)
+
+
+def set_offset(service: QueueService, offset: timedelta) -> None:
+    """Let the time of an open service be so far ahead of its store's; none means the store's own clock again."""
+    operations = service.operations
+    backend = operations.backend
+    service.clock.offset = offset
+    if isinstance(backend, _TravellingBackend):
+        if not offset:
+            operations.backend = backend.inner
+    elif offset:
+        kind = _TravellingTransactionalBackend if isinstance(backend, TransactionalBackend) else _TravellingBackend
+        operations.backend = kind(backend, service.clock)
+
+
+def move(service: QueueService, to: datetime | timedelta | float) -> None:
+    """Move the time of an open service by a duration, or to a time.
+
+    Raises:
+        InvalidTaskError: A duration is negative, or a time has no zone.
+    """
+    if isinstance(to, datetime):
+        check_aware("the time to travel to", to)
+        ahead = to - service.clock.now()
+    else:
+        check_duration("the time to travel by", to)
+        ahead = seconds(to)
+    set_offset(service, service.clock.offset + ahead)
