@@ -10,13 +10,12 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from litestar_queues.errors import QueueConfigurationError, QueueError
 
 __all__ = ("HomeLoop", "carried")
 
-P = ParamSpec("P")
 T = TypeVar("T")
 _LOOK = 0.2
 """Seconds between two looks at whether the other loop still runs. The end of a call is noticed at once."""
@@ -177,20 +176,17 @@ class _HasHome(Protocol):
     def home(self) -> HomeLoop | None: ...
 
 
-S = TypeVar("S", bound=_HasHome)
-_Method = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+M = TypeVar("M", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
-def carried(
-    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+def carried(method: M) -> M:
     """Let a method be called from any event loop: it runs in its object's `home`.
 
     A `session=` cannot change loops. Given one, a call from another loop raises `QueueConfigurationError`.
     """
 
     @functools.wraps(method)
-    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def call(self: _HasHome, /, *args: Any, **kwargs: Any) -> Any:
         home = self.home
         if home is None or home.is_here:
             return await method(self, *args, **kwargs)
@@ -201,7 +197,7 @@ def carried(
             )
         return await home.run(lambda: method(self, *args, **kwargs))
 
-    return call
+    return cast("M", call)
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

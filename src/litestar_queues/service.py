@@ -238,8 +238,8 @@ class QueueService:
     async def enqueue(
         self, task: TaskCall[R], /, *, session: Any = None, **options: Unpack[EnqueueOptions]
     ) -> TaskResult[R]: ...
-    @carried
-    async def enqueue(  # type: ignore[misc]  # mypy takes *args: Any for narrower than *args: *Ts
+    @carried  # type: ignore[misc]  # mypy takes *args: Any for narrower than *args: *Ts
+    async def enqueue(
         self, task: AnyTask | TaskOf[Any], /, *args: Any, session: Any = None, **kwargs: Any
     ) -> TaskResult[Any]:
         """Store a task, to be run by a worker.
