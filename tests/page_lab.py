@@ -31,6 +31,11 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], flags=re.MULTILINE | re.DOTALL)
 
 
+def commands(block: str) -> list[str]:
+    """The command lines of a block of the console."""
+    return [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+
+
 DATABASES = "docs/how-to/databases.md"
 PAGE = PAGES[DATABASES]
 CODE = blocks(DATABASES, "python")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from command_lab import Wrong, check_line
-from page_lab import PAGES, ROOT, blocks
+from page_lab import PAGES, ROOT, blocks, commands
 from page_words import ATTRIBUTES, FOREIGN, IMPORTED, METHODS
 
 import litestar_queues
@@ -104,7 +104,7 @@ def spans(page: str) -> list[str]:
 
 
 def command_lines(page: str) -> list[str]:
-    shown = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    shown = [line for block in blocks(page, "console") for line in commands(block)]
     return shown + [span for span in spans(page) if COMMAND.match(span) and span != "pip install"]
 
 
