@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig, SQLAlchemyPlugin
+from litestar import Litestar, Response, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from litestar.testing import TestClient
 from page_lab import blocks, run_sample
-from session_lab import MODES, Way, application, confirm, outcome, registry
+from session_lab import MODES, HandlerError, Way, application, confirm, outcome, registry
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
 
-from litestar_queues import QueueConfig, QueueConfigurationError, QueueService
+from litestar_queues import QueueConfig, QueueConfigurationError, QueuePlugin, QueueService
+from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +62,60 @@ def test_the_sample_of_sqlspec_stores_the_order_and_its_task(tmp_path: Path) -> 
 def test_the_sample_of_advanced_alchemy_stores_the_task(tmp_path: Path) -> None:
     id_ = run_sample(tmp_path, ALCHEMY + SERVES).stdout.split()[-1]
     assert rows(tmp_path, "SELECT task_id FROM litestar_queue_task") == [id_]
+
+
+@pytest.mark.parametrize(
+    ("handler", "statuses"),
+    [(None, ()), ("autocommit", (201,)), ("autocommit_include_redirects", (201, 303))],
+)
+def test_advanced_alchemy_commits_the_statuses_that_the_page_names(
+    handler: Any, statuses: tuple[int, ...], tmp_path: Path
+) -> None:
+    app, plugin = alchemy_application(tmp_path, handler)
+    with TestClient(app) as client:
+        for status in (201, 303, 409):
+            id_ = client.post("/", params={"status": status}, follow_redirects=False).text
+            there = client.blocking_portal.call(plugin.service.get, id_) is not None
+            assert there is (status in statuses), status
+        assert client.post("/", params={"status": 500}).status_code == 500
+        assert sum(client.blocking_portal.call(plugin.service.stats).totals.values()) == len(statuses)
+
+
+def test_a_commit_of_advanced_alchemy_that_fails_changes_no_response(tmp_path: Path) -> None:
+    """When this fails, Advanced Alchemy tells the client, and the page need not advise to commit in the handler."""
+    app, plugin = alchemy_application(tmp_path, "autocommit", fails=True)
+    with TestClient(app) as client:
+        answer = client.post("/", params={"status": 201})
+        assert answer.status_code == 201
+        assert client.blocking_portal.call(plugin.service.get, answer.text) is None
+
+
+def alchemy_application(folder: Path, handler: Any, *, fails: bool = False) -> tuple[Litestar, QueuePlugin]:
+    """An application whose handler enqueues and does not commit."""
+    database = SQLAlchemyAsyncConfig(
+        connection_string=f"sqlite+aiosqlite:///{folder / 'app.db'}", before_send_handler=handler
+    )
+    # Advanced Alchemy 1.12 closes the engine of the second configuration in a process only under one name for both.
+    database.engine_dependency_key = database.engine_app_state_key
+    queues = AdvancedAlchemyBackendConfig(sqlalchemy_config=database, create_schema=True)
+    plugin = QueuePlugin(QueueConfig(queue_backend=queues, in_app_worker=False), registry=registry)
+
+    @post("/")
+    async def order(
+        status: FromQuery[int], db_session: NamedDependency[AsyncSession], queue_service: NamedDependency[QueueService]
+    ) -> Response[str]:
+        result = await queue_service.enqueue(confirm, session=db_session)
+        if fails:
+            event.listen(db_session.sync_session, "before_commit", refuse)
+        if status == 500:
+            raise HandlerError
+        return Response(result.id, status_code=status, media_type="text/plain")
+
+    return Litestar([order], plugins=[SQLAlchemyPlugin(config=database), plugin]), plugin
+
+
+def refuse(_session: object) -> None:
+    raise HandlerError
 
 
 @pytest.mark.parametrize("mode", MODES)
