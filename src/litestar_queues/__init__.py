@@ -14,6 +14,7 @@ from litestar_queues.errors import (
     QueueConfigurationError,
     QueueError,
     TaskArgumentError,
+    TaskNotFinishedError,
     TaskNotFoundError,
     TaskStateError,
     UnknownTaskError,
@@ -21,20 +22,31 @@ from litestar_queues.errors import (
 )
 from litestar_queues.events.base import TaskEvent, TaskEventKind
 from litestar_queues.lifecycle import State
-from litestar_queues.options import TaskOptions
+from litestar_queues.options import EnqueueOptions, TaskOptions
 from litestar_queues.plugin import QueuePlugin
 from litestar_queues.records import TaskRecord
-from litestar_queues.result import TaskError, TaskResult
+from litestar_queues.result import TaskError, TaskFailedError, TaskResult
 from litestar_queues.retry import Backoff, ExponentialBackoff, FixedBackoff
 from litestar_queues.service import QueueService, QueueStats
-from litestar_queues.task import Task, TaskCall, TaskRegistry, default_registry, task
+from litestar_queues.task import (
+    AsyncTask,
+    SyncTask,
+    Task,
+    TaskCall,
+    TaskRegistry,
+    TaskTemplate,
+    default_registry,
+    task,
+)
 from litestar_queues.worker.worker import Worker, WorkerExit
 
 __all__ = (
+    "AsyncTask",
     "BackendError",
     "BackendUnavailableError",
     "Backoff",
     "EncodingError",
+    "EnqueueOptions",
     "ExponentialBackoff",
     "FixedBackoff",
     "InvalidTaskError",
@@ -50,6 +62,7 @@ __all__ = (
     "QueueStats",
     "QueuedBackgroundTask",
     "State",
+    "SyncTask",
     "Task",
     "TaskArgumentError",
     "TaskCall",
@@ -57,12 +70,15 @@ __all__ = (
     "TaskError",
     "TaskEvent",
     "TaskEventKind",
+    "TaskFailedError",
+    "TaskNotFinishedError",
     "TaskNotFoundError",
     "TaskOptions",
     "TaskRecord",
     "TaskRegistry",
     "TaskResult",
     "TaskStateError",
+    "TaskTemplate",
     "UnknownTaskError",
     "WaitTimeoutError",
     "Worker",

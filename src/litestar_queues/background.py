@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVarTuple, Unpack, overload
 
 from litestar.background_tasks import BackgroundTask
 
 from litestar_queues.errors import QueueError
-from litestar_queues.service import QueueService, open_service
-from litestar_queues.task import Task, TaskCall
+from litestar_queues.options import Duration, EnqueueOptions, UniqueBy
+from litestar_queues.service import AnyTask, QueueService, open_service
+from litestar_queues.task import Task, TaskCall, TaskOf, TaskTemplate
 
 __all__ = ("QueuedBackgroundTask",)
 
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 _log = logging.getLogger("litestar_queues")
 
 
@@ -24,8 +29,8 @@ class QueuedBackgroundTask(BackgroundTask):
     store is not asked before: enqueue inside the handler where the response must not be sent without the task.
 
     Args:
-        task: The task, its registered name, or a call of it (`task.call(...)`). Where this is made while no service is
-            open, such as in a decorator, a name is looked up later.
+        task: The task, the task with options (`task.using(delay=30)`), a call of it (`task.call(...)`), or its registered
+            name. If no service is open yet, such as in a decorator, a name is looked up later.
         *args: Its arguments.
         **kwargs: Its keyword arguments, and options: see `TaskOptions`.
 
@@ -36,7 +41,43 @@ class QueuedBackgroundTask(BackgroundTask):
 
     __slots__ = ()
 
-    def __init__(self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> None:
+    @overload
+    def __init__(self, task: Task[P, Any] | TaskTemplate[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    @overload
+    def __init__(
+        self,
+        task: TaskOf[Callable[[*Ts], TaskCall[Any]]],
+        /,
+        *args: *Ts,
+        **options: Unpack[EnqueueOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        task: str,
+        /,
+        *args: Any,
+        queue: str | None = None,
+        priority: int | None = None,
+        retries: int | None = None,
+        timeout: Duration | None = None,
+        key: str | None = None,
+        unique_by: UniqueBy | None = None,
+        delay: Duration | None = None,
+        run_after: datetime | Duration | None = None,
+        expires_in: Duration | None = None,
+        expires_at: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        execution_backend: str | None = None,
+        execution_profile: str | None = None,
+        **kwargs: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, task: TaskCall[Any], /, **options: Unpack[EnqueueOptions]) -> None: ...
+    def __init__(  # type: ignore[misc]  # as QueueService.enqueue
+        self, task: AnyTask | TaskOf[Any], /, *args: Any, **kwargs: Any
+    ) -> None:
         try:
             service = open_service()
         except QueueError:

@@ -122,6 +122,11 @@ class Signature:
         for name, value in names.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def takes_any_keyword(self) -> bool:
+        """Whether the function has a `**kwargs` parameter."""
+        return any(one.kind is one.VAR_KEYWORD for one in self.signature.parameters.values())
+
     @classmethod
     def of(cls, function: Callable[..., Any], name: str) -> Signature:
         """Read a function's annotations, once.

@@ -13,6 +13,7 @@ __all__ = (
     "QueueConfigurationError",
     "QueueError",
     "TaskArgumentError",
+    "TaskNotFinishedError",
     "TaskNotFoundError",
     "TaskStateError",
     "UnknownTaskError",
@@ -62,6 +63,10 @@ class TaskNotFoundError(QueueError, LookupError):
 
 class TaskStateError(QueueError):
     """The task's state does not allow what was asked, or the caller no longer owns the task."""
+
+
+class TaskNotFinishedError(TaskStateError):
+    """The task has no result yet: it has not reached a terminal state."""
 
 
 class KeyHeldError(TaskStateError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Any, Literal, TypedDict
 
 import msgspec
 import uuid_utils
@@ -22,10 +23,29 @@ from litestar_queues.records import (
     seconds,
 )
 
-__all__ = ("OPTION_NAMES", "TaskOptions", "UniqueBy")
+__all__ = ("OPTION_NAMES", "Duration", "EnqueueOptions", "TaskOptions", "UniqueBy", "make_options", "option_hint")
 
 UniqueBy = Literal["task", "arguments"]
 Duration = float | timedelta
+
+
+class EnqueueOptions(TypedDict, total=False):
+    """The options of a task as keyword arguments, for type checkers: the fields of `TaskOptions`, each of them optional."""
+
+    queue: str | None
+    priority: int | None
+    retries: int | None
+    timeout: Duration | None
+    key: str | None
+    unique_by: UniqueBy | None
+    delay: Duration | None
+    run_after: datetime | Duration | None
+    expires_in: Duration | None
+    expires_at: datetime | None
+    metadata: Mapping[str, Any] | None
+    description: str | None
+    execution_backend: str | None
+    execution_profile: str | None
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +187,36 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OPTION_NAMES = TaskOptions.__struct_fields__
+_ELSEWHERE = {
+    "backoff": "@task takes it",
+    "registry": "@task takes it",
+    "session": "QueueService.enqueue and enqueue_many take it",
+}
+
+
+def make_options(given: Mapping[str, Any], *, beside: Sequence[str] = ()) -> TaskOptions:
+    """Options by name.
+
+    Args:
+        given: The options.
+        beside: What else the caller takes by keyword, for the error's text.
+
+    Raises:
+        InvalidTaskError: One does not exist, is out of its range, or contradicts another one.
+    """
+    if unknown := sorted(given.keys() - set(OPTION_NAMES)):
+        known = (*OPTION_NAMES, *beside)
+        named = ", ".join(f"{name!r}{hint and f' ({hint})'}" for name in unknown for hint in [option_hint(name, known)])
+        raise InvalidTaskError(f"unknown option {named}: the options are {', '.join(known)}")
+    return TaskOptions(**given)
+
+
+def option_hint(name: str, known: Sequence[str] = OPTION_NAMES, parameters: Collection[str] = ()) -> str:
+    """What the writer of this unknown name probably meant; empty where nothing is close, or a parameter is closer."""
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    near = get_close_matches(name, [*parameters, *known], n=1)
+    return f"did you mean the option {near[0]!r}?" if near and near[0] not in parameters else ""
 
 
 def after(now: datetime, wait: Duration, what: str) -> datetime:

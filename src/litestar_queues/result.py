@@ -8,16 +8,22 @@ import msgspec
 
 from litestar_queues.codec import decode
 from litestar_queues.context import Progress
-from litestar_queues.errors import EncodingError, TaskNotFoundError, UnknownTaskError
+from litestar_queues.errors import (
+    EncodingError,
+    QueueError,
+    TaskNotFinishedError,
+    TaskNotFoundError,
+    UnknownTaskError,
+)
 from litestar_queues.lifecycle import TERMINAL, State
 from litestar_queues.records import TaskRecord
 
 if TYPE_CHECKING:
     from litestar_queues.service import QueueService
 
-__all__ = ("TaskError", "TaskResult")
+__all__ = ("TaskError", "TaskFailedError", "TaskResult")
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class TaskError(msgspec.Struct, frozen=True):
@@ -37,7 +43,29 @@ class TaskError(msgspec.Struct, frozen=True):
         return f"{self.type}: {self.message}"
 
 
-class TaskResult(Generic[R]):
+class TaskFailedError(QueueError):
+    """The task ended without a result: it failed, was cancelled, or expired.
+
+    Attributes:
+        task_name: The task's name.
+        task_id: Its id.
+        status: The terminal state.
+        error: The stored error of its last attempt; None where no attempt failed.
+    """
+
+    def __init__(self, task_name: str, task_id: str, status: State, error: TaskError | None = None) -> None:
+        super().__init__(task_name, task_id, status, error)  # what pickle makes it from again
+        self.task_name = task_name
+        self.task_id = task_id
+        self.status = status
+        self.error = error
+
+    def __str__(self) -> str:
+        reason = "" if self.error is None else f"; the error of its last attempt: {self.error}"
+        return f"task {self.task_id} ({self.task_name}) has no result, it is {self.status.value}{reason}"
+
+
+class TaskResult(Generic[R_co]):
     """A task as it was when last looked at; `refresh` and `wait` look again."""
 
     def __init__(self, service: QueueService, record: TaskRecord, *, is_new: bool = True) -> None:
@@ -73,7 +101,7 @@ class TaskResult(Generic[R]):
         return self._record.attempt
 
     @property
-    def result(self) -> R | None:
+    def result(self) -> R_co | None:
         """What its function returned, as the return annotation has it; None unless it is completed.
 
         Raises:
@@ -84,13 +112,35 @@ class TaskResult(Generic[R]):
         try:
             read = self._service.registry.get(self._record.name).signature.result
         except UnknownTaskError:
-            return cast("R", decode(self._record.result))
+            return cast("R_co", decode(self._record.result))
         try:
-            return cast("R", read.decode(self._record.result))
+            return cast("R_co", read.decode(self._record.result))
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
             raise EncodingError(
                 f"the result of task {self.id} does not fit the return annotation of {self._record.name!r}: {error}"
             ) from error
+
+    def value(self) -> R_co:
+        """Return what its function returned, as the return annotation has it: None only where the function returned None.
+
+        Looks at the task as it was last read, like every property: a retry by an operator since then is not seen.
+
+        Raises:
+            TaskFailedError: It failed, was cancelled, or expired. The error carries what was stored.
+            TaskNotFinishedError: It has not reached a terminal state.
+            EncodingError: What it returned does not fit the annotation; `record.result` has it as JSON text.
+        """
+        if not self.is_finished:
+            raise TaskNotFinishedError(
+                f"task {self.id} ({self._record.name}) has no result yet, it was {self.status.value} when last looked at: "
+                "await result.wait() first"
+            )
+        self._raise_if_failed()
+        return cast("R_co", self.result)
+
+    def _raise_if_failed(self) -> None:
+        if self.status is not State.COMPLETED:
+            raise TaskFailedError(self._record.name, self.id, self.status, self.error)
 
     @property
     def error(self) -> TaskError | None:
@@ -102,7 +152,7 @@ class TaskResult(Generic[R]):
         """How far it said it was at its last heartbeat."""
         return None if self._record.progress is None else msgspec.json.decode(self._record.progress, type=Progress)
 
-    async def refresh(self) -> TaskResult[R]:
+    async def refresh(self) -> TaskResult[R_co]:
         """Look again.
 
         Raises:
@@ -114,17 +164,21 @@ class TaskResult(Generic[R]):
         self._record = found[self.id]
         return self
 
-    async def wait(self, timeout: float | None = None) -> TaskResult[R]:  # noqa: ASYNC109  # the name users expect
-        """Wait until it reaches a terminal state; look at `status`, `result` and `error` then.
+    async def wait(self, timeout: float | None = None, *, raises: bool = False) -> TaskResult[R_co]:  # noqa: ASYNC109  # the name users expect
+        """Wait until it reaches a terminal state; look at `status`, `result` and `error` then, or take its `value()`.
 
         Args:
             timeout: The longest wait in seconds; None waits for ever.
+            raises: Whether to raise where it does not complete.
 
         Raises:
             WaitTimeoutError: It did not, in that time. It goes on regardless.
             TaskNotFoundError: It is not stored any more.
+            TaskFailedError: With `raises`: it failed, was cancelled, or expired.
         """
         await self._service.wait_for(self, timeout)
+        if raises:
+            self._raise_if_failed()
         return self
 
     def to_dict(self) -> dict[str, Any]:

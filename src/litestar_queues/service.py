@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import inspect
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import msgspec
 
@@ -21,15 +22,34 @@ from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.execution.executor import TaskExecutor
 from litestar_queues.lifecycle import Requeue, Snooze, State
 from litestar_queues.operations import Move, QueueOperations
-from litestar_queues.options import OPTION_NAMES
+from litestar_queues.options import (
+    OPTION_NAMES,
+    Duration,
+    EnqueueOptions,
+    UniqueBy,
+    make_options,
+    option_hint,
+)
 from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want, seconds
 from litestar_queues.result import TaskResult
-from litestar_queues.task import Task, TaskCall, TaskRegistry, default_registry, import_task_modules, make_options
+from litestar_queues.task import (
+    Task,
+    TaskCall,
+    TaskOf,
+    TaskRegistry,
+    TaskTemplate,
+    default_registry,
+    import_task_modules,
+)
 from litestar_queues.wakeups import LocalWakeups
 
-__all__ = ("SERVING", "QueueService", "QueueStats", "open_service")
+__all__ = ("SERVING", "AnyTask", "QueueService", "QueueStats", "open_service")
 
+P = ParamSpec("P")
 R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+AnyTask = Task[..., Any] | TaskTemplate[..., Any] | TaskCall[Any] | str
+"""What can be enqueued: a task, a template, a call, or a name."""
 _FIRST_LOOK, _LONGEST_PAUSE = 0.02, 1.0
 """Seconds between two looks at a task that somebody waits for: doubling from the first to the second."""
 _PAUSE_WITH_HINTS = 5.0
@@ -151,13 +171,47 @@ class QueueService:
         return self._executor
 
     @overload
-    async def enqueue(self, task: TaskCall[R], /, *, session: Any = None, **options: Any) -> TaskResult[R]: ...
-    @overload
-    async def enqueue(self, task: Task[..., R], /, *args: Any, session: Any = None, **kwargs: Any) -> TaskResult[R]: ...
-    @overload
-    async def enqueue(self, task: str, /, *args: Any, session: Any = None, **kwargs: Any) -> TaskResult[Any]: ...
     async def enqueue(
-        self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, session: Any = None, **kwargs: Any
+        self, task: Task[P, R] | TaskTemplate[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskResult[R]: ...
+    @overload
+    async def enqueue(
+        self,
+        task: TaskOf[Callable[[*Ts], TaskCall[R]]],
+        /,
+        *args: *Ts,
+        session: Any = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> TaskResult[R]: ...
+    @overload
+    async def enqueue(
+        self,
+        task: str,
+        /,
+        *args: Any,
+        session: Any = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        retries: int | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109  # an option of the task
+        key: str | None = None,
+        unique_by: UniqueBy | None = None,
+        delay: Duration | None = None,
+        run_after: datetime | Duration | None = None,
+        expires_in: Duration | None = None,
+        expires_at: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        execution_backend: str | None = None,
+        execution_profile: str | None = None,
+        **kwargs: Any,
+    ) -> TaskResult[Any]: ...
+    @overload
+    async def enqueue(
+        self, task: TaskCall[R], /, *, session: Any = None, **options: Unpack[EnqueueOptions]
+    ) -> TaskResult[R]: ...
+    async def enqueue(  # type: ignore[misc]  # mypy takes *args: Any for narrower than *args: *Ts
+        self, task: AnyTask | TaskOf[Any], /, *args: Any, session: Any = None, **kwargs: Any
     ) -> TaskResult[Any]:
         """Store a task, to be run by a worker.
 
@@ -166,11 +220,13 @@ class QueueService:
         commit; nobody is told an `enqueue` event. Such a task is run by a worker, also where it is an immediate one.
 
         Args:
-            task: The task, its registered name, or a call of it (`task.call(...)`, which type checkers understand).
+            task: The task, the task with options (`task.using(delay=30)`), a call of it (`task.call(...)`), or its
+                registered name. Type checkers check arguments and options of the first three.
             *args: Its arguments.
             session: A session of the layer through which the backend reaches its database, whose transaction is to hold
                 the task.
-            **kwargs: Its keyword arguments, and options: see `TaskOptions`.
+            **kwargs: Its keyword arguments, and options: see `TaskOptions`. Type checkers refuse a call that has both;
+                write `task.using(...)` for the options there.
 
         Returns:
             The stored task, or the active task that holds its key (`is_new` is false then).
@@ -181,16 +237,52 @@ class QueueService:
             QueueConfigurationError: The backend cannot work in such a session.
             BackendUnavailableError: The store cannot be reached; whether the task was stored is not known.
         """
-        if session is not None and isinstance(task, Task) and "session" in task.signature.parameters:
+        call = self._call(cast("AnyTask", task), args, kwargs)
+        if session is not None and not isinstance(task, TaskCall) and "session" in call.task.signature.parameters:
             raise TaskArgumentError(
-                f"session is a parameter of task {task.name!r} and an option of enqueue: enqueue task.call(...), which has "
-                "the argument, or give the parameter another name"
+                f"session is a parameter of task {call.task.name!r} and an option of enqueue: enqueue task.call(...), which "
+                "has the argument, or give the parameter another name"
             )
-        call = self._call(task, args, kwargs)
         (result,) = await self._enqueue([call], session)
         return result
 
-    def prepare(self, task: TaskCall[Any] | Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskCall[Any]:
+    @overload
+    def prepare(self, task: Task[P, R] | TaskTemplate[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]: ...
+    @overload
+    def prepare(
+        self,
+        task: TaskOf[Callable[[*Ts], TaskCall[R]]],
+        /,
+        *args: *Ts,
+        **options: Unpack[EnqueueOptions],
+    ) -> TaskCall[R]: ...
+    @overload
+    def prepare(
+        self,
+        task: str,
+        /,
+        *args: Any,
+        queue: str | None = None,
+        priority: int | None = None,
+        retries: int | None = None,
+        timeout: Duration | None = None,
+        key: str | None = None,
+        unique_by: UniqueBy | None = None,
+        delay: Duration | None = None,
+        run_after: datetime | Duration | None = None,
+        expires_in: Duration | None = None,
+        expires_at: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        execution_backend: str | None = None,
+        execution_profile: str | None = None,
+        **kwargs: Any,
+    ) -> TaskCall[Any]: ...
+    @overload
+    def prepare(self, task: TaskCall[R], /, **options: Unpack[EnqueueOptions]) -> TaskCall[R]: ...
+    def prepare(  # type: ignore[misc]  # as enqueue
+        self, task: AnyTask | TaskOf[Any], /, *args: Any, **kwargs: Any
+    ) -> TaskCall[Any]:
         """The call that `enqueue` would store, checked as far as that is possible without the store.
 
         Works before the service is open, too; durations are then judged by this machine's clock.
@@ -199,10 +291,14 @@ class QueueService:
             UnknownTaskError: No task of this name is registered here.
             InvalidTaskError: Arguments or options cannot be stored.
         """
-        call = self._call(task, args, kwargs)
+        call = self._call(cast("AnyTask", task), args, kwargs)
         self._new_task(call, 0, [call], (SystemClock() if self._operations is None else self.clock).now())
         return call
 
+    @overload
+    async def enqueue_many(self, calls: Iterable[TaskCall[R]], *, session: Any = None) -> list[TaskResult[R]]: ...
+    @overload
+    async def enqueue_many(self, calls: Iterable[TaskCall[Any]], *, session: Any = None) -> list[TaskResult[Any]]: ...
     async def enqueue_many(self, calls: Iterable[TaskCall[Any]], *, session: Any = None) -> list[TaskResult[Any]]:
         """Store tasks in one write: all of them, or none.
 
@@ -218,7 +314,13 @@ class QueueService:
             QueueConfigurationError: The backend cannot work in such a session.
             BackendUnavailableError: The store cannot be reached; whether the tasks were stored is not known.
         """
-        return await self._enqueue(list(calls), session)
+        if isinstance(calls, TaskCall):
+            raise TaskArgumentError("enqueue_many takes several calls, such as a list, not one: enqueue takes that")
+        given = list(calls)
+        for one in given:
+            if not isinstance(one, TaskCall):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+                raise TaskArgumentError(f"enqueue_many takes calls of tasks, task.call(...), not {_described(one)}")
+        return await self._enqueue(given, session)
 
     async def get(self, task_id: str) -> TaskResult[Any] | None:
         """A task by id; None where it is not stored."""
@@ -293,30 +395,24 @@ class QueueService:
             for hint in self._waiting.get(record.id, ()):
                 hint.set()
 
-    def _call(
-        self, task: TaskCall[Any] | Task[..., Any] | str, args: tuple[Any, ...], given: dict[str, Any]
-    ) -> TaskCall[Any]:
+    def _call(self, task: AnyTask, args: tuple[Any, ...], given: dict[str, Any]) -> TaskCall[Any]:
         options = make_options({name: value for name, value in given.items() if name in OPTION_NAMES})
         kwargs = {name: value for name, value in given.items() if name not in OPTION_NAMES}
         if isinstance(task, TaskCall):
             if args or kwargs:
+                hint = next((hint for name in kwargs if (hint := option_hint(name))), "")
                 raise TaskArgumentError(
                     f"the call of task {task.task.name!r} has its arguments already: "
-                    f"{', '.join([*map(repr, args), *kwargs])} is too much"
+                    f"{', '.join([*map(repr, args), *kwargs])} is too much{hint and f' ({hint})'}"
                 )
             return TaskCall(task.task, task.args, task.kwargs, options.over(task.options))
+        if isinstance(task, TaskTemplate):
+            options, task = options.over(task.options), task.task
         if isinstance(task, str):
             task = self.registry.get(task)
         elif not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise TaskArgumentError(
-                f"enqueue takes a task, a task's name or a call of it, not {type(task).__qualname__}: "
-                "put @task on the function"
-            )
-        if both := [name for name in given if name in OPTION_NAMES and name in task.signature.parameters]:
-            raise TaskArgumentError(
-                f"{', '.join(both)} is a parameter of task {task.name!r} and an option of enqueue: pass the argument by "
-                "position, or use task.call(...) for arguments and task.using(...) for options"
-            )
+            raise TaskArgumentError(f"enqueue takes a task, a task's name or a call of it, not {_described(task)}")
+        _refuse_mistaken_options(task, given)
         return TaskCall(task, args, kwargs, options.over(task.options))
 
     async def _enqueue(self, calls: Sequence[TaskCall[Any]], session: Any) -> list[TaskResult[Any]]:
@@ -383,3 +479,31 @@ class QueueService:
             if isinstance(event, Snooze):  # whatever it waits for, the caller does not
                 break
         return (await self.operations.backend.get([record.id])).get(record.id, record)
+
+
+def _described(value: Any) -> str:
+    """Describe what was passed in a task's place, and what to do about it."""
+    if isinstance(value, (Task, TaskTemplate)):
+        return f"{value!r} without arguments"
+    if inspect.iscoroutine(value):
+        value.close()  # or Python warns that nobody awaited it
+        return "a coroutine: the function was called here; pass the task, and its arguments after it"
+    return f"{type(value).__qualname__}{': put @task on the function' if callable(value) else ''}"
+
+
+def _refuse_mistaken_options(task: Task[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse keywords that are a parameter and an option at once, and those that are neither, but look like an option."""
+    parameters = task.signature.parameters
+    if both := [name for name in given if name in OPTION_NAMES and name in parameters]:
+        raise TaskArgumentError(
+            f"{', '.join(both)} is a parameter of task {task.name!r} and an option of enqueue: pass the argument by "
+            "position, or use task.call(...) for arguments and task.using(...) for options"
+        )
+    if task.signature.takes_any_keyword:
+        return
+    for name in given:
+        if name not in parameters and name not in OPTION_NAMES and (hint := option_hint(name, parameters=parameters)):
+            raise TaskArgumentError(
+                f"{name!r} is neither a parameter of task {task.name!r} nor an option of enqueue ({hint}): "
+                f"its signature is {task.name}{task.signature.signature}, the options are {', '.join(OPTION_NAMES)}"
+            )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from litestar_queues.codec import Signature
 from litestar_queues.errors import InvalidTaskError, QueueConfigurationError, UnknownTaskError
-from litestar_queues.options import Duration, TaskOptions, UniqueBy
+from litestar_queues.options import OPTION_NAMES, EnqueueOptions, TaskOptions, make_options
 from litestar_queues.records import NAME_MAX, NewTask
 from litestar_queues.retry import Backoff, ExponentialBackoff
 
@@ -21,32 +21,71 @@ if TYPE_CHECKING:
     from litestar_queues.result import TaskResult
     from litestar_queues.service import QueueService
 
-__all__ = ("Task", "TaskCall", "TaskRegistry", "default_registry", "import_task_modules", "task")
+__all__ = (
+    "AsyncTask",
+    "SyncTask",
+    "Task",
+    "TaskCall",
+    "TaskOf",
+    "TaskRegistry",
+    "TaskTemplate",
+    "default_registry",
+    "import_task_modules",
+    "task",
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+A = TypeVar("A", bound=Awaitable[Any])
+T_co = TypeVar("T_co", covariant=True)
 DEFAULT_BACKOFF = ExponentialBackoff()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Task(Generic[P, R]):
-    """A function that workers can run. Calling it calls the function, here and now."""
+@dataclass(frozen=True, eq=False)
+class Task(Generic[P, R_co]):
+    """A function that workers can run. Calling it calls the function, here and now.
+
+    `inspect.signature`, `__name__`, `__doc__` and `__wrapped__` are those of the function. `@task` makes an `AsyncTask` or
+    a `SyncTask`; a parameter that takes any task of a signature is annotated `Task[[str], int]` or `Task[..., int]`.
+    """
 
     name: str
-    function: Callable[P, Awaitable[R]] | Callable[P, R]
+    function: Callable[P, Awaitable[R_co]] | Callable[P, R_co]
     options: TaskOptions
     backoff: Backoff
     signature: Signature
     is_async: bool
 
+    def __post_init__(self) -> None:
+        for attribute in functools.WRAPPER_ASSIGNMENTS:
+            if hasattr(self.function, attribute):
+                object.__setattr__(self, attribute, getattr(self.function, attribute))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def __reduce__(self) -> str:
+        """As a function is pickled: by its name in its module. A copy is the task itself."""
+        return str(getattr(self, "__qualname__", self.name))
+
+    if TYPE_CHECKING:
+
+        @property
+        def __name__(self) -> str: ...
+
+    @property
+    def __wrapped__(self) -> Callable[P, Any]:
+        return self.function
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         return self.function(*args, **kwargs)
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R_co]:
         """This task with these arguments, to be enqueued."""
         return TaskCall(self, args, kwargs, self.options)
 
-    def using(self, **options: Any) -> TaskTemplate[P, R]:
+    def using(self, **options: Unpack[EnqueueOptions]) -> TaskTemplate[P, R_co]:
         """This task with other options: those of `TaskOptions`.
 
         Raises:
@@ -54,7 +93,7 @@ class Task(Generic[P, R]):
         """
         return TaskTemplate(self, make_options(options))
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R_co]:
         """Enqueue this task with the service that is open in this process.
 
         Raises:
@@ -64,18 +103,46 @@ class Task(Generic[P, R]):
         return await _open_service().enqueue(self.call(*args, **kwargs))
 
 
-@dataclass(frozen=True, slots=True)
-class TaskTemplate(Generic[P, R]):
-    """A task with some of its options replaced."""
+class AsyncTask(Task[P, R_co]):
+    """A task whose function is async: `await` a call of it."""
 
-    task: Task[P, R]
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return await cast("Callable[P, Awaitable[R_co]]", self.function)(*args, **kwargs)
+
+
+class SyncTask(Task[P, R_co]):
+    """A task whose function is not async."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        return cast("Callable[P, R_co]", self.function)(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTemplate(Generic[P, R_co]):
+    """A task with some of its options replaced: `send_welcome.using(delay=30)`."""
+
+    task: Task[P, R_co]
     options: TaskOptions
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+    def __repr__(self) -> str:
+        given = ", ".join(
+            f"{name}={value!r}" for name in OPTION_NAMES if (value := getattr(self.options, name)) is not None
+        )
+        return f"<TaskTemplate {self.task.name!r} using {given}>"
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R_co]:
         """The task with these arguments and options, to be enqueued."""
         return TaskCall(self.task, args, kwargs, self.options.over(self.task.options))
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R]:
+    def using(self, **options: Unpack[EnqueueOptions]) -> TaskTemplate[P, R_co]:
+        """This template with further options, which replace those it has; metadata is merged.
+
+        Raises:
+            InvalidTaskError: An option does not exist, is out of its range, or contradicts another one.
+        """
+        return TaskTemplate(self.task, make_options(options).over(self.options))
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R_co]:
         """As `Task.enqueue`."""
         return await _open_service().enqueue(self.call(*args, **kwargs))
 
@@ -107,16 +174,15 @@ class TaskCall(Generic[R]):
         )
 
 
-def make_options(given: Mapping[str, Any]) -> TaskOptions:
-    """Options by name.
+class TaskOf(Protocol[T_co]):
+    """A task or template by what its `call` takes and returns, for type checkers.
 
-    Raises:
-        InvalidTaskError: One does not exist, is out of its range, or contradicts another one.
+    `TaskOf[Callable[[*Ts], TaskCall[R]]]` beside `*args: *Ts` checks positional arguments, and leaves room for keywords of
+    our own, which a `ParamSpec` does not.
     """
-    if unknown := given.keys() - set(TaskOptions.__struct_fields__):
-        known = ", ".join(TaskOptions.__struct_fields__)
-        raise InvalidTaskError(f"unknown option {', '.join(sorted(unknown))}: the options are {known}")
-    return TaskOptions(**given)
+
+    @property
+    def call(self) -> T_co: ...
 
 
 @dataclass(slots=True)
@@ -168,33 +234,54 @@ default_registry = TaskRegistry()
 """Where `@task` registers, unless told otherwise."""
 
 
-class _Decorator:
-    def __init__(self, name: str | None, options: TaskOptions, backoff: Backoff, registry: TaskRegistry) -> None:
-        self.name, self.options, self.backoff, self.registry = name, options, backoff, registry
+class TaskDecorator:
+    """What `@task(...)` puts on a function."""
 
+    def __init__(self, name: str | None, options: TaskOptions, backoff: Backoff, registry: TaskRegistry) -> None:
+        self._name, self._options, self._backoff, self._registry = name, options, backoff, registry
+
+    # The second overload takes what is awaitable without being a coroutine. It loses the result's type: were it inferred,
+    # mypy would find the overloads ambiguous for every async function with an Any in its annotations.
     @overload
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[P, A], /) -> AsyncTask[P, Any]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     def __call__(self, function: Callable[P, Any], /) -> Task[P, Any]:
-        name = self.name or _name_of(function)
+        if not callable(function) or inspect.isclass(function):
+            raise QueueConfigurationError(
+                f"@task goes on a function or another callable object, not on {function!r}: "
+                "put it below @staticmethod, @classmethod or @property, or on a function that makes the object"
+            )
+        if isinstance(function, Task):  # a second name for it
+            function = cast("Callable[P, Any]", function.__wrapped__)
+        name = self._name or _name_of(function)
         if len(name) > NAME_MAX:
             raise QueueConfigurationError(f"the name of a task has at most {NAME_MAX} characters: {name[:40]!r}...")
-        plain = inspect.unwrap(function)
-        while isinstance(plain, functools.partial):
-            plain = plain.func
-        made = Task(
+        is_async = _is_async(function)
+        kind = cast("type[Task[P, Any]]", AsyncTask if is_async else SyncTask)
+        made = kind(
             name=name,
             function=function,
-            options=self.options,
-            backoff=self.backoff,
+            options=self._options,
+            backoff=self._backoff,
             signature=Signature.of(function, name),
-            is_async=inspect.iscoroutinefunction(function)
-            or inspect.iscoroutinefunction(plain)
-            or inspect.iscoroutinefunction(getattr(plain, "__call__", None)),  # noqa: B004  # an object with an async __call__
+            is_async=is_async,
         )
-        self.registry.add(made)
+        self._registry.add(made)
         return made
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    plain = inspect.unwrap(function)
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.iscoroutinefunction(plain)
+        or inspect.iscoroutinefunction(getattr(plain, "__call__", None))  # noqa: B004  # an object with an async __call__
+    )
 
 
 def _name_of(function: Callable[..., Any]) -> str:
@@ -207,31 +294,20 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 @overload
-def task(name: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+def task(name: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
 @overload
-def task(name: Callable[P, R], /) -> Task[P, R]: ...
+def task(name: Callable[P, A], /) -> AsyncTask[P, Any]: ...  # type: ignore[overload-overlap]
+@overload
+def task(name: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload
 def task(
     name: str | None = None,
     /,
     *,
-    queue: str | None = None,
-    priority: int | None = None,
-    retries: int | None = None,
     backoff: Backoff = DEFAULT_BACKOFF,
-    timeout: Duration | None = None,
-    key: str | None = None,
-    unique_by: UniqueBy | None = None,
-    delay: Duration | None = None,
-    run_after: datetime | Duration | None = None,
-    expires_in: Duration | None = None,
-    expires_at: datetime | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    description: str | None = None,
-    execution_backend: str | None = None,
-    execution_profile: str | None = None,
     registry: TaskRegistry = default_registry,
-) -> _Decorator: ...
+    **options: Unpack[EnqueueOptions],
+) -> TaskDecorator: ...
 def task(
     name: Callable[..., Any] | str | None = None,
     /,
@@ -254,13 +330,15 @@ def task(
     Raises:
         QueueConfigurationError: The options contradict each other, a type cannot be read from JSON, or the name is taken.
     """
+    if name is not None and not isinstance(name, str) and not callable(name):
+        raise QueueConfigurationError(f"@task takes the task's name first, a text, not {name!r}: options go by keyword")
     try:
-        made = make_options(options)
+        made = make_options(options, beside=("backoff", "registry"))
     except InvalidTaskError as error:
         raise QueueConfigurationError(f"@task({'' if callable(name) else repr(name)}): {error}") from error
     if callable(name):
-        return _Decorator(None, made, backoff, registry)(name)
-    return _Decorator(name, made, backoff, registry)
+        return TaskDecorator(None, made, backoff, registry)(name)
+    return TaskDecorator(name, made, backoff, registry)
 
 
 def import_task_modules(modules: Iterable[str]) -> None:

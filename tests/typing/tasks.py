@@ -1,25 +1,33 @@
 """What type checkers make of tasks: read by mypy and pyright, both strict, and never run.
 
-Every expected complaint is an ignore of its own kind, and an ignore that is not needed is a complaint.
+Every expected complaint is an ignore of its own kind, and an ignore that is not needed is a complaint. What must be
+refused is in `mistakes.py`, the shapes of functions in `shapes.py`.
 """
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from litestar_queues import (
+    AsyncTask,
+    EnqueueOptions,
     ExponentialBackoff,
     QueueConfig,
+    QueuedBackgroundTask,
     QueueService,
     State,
+    SyncTask,
     Task,
     TaskCall,
     TaskError,
     TaskEvent,
+    TaskFailedError,
     TaskResult,
+    TaskTemplate,
     Worker,
     WorkerExit,
     current_task,
@@ -59,6 +67,12 @@ async def of_tasks() -> None:
     assert_type(await empty.enqueue(), TaskResult[list[int]])
     assert_type(await add.using(priority=5).enqueue(1), TaskResult[int])
     assert_type(add.using(priority=5).call(1), TaskCall[int])
+    assert_type(add.using(priority=5).using(delay=3).call(1), TaskCall[int])
+    assert_type(await add(1), int)
+    assert_type(join("a", "b"), str)
+    assert_type(await bare(NOON), None)
+    assert_type(empty(), list[int])
+    await asyncio.create_task(add(1))
 
 
 async def of_results(service: QueueService) -> None:
@@ -72,28 +86,57 @@ async def of_results(service: QueueService) -> None:
     assert_type(await service.enqueue(add, 1, 2), TaskResult[int])
     assert_type(await service.enqueue(join, "a"), TaskResult[str])
     assert_type(await service.enqueue(add.call(1), priority=5), TaskResult[int])
-    assert_type(await service.enqueue("add", 1), TaskResult[Any])
+    assert_type(from_async.value(), int)
+    assert_type((await bare.enqueue(NOON)).value(), None)
+    assert_type(await from_async.wait(raises=True), TaskResult[int])
+    assert_type((await from_async.wait(5, raises=True)).value(), int)
     assert_type(await service.enqueue_many([add.call(1), join.call("a")]), list[TaskResult[Any]])
+    assert_type(await service.enqueue_many([add.call(n) for n in range(9)]), list[TaskResult[int]])
     assert_type(await service.get("id"), TaskResult[Any] | None)
 
 
-async def of_mistakes() -> None:
-    await add.enqueue("1")  # type: ignore[arg-type]
-    await add.enqueue()  # type: ignore[call-arg]
-    await add.enqueue(1, 2, 3)  # type: ignore[call-arg, arg-type]
-    await add.enqueue(1, lable="x")  # type: ignore[call-arg]
-    await join.enqueue(1)  # type: ignore[arg-type]
-    await add.using(priority=5).enqueue("1")  # type: ignore[arg-type]
-    add.call(None)  # type: ignore[arg-type]
-    (await add.enqueue(1)).result + 1  # type: ignore[operator]
+async def of_enqueuing(service: QueueService, session: object) -> None:
+    assert_type(await service.enqueue(add, 1, b=2, label="x"), TaskResult[int])
+    assert_type(await service.enqueue(add.using(delay=30, key="k"), 1, b=2), TaskResult[int])
+    assert_type(await service.enqueue(add.using(delay=None), 1, session=session), TaskResult[int])
+    assert_type(await service.enqueue(add.call(1, label="x"), session=session), TaskResult[int])
+    assert_type(await service.enqueue(add, 1, delay=30), TaskResult[int])
+    assert_type(await service.enqueue(add, 1, 2, priority=3, timeout=timedelta(1), session=session), TaskResult[int])
+    assert_type(await service.enqueue(join, "a", "b", "c", run_after=NOON, unique_by="task"), TaskResult[str])
+    assert_type(await service.enqueue(join, delay=30), TaskResult[str])
+    assert_type(await service.enqueue(empty, delay=30), TaskResult[list[int]])
+    assert_type(await service.enqueue(empty.using(delay=30)), TaskResult[list[int]])
+    assert_type(await service.enqueue("add", 1, b=2, delay=30, session=session), TaskResult[Any])
+    assert_type(service.prepare(add, 1), TaskCall[int])
+    assert_type(service.prepare(add.using(delay=3), 1), TaskCall[int])
+    assert_type(service.prepare(add, 1, delay=3), TaskCall[int])
+    assert_type(service.prepare(add.call(1), delay=3), TaskCall[int])
+    assert_type(service.prepare("add", 1, b=2, delay=3), TaskCall[Any])
+    QueuedBackgroundTask(add, 1, label="x")
+    QueuedBackgroundTask(add.using(delay=3), 1)
+    QueuedBackgroundTask(add, 1, delay=3)
+    QueuedBackgroundTask(add.call(1), delay=3)
+    QueuedBackgroundTask("add", 1, b=2, delay=3)
 
 
-@task("wrong", unique_by="name")  # type: ignore[call-overload, untyped-decorator]
-def wrong() -> None: ...
+async def of_what_is_known_at_run_time_alone(
+    service: QueueService, name: str, values: Any, options: dict[str, Any]
+) -> None:
+    assert_type(await service.enqueue(name, *values, **options), TaskResult[Any])
+    assert_type(await service.enqueue(add, values), TaskResult[int])
+    assert_type(await service.enqueue(add, **options), TaskResult[int])
+    some: EnqueueOptions = {"delay": 3, "queue": "sums"}
+    assert_type(await service.enqueue(add.using(**some), 1), TaskResult[int])
+    assert_type(await service.enqueue(add, 1, **some), TaskResult[int])
+    assert_type(await service.enqueue(service.registry.get(name), 1, b=2), TaskResult[Any])
 
 
-@task("wrong", retry=3)  # type: ignore[call-overload, untyped-decorator]
-def wrong_too() -> None: ...
+async def of_any_task(service: QueueService, one: Task[..., int], template: TaskTemplate[[str], int]) -> None:
+    assert_type(await service.enqueue(one, 1, b=2), TaskResult[int])
+    assert_type(await service.enqueue(one, 1, delay=2), TaskResult[int])
+    assert_type(await service.enqueue(template, "a"), TaskResult[int])
+    for either in (add, empty):
+        assert_type(either.name, str)
 
 
 def give_up() -> int:
@@ -119,4 +162,26 @@ def takes_any_task(one: Task[..., Any]) -> str:
     return one.name
 
 
+def takes_a_kind_of_task(one: AsyncTask[[str], int], other: SyncTask[[str], int], plain: Task[[str], int]) -> None: ...
+
+
+@task
+async def measure(text: str) -> int:
+    return len(text)
+
+
+@task
+def measure_here(text: str) -> int:
+    return len(text)
+
+
 assert_type(takes_any_task(add) + takes_any_task(join), str)
+takes_a_kind_of_task(measure, measure_here, measure)
+takes_a_kind_of_task(measure, measure_here, measure_here)
+assert_type(measure_here.__name__, str)
+
+
+def of_failures(error: TaskFailedError) -> None:
+    assert_type(error.error, TaskError | None)
+    assert_type(error.status, State)
+    assert_type(error.task_id + error.task_name, str)

@@ -94,8 +94,10 @@ async def test_it_is_enqueued_after_the_response_was_sent() -> None:
         lambda: QueuedBackgroundTask("mail", "ada", copies=2, queue="post", key="k"),
         lambda: QueuedBackgroundTask(mail.call("ada", copies=2), queue="post", key="k"),
         lambda: QueuedBackgroundTask(mail.using(queue="post", key="k").call("ada", copies=2)),
+        lambda: QueuedBackgroundTask(mail.using(queue="post", key="k"), "ada", copies=2),
+        lambda: QueuedBackgroundTask(mail.using(queue="post"), "ada", copies=2, key="k"),
     ],
-    ids=["task", "name", "call", "call with options"],
+    ids=["task", "name", "call", "call with options", "template", "template with options"],
 )
 async def test_a_task_its_name_or_a_call_of_it_is_stored_with_arguments_and_options(make: Any) -> None:
     (record,) = await stored(make)

@@ -3,22 +3,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Unpack, get_overloads, get_type_hints
 
 import pytest
 from queue_lab import Lab, open_lab
 
 from litestar_queues import (
     EncodingError,
+    EnqueueOptions,
     InvalidTaskError,
     QueueConfig,
     QueueConfigurationError,
+    QueuedBackgroundTask,
     QueueError,
+    QueueService,
     State,
+    Task,
     TaskArgumentError,
     TaskCall,
     TaskOptions,
+    TaskTemplate,
     UnknownTaskError,
+    task,
 )
 from litestar_queues.backends.memory import MemoryBackend, MemoryBackendConfig
 from litestar_queues.options import OPTION_NAMES
@@ -123,7 +129,7 @@ BAD: dict[str, Bad] = {
     ),
     "an option that does not exist": (
         lambda lab: lab.service.enqueue(lab.registry.get("add").using(prority=1).call(1, 2)), InvalidTaskError,
-        "unknown option prority: the options are queue, priority,",
+        "unknown option 'prority' (did you mean the option 'priority'?): the options are queue, priority,",
     ),
     "one of several": (
         lambda lab: lab.service.enqueue_many([lab.registry.get("add").call(1, 2), lab.registry.get("add").call(1, "2")]),
@@ -339,12 +345,111 @@ async def test_an_argument_may_have_the_name_of_an_option_where_it_cannot_be_mis
         assert (await stored(lab, later.call(delay=3), delay=60)).state is State.SCHEDULED
 
 
-def test_every_option_has_its_place_in_the_decorator() -> None:
-    import inspect
-    import typing
+def test_type_checkers_know_the_options_that_there_are() -> None:
+    assert list(get_type_hints(EnqueueOptions)) == list(OPTION_NAMES)
+    assert get_type_hints(EnqueueOptions) == get_type_hints(TaskOptions)
+    assert EnqueueOptions.__optional_keys__ == set(OPTION_NAMES)
 
-    from litestar_queues import task
 
-    (named,) = [o for o in typing.get_overloads(task) if "registry" in inspect.signature(o).parameters]
-    parameters = set(inspect.signature(named).parameters) - {"name", "backoff", "registry"}
-    assert parameters == set(OPTION_NAMES)
+TAKERS = {
+    "the decorator": task,
+    "enqueue": QueueService.enqueue,
+    "prepare": QueueService.prepare,
+    "a background task": QueuedBackgroundTask.__init__,
+    "using": Task.using,
+    "using again": TaskTemplate.using,
+}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_whatever_takes_options_takes_all_of_them(taker: str) -> None:
+    function = TAKERS[taker]
+    for overload in get_overloads(function) or [function]:
+        hints = get_type_hints(overload)
+        if "task" in hints and hints["task"] is str:  # a name: the options stand beside keyword arguments of any name
+            assert {name: hints[name] for name in OPTION_NAMES} == get_type_hints(EnqueueOptions)
+        elif "options" in hints:
+            assert hints["options"] == Unpack[EnqueueOptions]
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("retrys", "did you mean the option 'retries'?"),
+        ("prority", "did you mean the option 'priority'?"),
+        ("time_out", "did you mean the option 'timeout'?"),
+        ("dealy", "did you mean the option 'delay'?"),
+    ],
+)
+@pytest.mark.parametrize("form", ["task", "template", "name", "call", "using", "using again", "@task", "prepare"])
+async def test_a_misspelled_option_is_answered_with_the_one_that_was_meant(form: str, given: str, hint: str) -> None:
+    async with open_lab() as lab:
+        make_tasks(lab)
+        add: Any = lab.registry.get("add")
+        forms: dict[str, Callable[[], Any]] = {
+            "task": lambda: lab.service.enqueue(add, 1, 2, **{given: 3}),
+            "template": lambda: lab.service.enqueue(add.using(priority=1), 1, 2, **{given: 3}),
+            "name": lambda: lab.service.enqueue("add", 1, 2, **{given: 3}),
+            "call": lambda: lab.service.enqueue(add.call(1, 2), **{given: 3}),
+            "prepare": lambda: lab.service.prepare(add, 1, 2, **{given: 3}),
+            "using": lambda: add.using(**{given: 3}),
+            "using again": lambda: add.using(priority=1).using(**{given: 3}),
+            "@task": lambda: lab.task("other", **{given: 3}),
+        }
+        with pytest.raises(QueueError) as refused:
+            await forms[form]()
+        assert hint in str(refused.value)
+        assert given in str(refused.value)
+        assert await lab.backend.inner.count() == []
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda lab: lab.registry.get("add").using(backoff=None), "'backoff' (@task takes it)"),
+        (lambda lab: lab.registry.get("add").using(session=None), "'session' (QueueService.enqueue and enqueue_many"),
+        (lambda lab: lab.service.prepare("add", 1, 2, session=None), "'session' is neither a parameter of task 'add'"),
+        (lambda lab: lab.service.prepare("add", 1, 2, registry=None), "(@task takes it)"),
+        (lambda lab: lab.task("other", backof=None), "did you mean the option 'backoff'?"),
+    ],
+)
+async def test_an_option_in_the_wrong_place_is_sent_to_its_own(make: Callable[[Lab], Any], words: str) -> None:
+    async with open_lab() as lab:
+        make_tasks(lab)
+        with pytest.raises(QueueError) as refused:
+            make(lab)
+        assert words in str(refused.value)
+
+
+async def test_a_keyword_is_an_argument_wherever_the_function_takes_it() -> None:
+    async with open_lab() as lab:
+
+        @lab.task("sloppy")
+        def sloppy(retrys: int, **more: int) -> None: ...
+
+        @lab.task("strict")
+        def strict(retrys: int) -> None: ...
+
+        assert (await stored(lab, "sloppy", retrys=1, prority=2)).kwargs == '{"retrys":1,"prority":2}'
+        assert (await stored(lab, "strict", retrys=1)).kwargs == '{"retrys":1}'
+        with pytest.raises(TaskArgumentError, match="missing a required argument: 'retrys'"):
+            await lab.service.enqueue("strict", retryz=1)
+
+
+async def test_a_template_is_enqueued_like_its_task() -> None:
+    async with open_lab() as lab:
+        make_tasks(lab)
+        add: Any = lab.registry.get("add")
+        template = add.using(priority=3, metadata={"a": 1}, delay=60)
+        record = await stored(lab, template, 1, b=2)
+        assert (record.args, record.kwargs, record.priority, record.state) == ("[1]", '{"b":2}', 3, State.SCHEDULED)
+        record = await stored(lab, template, 1, 2, priority=4, run_after=0)
+        assert (record.priority, record.state) == (4, State.PENDING)
+        again = template.using(priority=5, metadata={"b": 2})
+        record = await stored(lab, again, 1, 2)
+        assert (record.priority, record.metadata, record.state) == (5, '{"a":1,"b":2}', State.SCHEDULED)
+        assert lab.service.prepare(again, 1, 2).options.priority == 5
+        assert (await again.enqueue(1, 2)).record.priority == 5
+        assert (await stored(lab, template, 1, 2)).priority == 3, "a template is not changed by those made from it"
+        with pytest.raises(TaskArgumentError, match="missing a required argument: 'b'"):
+            await lab.service.enqueue(template, 1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,10 @@ from litestar_queues import (
     QueueError,
     QueueService,
     State,
+    TaskArgumentError,
     TaskError,
+    TaskFailedError,
+    TaskNotFinishedError,
     TaskNotFoundError,
     TaskRegistry,
     TaskResult,
@@ -402,3 +406,130 @@ async def test_time_is_the_stores_however_wrong_this_machines_clock_is() -> None
     await clock.sync(backend)
     assert timedelta(0) <= clock.now() - wrong < timedelta(seconds=5)
     assert clock.now() <= clock.now()
+
+
+async def test_a_value_is_what_the_function_returned() -> None:
+    async with open_lab(execution_backend="immediate") as lab:
+        add = with_add(lab)
+
+        @lab.task("nothing")
+        def nothing() -> None: ...
+
+        assert (await lab.service.enqueue(add, 1, b=2)).value() == 3
+        done = await lab.service.enqueue(nothing)
+        assert (done.value(), await done.wait(raises=True)) == (None, done)
+
+
+async def test_no_value_is_taken_for_none() -> None:
+    async with open_lab() as lab:
+        add = with_add(lab)
+        pending = await lab.service.enqueue(add, 1)
+        with pytest.raises(TaskNotFinishedError, match=rf"task {pending.id} \(add\) has no result yet, it was pending"):
+            pending.value()
+        running = await lab.service.enqueue(add, 1)
+        await lab.backend.inner.claim(Want(worker="w", limit=1, tasks=(running.record.held,)))
+        with pytest.raises(TaskNotFinishedError, match=r"it was running when last looked at: await result.wait"):
+            (await running.refresh()).value()
+        cancelled = await lab.service.cancel(pending.id)
+        with pytest.raises(TaskFailedError, match=rf"task {pending.id} \(add\) has no result, it is cancelled$"):
+            cancelled.value()
+        with pytest.raises(TaskFailedError) as caught:
+            await within(pending.wait(raises=True))
+        failed = caught.value
+        assert (failed.status, failed.error, failed.task_id, failed.task_name) == (
+            State.CANCELLED, None, pending.id, "add",
+        )  # fmt: skip
+        assert pending.status is State.CANCELLED
+
+
+async def test_a_failure_is_raised_with_what_was_stored_of_it() -> None:
+    async with open_lab(execution_backend="immediate") as lab:
+
+        @lab.task("break")
+        def breaks() -> None:
+            raise ValueError("why")
+
+        result = await lab.service.enqueue(breaks)
+        assert await result.wait() is result, "nothing is raised unless it is asked for"
+        for call in (result.value, result._raise_if_failed):
+            with pytest.raises(
+                TaskFailedError, match="it is failed; the error of its last attempt: ValueError: why"
+            ) as caught:
+                call()
+            assert caught.value.error == result.error
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (str(again), again.error, again.status) == (str(caught.value), caught.value.error, State.FAILED)
+        await lab.service.retry(result.id)
+        assert (await result.refresh()).status is State.PENDING
+        with pytest.raises(TaskNotFinishedError):
+            result.value()
+
+
+async def test_an_expired_task_has_no_value() -> None:
+    async with open_lab() as lab:
+        result = await lab.service.enqueue(with_add(lab), 1)
+        result._record = msgspec.structs.replace(result.record, state=State.EXPIRED)
+        with pytest.raises(TaskFailedError, match=r"it is expired$"):
+            result.value()
+
+
+async def test_a_value_that_does_not_fit_or_is_deleted_is_not_guessed() -> None:
+    async with open_lab(execution_backend="immediate") as lab:
+
+        @lab.task("lie")
+        def lie() -> int:
+            return None  # type: ignore[return-value]
+
+        result = await lab.service.enqueue(lie)
+        with pytest.raises(EncodingError, match="does not fit the return annotation of 'lie'"):
+            result.value()
+        kept = await lab.service.enqueue(with_add(lab), 1)
+        await lab.backend.inner.delete([kept.record.held])
+        assert kept.value() == 2, "what was read stays read"
+        with pytest.raises(TaskNotFoundError):
+            await kept.refresh()
+
+
+@pytest.mark.parametrize(
+    ("calls", "words"),
+    [
+        (lambda add: [add], "takes calls of tasks, task.call(...), not <SyncTask 'add'> without arguments"),
+        (lambda add: [add.call(1), add.using(delay=3)], "not <TaskTemplate 'add' using delay=3> without arguments"),
+        (lambda add: add.call(1), "takes several calls, such as a list, not one"),
+        (lambda _: ["add"], "not str"),
+        (lambda _: [lambda: 3], "not function: put @task on the function"),
+    ],
+    ids=["a task", "a template", "one call", "a name", "a function"],
+)
+async def test_enqueue_many_takes_calls_alone(calls: Any, words: str) -> None:
+    async with open_lab() as lab:
+        with pytest.raises(TaskArgumentError) as refused:
+            await lab.service.enqueue_many(calls(with_add(lab)))
+        assert words in str(refused.value)
+        assert await lab.backend.inner.count() == []
+
+
+async def test_a_task_that_was_called_instead_of_enqueued_is_pointed_out() -> None:
+    async with open_lab() as lab:
+
+        @lab.task("send")
+        async def send(address: str) -> None: ...
+
+        coroutine: Any = send("ada")
+        with pytest.raises(
+            TaskArgumentError, match="not a coroutine: the function was called here; pass the task, and its"
+        ):
+            await lab.service.enqueue(coroutine)
+
+
+async def test_a_parameter_named_session_is_not_mistaken_for_the_option() -> None:
+    async with open_lab() as lab:
+
+        @lab.task("uses")
+        def uses(session: str = "") -> None: ...
+
+        for form in (uses, uses.using(delay=3), "uses"):
+            with pytest.raises(
+                TaskArgumentError, match="session is a parameter of task 'uses' and an option of enqueue"
+            ):
+                await lab.service.enqueue(form, session="a")

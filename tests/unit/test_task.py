@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import asyncio
+import copy
 import functools
+import inspect
+import pickle
 import sys
 import types
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+from litestar.background_tasks import BackgroundTask
 from queue_lab import open_lab
 
 from litestar_queues import (
+    AsyncTask,
     QueueConfig,
     QueueConfigurationError,
     QueueError,
     QueueService,
+    SyncTask,
     TaskRegistry,
     UnknownTaskError,
     default_registry,
@@ -167,3 +174,72 @@ async def test_a_service_whose_task_modules_are_missing_does_not_open() -> None:
         with pytest.raises(QueueConfigurationError, match="no_such_module"):
             await service.open()
         assert lab.backend.of("open") == []
+
+
+@task("documented", registry=TaskRegistry())
+async def documented(a: int, *, b: str = "x") -> list[int]:
+    """What it does."""
+    return [a]
+
+
+def test_a_task_looks_like_its_function_to_whoever_inspects_it() -> None:
+    assert str(inspect.signature(documented)) == "(a: 'int', *, b: 'str' = 'x') -> 'list[int]'"
+    assert get_type_hints(documented) == {"a": int, "b": str, "return": list[int]}
+    assert (documented.__name__, documented.__doc__) == ("documented", "What it does.")
+    assert documented.__module__ == __name__
+    assert inspect.unwrap(documented) is documented.__wrapped__ is documented.function
+    assert inspect.iscoroutinefunction(documented.__call__)
+    assert repr(documented) == "<AsyncTask 'documented'>"
+    assert repr(documented.using(delay=3)) == "<TaskTemplate 'documented' using delay=3>"
+    nameless = task("nameless", registry=TaskRegistry())(lambda: None)
+    assert nameless.__doc__ is None
+
+
+def test_a_task_is_copied_and_pickled_as_a_function_is() -> None:
+    assert copy.copy(documented) is documented
+    assert copy.deepcopy({"task": documented})["task"] is documented
+    assert pickle.loads(pickle.dumps(documented)) is documented
+
+
+async def test_a_call_of_a_task_is_a_call_of_its_function() -> None:
+    registry = TaskRegistry()
+    assert isinstance(documented, AsyncTask)
+    assert await documented(1, b="y") == [1]
+    assert await asyncio.create_task(documented(2)) == [2]
+    made = task("add", registry=registry)(add)
+    assert isinstance(made, SyncTask)
+    assert made(2, b=3) == 5
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        await documented()  # type: ignore[call-arg]
+
+
+async def test_litestar_awaits_a_task_that_it_is_given_as_a_callback() -> None:
+    done: list[int] = []
+
+    @task("callback", registry=TaskRegistry())
+    async def callback(number: int) -> None:
+        done.append(number)
+
+    await BackgroundTask(callback, 3)()
+    assert done == [3]
+
+
+def test_a_function_can_have_a_second_name() -> None:
+    registry = TaskRegistry()
+    first = task("old", registry=registry)(add)
+    second = task("new", registry=registry)(first)
+    assert (first.name, second.name, second.function, second(1)) == ("old", "new", add, 2)
+    assert registry.names() == ["new", "old"]
+
+
+@pytest.mark.parametrize("thing", [3, classmethod(add), property(add), int, Adder, None])
+def test_what_cannot_be_called_as_a_function_cannot_be_a_task(thing: Any) -> None:
+    with pytest.raises(QueueConfigurationError, match="@task goes on a function or another callable object, not on"):
+        task("thing", registry=TaskRegistry())(thing)
+
+
+def test_a_name_is_a_text() -> None:
+    with pytest.raises(
+        QueueConfigurationError, match="takes the task's name first, a text, not 3: options go by keyword"
+    ):
+        task(3)  # type: ignore[call-overload]
