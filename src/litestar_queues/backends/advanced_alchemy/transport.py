@@ -230,6 +230,7 @@ class BoundTransport:
 
 def _has_no_transaction(connection: Connection) -> bool:
     # SQLAlchemy has no public question for this. On SQLite, an event of the application can begin a transaction all the same.
-    if not connection._is_autocommit_isolation():  # noqa: SLF001
+    inside: Any = connection
+    if not inside._is_autocommit_isolation():  # noqa: SLF001
         return False
     return not getattr(connection.connection.driver_connection, "in_transaction", False)

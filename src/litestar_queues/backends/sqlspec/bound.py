@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -105,8 +105,9 @@ class BoundTransport:
 
 def _is_autocommit(config: Any) -> bool:
     """Whether SQLSpec's Litestar plugin is configured to commit after the handler."""
-    mode = (config.extension_config or {}).get("litestar", {}).get("commit_mode", "manual")
-    return mode != "manual"
+    extensions: Mapping[str, Any] = config.extension_config or {}
+    plugin: Mapping[str, Any] = extensions.get("litestar") or {}
+    return bool(plugin.get("commit_mode", "manual") != "manual")
 
 
 @cache
