@@ -9,9 +9,10 @@ from typing import Any, ParamSpec, TypeVarTuple, Unpack, overload
 
 from litestar.background_tasks import BackgroundTask
 
+from litestar_queues.calls import AnyTask
 from litestar_queues.errors import QueueError
 from litestar_queues.options import Duration, EnqueueOptions, UniqueBy
-from litestar_queues.service import AnyTask, QueueService, open_service
+from litestar_queues.service import QueueService, open_service
 from litestar_queues.task import Task, TaskCall, TaskOf, TaskTemplate
 
 __all__ = ("QueuedBackgroundTask",)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
@@ -14,6 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, cast, ov
 import msgspec
 
 from litestar_queues.backends.base import EndHints, QueueBackend
+from litestar_queues.calls import AnyTask, checked_calls, make_call
 from litestar_queues.clock import StoreClock, SystemClock
 from litestar_queues.config import EXECUTION_BACKENDS, QueueConfig
 from litestar_queues.context import TaskContext
@@ -23,12 +23,9 @@ from litestar_queues.execution.executor import TaskExecutor
 from litestar_queues.lifecycle import Requeue, Snooze, State
 from litestar_queues.operations import Move, QueueOperations
 from litestar_queues.options import (
-    OPTION_NAMES,
     Duration,
     EnqueueOptions,
     UniqueBy,
-    make_options,
-    option_hint,
 )
 from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want, seconds
 from litestar_queues.result import TaskResult
@@ -43,13 +40,11 @@ from litestar_queues.task import (
 )
 from litestar_queues.wakeups import LocalWakeups
 
-__all__ = ("SERVING", "AnyTask", "QueueService", "QueueStats", "open_service")
+__all__ = ("SERVING", "QueueService", "QueueStats", "open_service")
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-AnyTask = Task[..., Any] | TaskTemplate[..., Any] | TaskCall[Any] | str
-"""What can be enqueued: a task, a template, a call, or a name."""
 _FIRST_LOOK, _LONGEST_PAUSE = 0.02, 1.0
 """Seconds between two looks at a task that somebody waits for: doubling from the first to the second."""
 _PAUSE_WITH_HINTS = 5.0
@@ -237,7 +232,7 @@ class QueueService:
             QueueConfigurationError: The backend cannot work in such a session.
             BackendUnavailableError: The store cannot be reached; whether the task was stored is not known.
         """
-        call = self._call(cast("AnyTask", task), args, kwargs)
+        call = make_call(self.registry, cast("AnyTask", task), args, kwargs)
         if session is not None and not isinstance(task, TaskCall) and "session" in call.task.signature.parameters:
             raise TaskArgumentError(
                 f"session is a parameter of task {call.task.name!r} and an option of enqueue: enqueue task.call(...), which "
@@ -291,7 +286,7 @@ class QueueService:
             UnknownTaskError: No task of this name is registered here.
             InvalidTaskError: Arguments or options cannot be stored.
         """
-        call = self._call(cast("AnyTask", task), args, kwargs)
+        call = make_call(self.registry, cast("AnyTask", task), args, kwargs)
         self._new_task(call, 0, [call], (SystemClock() if self._operations is None else self.clock).now())
         return call
 
@@ -314,13 +309,7 @@ class QueueService:
             QueueConfigurationError: The backend cannot work in such a session.
             BackendUnavailableError: The store cannot be reached; whether the tasks were stored is not known.
         """
-        if isinstance(calls, TaskCall):
-            raise TaskArgumentError("enqueue_many takes several calls, such as a list, not one: enqueue takes that")
-        given = list(calls)
-        for one in given:
-            if not isinstance(one, TaskCall):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-                raise TaskArgumentError(f"enqueue_many takes calls of tasks, task.call(...), not {_described(one)}")
-        return await self._enqueue(given, session)
+        return await self._enqueue(checked_calls(calls), session)
 
     async def get(self, task_id: str) -> TaskResult[Any] | None:
         """A task by id; None where it is not stored."""
@@ -395,26 +384,6 @@ class QueueService:
             for hint in self._waiting.get(record.id, ()):
                 hint.set()
 
-    def _call(self, task: AnyTask, args: tuple[Any, ...], given: dict[str, Any]) -> TaskCall[Any]:
-        options = make_options({name: value for name, value in given.items() if name in OPTION_NAMES})
-        kwargs = {name: value for name, value in given.items() if name not in OPTION_NAMES}
-        if isinstance(task, TaskCall):
-            if args or kwargs:
-                hint = next((hint for name in kwargs if (hint := option_hint(name))), "")
-                raise TaskArgumentError(
-                    f"the call of task {task.task.name!r} has its arguments already: "
-                    f"{', '.join([*map(repr, args), *kwargs])} is too much{hint and f' ({hint})'}"
-                )
-            return TaskCall(task.task, task.args, task.kwargs, options.over(task.options))
-        if isinstance(task, TaskTemplate):
-            options, task = options.over(task.options), task.task
-        if isinstance(task, str):
-            task = self.registry.get(task)
-        elif not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
-            raise TaskArgumentError(f"enqueue takes a task, a task's name or a call of it, not {_described(task)}")
-        _refuse_mistaken_options(task, given)
-        return TaskCall(task, args, kwargs, options.over(task.options))
-
     async def _enqueue(self, calls: Sequence[TaskCall[Any]], session: Any) -> list[TaskResult[Any]]:
         operations = self.operations
         now = self.clock.now()
@@ -479,31 +448,3 @@ class QueueService:
             if isinstance(event, Snooze):  # whatever it waits for, the caller does not
                 break
         return (await self.operations.backend.get([record.id])).get(record.id, record)
-
-
-def _described(value: Any) -> str:
-    """Describe what was passed in a task's place, and what to do about it."""
-    if isinstance(value, (Task, TaskTemplate)):
-        return f"{value!r} without arguments"
-    if inspect.iscoroutine(value):
-        value.close()  # or Python warns that nobody awaited it
-        return "a coroutine: the function was called here; pass the task, and its arguments after it"
-    return f"{type(value).__qualname__}{': put @task on the function' if callable(value) else ''}"
-
-
-def _refuse_mistaken_options(task: Task[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse keywords that are a parameter and an option at once, and those that are neither, but look like an option."""
-    parameters = task.signature.parameters
-    if both := [name for name in given if name in OPTION_NAMES and name in parameters]:
-        raise TaskArgumentError(
-            f"{', '.join(both)} is a parameter of task {task.name!r} and an option of enqueue: pass the argument by "
-            "position, or use task.call(...) for arguments and task.using(...) for options"
-        )
-    if task.signature.takes_any_keyword:
-        return
-    for name in given:
-        if name not in parameters and name not in OPTION_NAMES and (hint := option_hint(name, parameters=parameters)):
-            raise TaskArgumentError(
-                f"{name!r} is neither a parameter of task {task.name!r} nor an option of enqueue ({hint}): "
-                f"its signature is {task.name}{task.signature.signature}, the options are {', '.join(OPTION_NAMES)}"
-            )

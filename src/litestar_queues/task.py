@@ -58,7 +58,7 @@ class Task(Generic[P, R_co]):
     is_async: bool
 
     def __post_init__(self) -> None:
-        for attribute in functools.WRAPPER_ASSIGNMENTS:
+        for attribute in {*functools.WRAPPER_ASSIGNMENTS, "__annotations__"}:  # Python 3.14 leaves that one out
             if hasattr(self.function, attribute):
                 object.__setattr__(self, attribute, getattr(self.function, attribute))
 

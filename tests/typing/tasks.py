@@ -9,6 +9,7 @@ refused is in `mistakes.py`, the shapes of functions in `shapes.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
@@ -185,3 +186,31 @@ def of_failures(error: TaskFailedError) -> None:
     assert_type(error.error, TaskError | None)
     assert_type(error.status, State)
     assert_type(error.task_id + error.task_name, str)
+
+
+async def of_unions(
+    service: QueueService,
+    either: Task[..., int] | str,
+    form: Task[[str], int] | TaskTemplate[[str], int],
+    *,
+    late: bool,
+) -> None:
+    for one in (measure, measure_here):
+        assert_type(await service.enqueue(one, "a", retries=1), TaskResult[int])
+        assert_type(await service.enqueue(one, "a"), TaskResult[int])
+    await service.enqueue(either, "a")
+    await service.enqueue(either, "a", delay=1)
+    assert_type(await service.enqueue(form, "a"), TaskResult[int])
+    assert_type(await service.enqueue(form, "a", delay=1), TaskResult[int])
+    assert_type(await service.enqueue(measure.using(delay=30 if late else None), "a"), TaskResult[int])
+    by_name: dict[str, Task[..., object]] = {"a": measure, "b": measure_here}
+    assert_type(await service.enqueue(by_name["a"], "a", delay=1), TaskResult[object])
+    wider: TaskResult[int | None] = await service.enqueue(measure, "a")
+    assert_type(wider.status, State)
+    functions: tuple[Callable[[str], Awaitable[int]], Callable[[str], int]] = (measure, measure_here)
+    assert_type(len(functions), int)
+    calls = [measure.call("a"), measure_here.using(delay=3).call("b")]
+    assert_type(await service.enqueue_many(calls), list[TaskResult[int]])
+    anything: list[TaskCall[Any]] = []
+    anything.append(measure.call("a"))
+    assert_type(await service.enqueue_many(anything), list[TaskResult[Any]])
