@@ -22,6 +22,7 @@ IMPORTED = {
 """Names of other packages, and the module that has each."""
 
 METHODS = {
+    "begin": "sqlspec.adapters.aiosqlite:AiosqliteDriver.begin",
     "metrics_snapshot": "sqlspec.observability:ObservabilityRuntime.metrics_snapshot",
     "provide_session": "sqlspec:SQLSpec.provide_session",
     "rollback": "sqlspec.adapters.aiosqlite:AiosqliteDriver.rollback",
