@@ -1,17 +1,44 @@
-"""The code of `docs/how-to/databases.md`, and a whole task through what it configures."""
+"""The pages that users read, and whole tasks through what they configure."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from litestar_queues import QueueConfig, QueueService, Worker, task
 from litestar_queues.task import TaskRegistry
 
-PAGE = (Path(__file__).parents[1] / "docs" / "how-to" / "databases.md").read_text()
-CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "conformance" / "README.md",
+        ROOT / "matrix" / "README.md",
+        ROOT / "docs" / "reference" / "glossary.md",
+        *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+    )
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> list[str]:
+    """The command lines of a block of the console."""
+    return [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+
+
+DATABASES = "docs/how-to/databases.md"
+PAGE = PAGES[DATABASES]
+CODE = blocks(DATABASES, "python")
 BASIC, SHARED, MIGRATED, OWN_FLOW, HEARTBEATS, SNAPSHOT, MONITORED, HOOK, ORACLE = range(9)
 
 registry = TaskRegistry()
@@ -23,11 +50,15 @@ async def work() -> int:
 
 
 def sample(number: int, url: str = "", given: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a sample defines; `url` stands in for the address that it shows."""
-    code = re.sub(r'"postgresql://[^"]*"', repr(url), CODE[number]) if url else CODE[number]
+    """What a sample of `databases.md` defines; `url` replaces the address that it shows."""
     names = dict(given or {})
-    exec(compile(code, f"databases.md, sample {number}", "exec"), names)
+    exec(compile(addressed(CODE[number], url), f"databases.md, sample {number}", "exec"), names)
     return names
+
+
+def addressed(code: str, url: str) -> str:
+    """The code with another address of PostgreSQL."""
+    return re.sub(r'"postgresql://[^"]*"', repr(url), code) if url else code
 
 
 async def runs_a_task(config: QueueConfig) -> None:
@@ -38,3 +69,16 @@ async def runs_a_task(config: QueueConfig) -> None:
         assert done.result == 42
         worker.abort()
         await running
+
+
+def run_sample(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run a sample in a process of its own, where every warning is an error; returns what it wrote."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import sys\nsys.path[:0] = [{str(ROOT / 'tests')!r}, '.']\n{code}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done

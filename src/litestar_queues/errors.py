@@ -34,7 +34,8 @@ class MissingDependencyError(QueueError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"the package {package!r} is not installed: install it with `pip install 'litestar-queues[{extra}]'`"
+            f"the package {package!r} is not installed: `pip install {package}` brings it, as does the extra {extra!r} of "
+            "litestar-queues"
         )
         self.package = package
         self.extra = extra

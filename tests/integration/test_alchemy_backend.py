@@ -361,6 +361,31 @@ async def test_a_scoped_session_will_do(config: SQLAlchemyAsyncConfig, backend: 
     assert set(await backend.get("abc")) == set("abc")
 
 
+@pytest.mark.parametrize("where", ["engine", "session"])
+async def test_a_session_that_cannot_roll_back_is_refused(where: str, config: SQLAlchemyAsyncConfig) -> None:
+    """Its rollback would leave the task there."""
+    async with QueueService(QueueConfig(queue_backend=configured(config)), registry=registry) as service:
+        engine = config.get_engine().execution_options(
+            **({"isolation_level": "AUTOCOMMIT"} if where == "engine" else {})
+        )
+        async with AsyncSession(engine) as session:
+            if where == "session":
+                await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            with pytest.raises(QueueConfigurationError, match="isolation_level AUTOCOMMIT"):
+                await service.enqueue(work, session=session)
+        assert (await service.stats()).queues == {}
+
+
+async def test_a_session_whose_transaction_the_application_begins_itself_will_do(config: SQLAlchemyAsyncConfig) -> None:
+    async with QueueService(QueueConfig(queue_backend=configured(config)), registry=registry) as service:
+        engine = config.get_engine().execution_options(isolation_level="AUTOCOMMIT")
+        async with AsyncSession(engine) as session:
+            await session.execute(text("BEGIN IMMEDIATE"))
+            result = await service.enqueue(work, session=session)
+            await session.execute(text("ROLLBACK"))
+        assert await service.get(result.id) is None
+
+
 @pytest.mark.parametrize("session", [object(), Session(), "session"], ids=lambda session: type(session).__name__)
 async def test_what_is_no_async_session_is_refused(session: Any, config: SQLAlchemyAsyncConfig) -> None:
     backend: Any = configured(config).create_backend()

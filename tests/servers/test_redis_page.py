@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from page_lab import runs_a_task
+import redis.asyncio
+from page_lab import PAGES, blocks, runs_a_task
 
 from litestar_queues import QueueConfig
 from litestar_queues.backends.redis import RedisBackendConfig
@@ -19,8 +19,8 @@ from litestar_queues_matrix.servers.cluster import ClusterServer
 
 pytestmark = pytest.mark.anyio
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "redis.md").read_text()
-CODE = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+PAGE = PAGES["docs/how-to/redis.md"]
+CODE = blocks("docs/how-to/redis.md", "python")
 FIRST, VALKEY, OWN_CLIENT, CLUSTER = range(4)
 
 
@@ -43,8 +43,11 @@ def sample(number: int, url: str) -> dict[str, Any]:
     return names
 
 
-def test_every_sample_is_tried() -> None:
-    assert len(CODE) == 4
+def test_what_the_page_names_of_redis_py_exists() -> None:
+    assert "RedisCluster" in PAGE
+    assert "decode_responses=True" in PAGE
+    assert callable(redis.asyncio.RedisCluster)
+    assert callable(redis.asyncio.Sentinel.master_for)
 
 
 @pytest.mark.parametrize("number", [FIRST, VALKEY])

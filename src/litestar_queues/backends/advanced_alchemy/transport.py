@@ -24,7 +24,7 @@ from litestar_queues.backends.cancelling import cancellations, heed_cancellation
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Program, Rows, Steps, advance
-from litestar_queues.errors import BackendError
+from litestar_queues.errors import BackendError, QueueConfigurationError
 
 __all__ = ("BoundTransport", "SessionTransport")
 
@@ -194,11 +194,16 @@ class BoundTransport:
         self._failures = failures
 
     async def attempt(self, program: Program[T]) -> T:
-        """Run the program; whether it takes effect is the caller's to say."""
+        """Run the program. It takes effect when the caller commits.
+
+        Raises:
+            QueueConfigurationError: The program writes, and the session's engine has no transactions.
+            BackendError: The database refused a statement.
+        """
         steps = program.start()
         first = advance(steps)
         try:
-            return await self._session.run_sync(self._transact, steps, first)
+            return await self._session.run_sync(self._transact, program, steps, first)
         except Exception as error:
             failure = self._failures.of_statement(error, program.name)
             if isinstance(failure, ConflictError):
@@ -212,5 +217,20 @@ class BoundTransport:
         finally:
             steps.close()
 
-    def _transact(self, session: Session, steps: Steps[T], first: Call | Load | Done[T]) -> T:
-        return self._sender.run(session.connection(bind_arguments=self._mapper), steps, first)
+    def _transact(self, session: Session, program: Program[T], steps: Steps[T], first: Call | Load | Done[T]) -> T:
+        connection = session.connection(bind_arguments=self._mapper)
+        if program.kind is not Kind.READ and _has_no_transaction(connection):
+            raise QueueConfigurationError(
+                f"{self._failures.database}: {program.name} got a session whose engine has isolation_level AUTOCOMMIT. Its "
+                "rollback would not take the task back: use a session of an engine that has transactions; or leave "
+                "session= out, which stores the task at once"
+            )
+        return self._sender.run(connection, steps, first)
+
+
+def _has_no_transaction(connection: Connection) -> bool:
+    # SQLAlchemy has no public question for this. On SQLite, an event of the application can begin a transaction all the same.
+    inside: Any = connection
+    if not inside._is_autocommit_isolation():  # noqa: SLF001
+        return False
+    return not getattr(connection.connection.driver_connection, "in_transaction", False)

@@ -1,11 +1,14 @@
-"""Programs inside a transaction of the application's."""
+"""Programs inside a transaction that the application began."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
+from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.program import ConflictError, Done, Load, Program, advance
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -16,9 +19,14 @@ __all__ = ("BoundTransport",)
 
 T = TypeVar("T")
 
+_log = logging.getLogger("litestar_queues")
+
 
 class BoundTransport:
-    """Sends a program's statements through a driver of the caller's, which begins and ends the transaction.
+    """Sends a program's statements through the caller's driver. The caller begins and ends the transaction.
+
+    A write outside of a transaction is refused. There, an adapter either stores each statement at once, so that a
+    rollback does not take the task back, or opens a transaction that nobody may commit, so that the task is lost.
 
     A sync driver is called in the thread that awaits, because its connection may belong to that thread; the event loop
     waits for the one or two statements of an enqueue then.
@@ -40,12 +48,20 @@ class BoundTransport:
                 f"session takes a {kind.__name__}, as `async with sqlspec.provide_session(config) as session` gives it, "
                 f"not {type(driver).__qualname__}"
             )
+        self._session = driver
         self._driver = store.sender(driver, config)
         self._config = config
         self._failures = failures
 
     async def attempt(self, program: Program[T]) -> T:
-        """Run the program; whether it takes effect is the caller's to say."""
+        """Run the program. It takes effect when the caller commits.
+
+        Raises:
+            QueueConfigurationError: The program writes, and the session is not in a transaction.
+            BackendError: The database refused a statement.
+        """
+        if program.kind is not Kind.READ:
+            self._check_transaction(program.name)
         steps = program.start()
         try:
             call = advance(steps)
@@ -69,4 +85,37 @@ class BoundTransport:
         return await answer if inspect.isawaitable(answer) else answer
 
     async def close(self) -> None:
-        """Nothing: the driver is the caller's."""
+        """Do nothing: the driver is the caller's."""
+
+    def _check_transaction(self, name: str) -> None:
+        # SQLSpec has no public name for either; each of its drivers has both.
+        if not self._session._connection_in_transaction():  # noqa: SLF001
+            raise QueueConfigurationError(
+                f"{self._failures.database}: {name} got a session that is not in a transaction: {self._advice}; or leave "
+                f"session= out, which stores the task at once"
+            )
+        if self._session._transaction_depth == 0 and _is_autocommit(self._config):  # noqa: SLF001
+            _warn_of_autocommit(self._failures.database, self._advice)
+
+    @property
+    def _advice(self) -> str:
+        prefix = "async with" if self._config.is_async else "with"
+        return f"enqueue inside `{prefix} session.transaction():`, or between `session.begin()` and `session.commit()`"
+
+
+def _is_autocommit(config: Any) -> bool:
+    """Whether SQLSpec's Litestar plugin is configured to commit after the handler."""
+    extensions: Mapping[str, Any] = config.extension_config or {}
+    plugin: Mapping[str, Any] = extensions.get("litestar") or {}
+    return bool(plugin.get("commit_mode", "manual") != "manual")
+
+
+@cache
+def _warn_of_autocommit(database: str, advice: str) -> None:
+    # Once for each database. A transaction that the handler itself commits looks the same from here.
+    _log.warning(
+        "%s: SQLSpec's Litestar plugin has commit_mode 'autocommit', which commits nothing in SQLSpec 0.69: it releases "
+        "the connection before it looks for something to commit. Unless the handler commits, the task is lost: %s",
+        database,
+        advice,
+    )
