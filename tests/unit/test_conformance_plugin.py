@@ -63,7 +63,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones(pytester: pytest.Pyte
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("no.such.module:target", "cannot be loaded: No module named 'no'"),
+        ("no.such.module:target", "cannot be loaded: ModuleNotFoundError: No module named 'no'"),
         ("json:nosuch", "cannot be loaded"),
         ("json:dumps", "is no target: it lacks distribution, capabilities"),
     ],
@@ -311,7 +311,7 @@ async def test_fails(store: Store, check: Check) -> None:
 
 @guarantee("KEY-02")
 async def test_looks(check: Check) -> None:
-    check.equal("KEY-02", watched.log, ["reset", "close", "reset", "close", "close", "reset"], "what happened")
+    check.equal("KEY-02", watched.log[-5:], ["close", "reset", "close", "close", "reset"], "what happened")
 """,
     )
     pytester.syspathinsert()

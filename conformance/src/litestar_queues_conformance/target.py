@@ -6,11 +6,15 @@ suite knows no backend but through it.
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from litestar_queues.backends.base import QueueBackend
@@ -25,6 +29,7 @@ __all__ = (
     "Target",
     "Transacts",
     "UnknownTarget",
+    "described",
     "known_targets",
     "load_target",
 )
@@ -194,7 +199,8 @@ def known_targets() -> tuple[str, ...]:
 def load_target(name: str) -> Target:
     """The target of this name, or at `module:attribute`; an attribute that is a class is called without arguments.
 
-    After an `@` comes the server that it shall run on, which only the target itself knows.
+    After an `@` comes the server that it shall run on, which only the target itself knows. A module that is not
+    installed is looked for in the working directory, too.
 
     Raises:
         UnknownTarget: There is none, or what is there is not a target; says why.
@@ -213,27 +219,49 @@ def load_target(name: str) -> Target:
 
 
 def _load(name: str) -> Target:
-    if ":" in name:
-        found = _attribute(name)
-    else:
-        points = [point for point in entry_points(group=GROUP) if point.name == name]
-        if not points:
-            known = ", ".join(known_targets()) or "none is installed"
-            raise UnknownTarget(
-                f"unknown backend {name!r}. Known: {known}. A backend that is not installed under a name is given as "
-                f"module:attribute, for example --backend=my_package.conformance:target"
-            )
-        try:
-            found = points[0].load()
-        except (ImportError, AttributeError) as error:
-            raise UnknownTarget(f"the backend {name!r} ({points[0].value}) cannot be loaded: {error}") from error
-    target = found() if isinstance(found, type) else found
+    target = _made(name, _attribute(name) if ":" in name else _installed(name))
     missing = [part for part in _PARTS if not hasattr(target, part)]
     if missing:
         raise UnknownTarget(f"the backend {name!r} is no target: it lacks {', '.join(missing)}")
     if not isinstance(target.capabilities, Capabilities):
         raise UnknownTarget(f"the backend {name!r} is no target: its capabilities must be a Capabilities(...)")
+    if not isinstance(target.distribution, str):
+        raise UnknownTarget(
+            f"the backend {name!r} is no target: its distribution must be the name of an installed distribution"
+        )
     return cast("Target", target)
+
+
+def _made(name: str, found: Any) -> Any:
+    """The target itself, where its class was found."""
+    if not isinstance(found, type):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise UnknownTarget(
+            f"the backend {name!r} cannot be loaded: {found.__qualname__}(), without arguments, raised {described(error)}"
+        ) from error
+
+
+def _installed(name: str) -> Any:
+    points = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    if not points:
+        known = ", ".join(known_targets()) or "none is installed"
+        raise UnknownTarget(
+            f"unknown backend {name!r}. Known: {known}. A backend that is not installed under a name is given as "
+            f"module:attribute, for example --backend=my_package.conformance:target"
+        )
+    if len(points) > 1:
+        raise UnknownTarget(
+            f"several installed distributions have a backend {name!r}: give one of them as --backend="
+            f"{' or --backend='.join(sorted(points))}"
+        )
+    [point] = points.values()
+    try:
+        return point.load()
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} ({point.value}) cannot be loaded: {described(error)}") from error
 
 
 _PARTS = ("distribution", "capabilities", "config", "open", "reset", "server_version")
@@ -242,9 +270,31 @@ _PARTS = ("distribution", "capabilities", "config", "open", "reset", "server_ver
 def _attribute(name: str) -> Any:
     module, _, path = name.partition(":")
     try:
+        _look_in_working_directory(module)
         found: Any = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownTarget(f"the backend {name!r} cannot be loaded: {error}") from error
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} cannot be loaded: {described(error)}") from error
     return found
+
+
+def _look_in_working_directory(module: str) -> None:
+    """Add the working directory to the path where this module is found nowhere else, behind everything else."""
+    here = str(Path.cwd())
+    top = module.partition(".")[0]
+    if top and here not in sys.path and top not in sys.modules and find_spec(top) is None:
+        sys.path.append(here)
+
+
+def described(error: BaseException) -> str:
+    """An error in a line: its type, its text, and where it was raised."""
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if Path(frame.filename).parent != Path(__file__).parent]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and not _is_import(frames[-1]) else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _is_import(frame: traceback.FrameSummary) -> bool:
+    return "importlib" in frame.filename
