@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from litestar_queues_conformance.capabilities import Capabilities
     from litestar_queues_conformance.guarantees import GUARANTEES, Guarantee, Profile
     from litestar_queues_conformance.harness import Check, NoEvidence, Store, Violation, guarantee
-    from litestar_queues_conformance.target import Capabilities, NobodyWaits, Target
+    from litestar_queues_conformance.target import NobodyWaits, Target
 
 __all__ = (
     "GUARANTEES",
@@ -31,9 +32,10 @@ __all__ = (
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Capabilities": "capabilities",
     **dict.fromkeys(("GUARANTEES", "Guarantee", "Profile"), "guarantees"),
     **dict.fromkeys(("Check", "NoEvidence", "Store", "Violation", "guarantee"), "harness"),
-    **dict.fromkeys(("Capabilities", "NobodyWaits", "Target"), "target"),
+    **dict.fromkeys(("NobodyWaits", "Target"), "target"),
 }
 
 

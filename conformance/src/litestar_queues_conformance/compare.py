@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from litestar_queues.records import Enqueued, Held, TaskRecord
 
-__all__ = ("JSON_FIELDS", "LONGEST", "difference", "json_value", "shortened")
+__all__ = ("JSON_FIELDS", "LONGEST", "difference", "json_value", "shortened", "shown")
 
 JSON_FIELDS = ("args", "kwargs", "metadata", "progress", "result", "error")
 """The fields of a record that hold JSON text: a backend may write the same value in other characters."""
@@ -40,6 +40,20 @@ def json_value(text: str | None) -> Any:
 def shortened(text: str, most: int) -> str:
     """The text, or where it is longer than `most` characters its beginning and its length."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def shown(value: Any) -> str:
+    """A value in at most a line; of a task, which one it is and how it stands."""
+    match value:
+        case TaskRecord():
+            return f"the task {value.id} ({value.state}, fence {value.fence})"
+        case Enqueued() | (bool(), TaskRecord()):
+            return f"the task {_record(value).id} ({_record(value).state}, fence {_record(value).fence})"
+        case list() | tuple() if len(cast("Sequence[Any]", value)) > _NAMES:
+            entries = cast("Sequence[Any]", value)
+            return f"[{_names(map(shown, entries))}]"
+        case _:
+            return shortened(repr(value), _SHOWN)
 
 
 def _difference(actual: Any, expected: Any, where: str) -> str | None:
@@ -105,7 +119,7 @@ def _sequences(actual: Sequence[Any], expected: Sequence[Any], where: str) -> st
         if found:
             return f"{longer}: the first difference: {found[0]}"
         more, what = (actual, "not expected") if len(actual) > len(expected) else (expected, "missing")
-        return f"{longer}: {what}: {_names(map(_show, more[len(pairs) :]))}"
+        return f"{longer}: {what}: {_names(map(shown, more[len(pairs) :]))}"
     if not found:
         return None
     return _listed(found, _ENTRIES) if len(found) == 1 else f"{len(found)} entries differ: {_listed(found, _ENTRIES)}"
@@ -114,7 +128,7 @@ def _sequences(actual: Sequence[Any], expected: Sequence[Any], where: str) -> st
 def _mappings(actual: Mapping[Any, Any], expected: Mapping[Any, Any], where: str) -> str | None:
     if wrong := _members(Counter(list(actual)), Counter(list(expected)), where, what="keys"):
         return wrong
-    found = [one for key in expected if (one := _difference(actual[key], expected[key], f"{where}[{_show(key)}] "))]
+    found = [one for key in expected if (one := _difference(actual[key], expected[key], f"{where}[{shown(key)}] "))]
     if not found:
         return None
     return _listed(found, _ENTRIES) if len(found) == 1 else f"{len(found)} values differ: {_listed(found, _ENTRIES)}"
@@ -128,7 +142,7 @@ def _members(actual: Counter[Any], expected: Counter[Any], where: str, *, what: 
     again = [one for one in extra if expected[one]]
     new = [one for one in extra if not expected[one]]
     parts = [
-        f"{says}: {_names(sorted(map(_show, ones)))}"
+        f"{says}: {_names(sorted(map(shown, ones)))}"
         for says, ones in (("missing", missing), ("not expected", new), ("given more than once", again))
         if ones
     ]
@@ -172,7 +186,7 @@ def _placed(entry: Any) -> str:
     """An entry, and for a task what its place in an order can depend on."""
     record = entry if isinstance(entry, (str, TaskRecord, Held)) else _record(entry)
     if not isinstance(record, TaskRecord):
-        return _show(record)
+        return shown(record)
     return f"{record.id} (priority {record.priority}, due {record.due_at}, created {record.created_at})"
 
 
@@ -180,7 +194,7 @@ def _unequal(actual: Any, expected: Any) -> str:
     texts = isinstance(actual, (str, bytes)) and type(actual) is type(expected)
     if texts and max(len(actual), len(expected)) > _SHOWN:
         return _long_texts(actual, expected)
-    return f"is {_show(actual)}, not {_show(expected)}"
+    return f"is {shown(actual)}, not {shown(expected)}"
 
 
 def _long_texts(actual: str | bytes, expected: str | bytes) -> str:
@@ -202,16 +216,3 @@ def _names(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - _NAMES} more" if len(listed) > _NAMES else ""
     return f"{', '.join(listed[:_NAMES])}{more}"
-
-
-def _show(value: Any) -> str:
-    match value:
-        case TaskRecord():
-            return f"the task {value.id} ({value.state}, fence {value.fence})"
-        case Enqueued() | (bool(), TaskRecord()):
-            return f"the task {_record(value).id} ({_record(value).state}, fence {_record(value).fence})"
-        case list() | tuple() if len(cast("Sequence[Any]", value)) > _NAMES:
-            entries = cast("Sequence[Any]", value)
-            return f"[{_names(map(_show, entries))}]"
-        case _:
-            return shortened(repr(value), _SHOWN)

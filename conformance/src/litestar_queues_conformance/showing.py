@@ -14,7 +14,7 @@ from litestar_queues_conformance.compare import shortened
 
 __all__ = ("ShortFailures",)
 
-_LINE, _LINES = 2000, 80
+_LINE, _LINES = 1800, 80
 """The most characters of a line of an error's text, and the most lines. A history of the state machine fits in."""
 _FIRST, _LAST = 4, 8
 """The most entries of a traceback from its beginning, and from its end."""

@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from litestar_queues.backends.base import QueueBackend
+from litestar_queues_conformance.capabilities import Capabilities
 
 __all__ = (
     "GROUP",
@@ -36,43 +36,6 @@ __all__ = (
 
 GROUP = "litestar_queues_conformance.backends"
 """The entry point group in which targets are found by name."""
-
-
-def _capability(says: str) -> bool:
-    """A field without a default, and what a yes to it says."""
-    declared: bool = field(metadata={"says": says})
-    return declared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a backend can do beyond the core; every question has to be answered.
-
-    A "no" is tested too: what is declared absent must be absent.
-    """
-
-    multi_process: bool = _capability(
-        "Several processes see one store. Where they do not, bursts run as tasks of one process, and no worker outside "
-        "the application can take part."
-    )
-    durable: bool = _capability("What was acknowledged is still there after every client process was killed.")
-    server_clock: bool = _capability("The store has a clock of its own, so that the clients' clocks do not matter.")
-    notifications: bool = _capability(
-        "Clients that wait are woken by hints of the others (`wakeups`), in whichever process they are. Without it there "
-        "are none, and workers poll."
-    )
-    transactional: bool = _capability(
-        "Tasks can be enqueued in a transaction of the application's: the backend has `bind`, and the target makes sessions."
-    )
-    columns: bool = _capability(
-        "Tasks are rows of a table that the application may have made itself: its columns may stand in another order, and "
-        "there may be more of them."
-    )
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of all capabilities."""
-        return tuple(one.name for one in fields(cls))
 
 
 class Target(Protocol):

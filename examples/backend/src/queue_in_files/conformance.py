@@ -12,6 +12,8 @@ from queue_in_files import FilesBackend, FilesBackendConfig
 
 
 class Target(NobodyWaits):
+    """Stores of this backend, for the suite."""
+
     distribution = "queue-in-files"
     capabilities = Capabilities(
         multi_process=True, durable=True, server_clock=False, notifications=False, transactional=False, columns=False
