@@ -181,7 +181,7 @@ async def test_a_config_that_makes_no_backend_is_named_when_the_service_opens(ma
 
 def test_an_error_of_the_queues_own_passes_as_it_is() -> None:
     config = QueueConfig(queue_backend=Config(BackendUnavailableError("down")))
-    with pytest.raises(BackendUnavailableError, match="^down$"):
+    with pytest.raises(BackendUnavailableError, match=r"^down$"):
         config.create_backend()
 
 

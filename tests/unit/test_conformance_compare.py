@@ -94,8 +94,8 @@ MANY = [f"task{number:02}" for number in range(22)]
         (
             records("a", "c", "b"),
             records("a", "b", "c"),
-            "has the 3 expected entries in another order: [1] is c (priority 0, due 2031-01-01 00:00:00+00:00, created "
-            "2031-01-01 00:00:00+00:00), not b (priority 0,",
+            ("has the 3 expected entries in another order: [1] is c (priority 0, due 2031-01-01 00:00:00+00:00, created "
+            "2031-01-01 00:00:00+00:00), not b (priority 0,"),
         ),
         (
             [RECORD.evolve(id="a"), RECORD.evolve(id="b", state=State.RUNNING, fence=3)],
@@ -105,8 +105,8 @@ MANY = [f"task{number:02}" for number in range(22)]
         (
             [RECORD.evolve(id=id_, fence=1) for id_ in MANY],
             records(*MANY),
-            "22 entries differ: [0] fence of task00 is 1, not 0; [1] fence of task01 is 1, not 0; [2] fence of task02 is "
-            "1, not 0 (and 19 more)",
+            ("22 entries differ: [0] fence of task00 is 1, not 0; [1] fence of task01 is 1, not 0; [2] fence of task02 is "
+            "1, not 0 (and 19 more)"),
         ),
         ([Enqueued(RECORD, True)], [Enqueued(RECORD.evolve(id="b"), True)], "missing: 'b'; not expected: 'a'"),
         ([(True, RECORD)], [(False, RECORD)], "[0] [0] is True, not False"),

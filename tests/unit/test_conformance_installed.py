@@ -157,7 +157,7 @@ def test_the_page_of_guarantees_is_made_beside_another_project(project: Path, an
     ],
 )
 def test_a_version_that_the_suite_does_not_work_with_is_refused_with_both(
-    installed: str | None, needed: str | None, wrong: bool
+    installed: str | None, needed: str | None, wrong: object
 ) -> None:
     says = distribution_problem(installed, needed)
     assert (says is not None) is wrong

@@ -59,7 +59,8 @@ def test_an_error_of_the_backend_is_shown_from_the_case_on_without_its_middle(py
 def deep(n: int) -> None:
     if n:
         deep(n - 1)
-    print(*range(500), sep="\\\\n")
+    print(*range(500), sep="\\n")
+    print("x" * 100_000)
     raise RuntimeError("x" * 100_000)
 
 @guarantee("KEY-01")

@@ -79,7 +79,7 @@ def with_part(name: str, part: Any) -> MemoryTarget:
     [
         ("config", lambda env: [], r"config\(env\) returned \[\], not a dict"),
         ("config", lambda env: None, r"config\(env\) returned None, not a dict"),
-        ("config", dict, r"config\(env\) raised TypeError: .*takes 0 positional arguments"),
+        ("config", lambda: {"store": 1}, r"config\(env\) raised TypeError: .*takes 0 positional arguments"),
         ("config", lambda env: {"url": env["MY_URL"]}, r"config\(env\) raised KeyError: 'MY_URL' \(.*test_conformance_trial"),
         ("config", lambda env: {"lock": threading.Lock()}, "other processes cannot be sent.*cannot pickle"),
         ("config", lambda env: {"of": object()}, "not equal to its pickled copy"),

@@ -7,12 +7,6 @@ from dataclasses import dataclass, field, fields
 __all__ = ("Capabilities",)
 
 
-def _capability(says: str) -> bool:
-    """A field without a default, and what a yes to it says."""
-    declared: bool = field(metadata={"says": says})
-    return declared
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a backend can do beyond the core; every question has to be answered.
@@ -20,22 +14,42 @@ class Capabilities:
     A "no" is tested too: what is declared absent must be absent.
     """
 
-    multi_process: bool = _capability(
-        "Several processes see one store. Where they do not, bursts run as tasks of one process, and no worker outside "
-        "the application can take part."
+    multi_process: bool = field(
+        metadata={
+            "says": (
+                "Several processes see one store. Where they do not, bursts run as tasks of one process, and no worker outside "
+                "the application can take part."
+            )
+        }
     )
-    durable: bool = _capability("What was acknowledged is still there after every client process was killed.")
-    server_clock: bool = _capability("The store has a clock of its own, so that the clients' clocks do not matter.")
-    notifications: bool = _capability(
-        "Clients that wait are woken by hints of the others (`wakeups`), in whichever process they are. Without it there "
-        "are none, and workers poll."
+    durable: bool = field(
+        metadata={"says": "What was acknowledged is still there after every client process was killed."}
     )
-    transactional: bool = _capability(
-        "Tasks can be enqueued in a transaction of the application's: the backend has `bind`, and the target makes sessions."
+    server_clock: bool = field(
+        metadata={"says": "The store has a clock of its own, so that the clients' clocks do not matter."}
     )
-    columns: bool = _capability(
-        "Tasks are rows of a table that the application may have made itself: its columns may stand in another order, and "
-        "there may be more of them."
+    notifications: bool = field(
+        metadata={
+            "says": (
+                "Clients that wait are woken by hints of the others (`wakeups`), in whichever process they are. Without it there "
+                "are none, and workers poll."
+            )
+        }
+    )
+    transactional: bool = field(
+        metadata={
+            "says": (
+                "Tasks can be enqueued in a transaction of the application's: the backend has `bind`, and the target makes sessions."
+            )
+        }
+    )
+    columns: bool = field(
+        metadata={
+            "says": (
+                "Tasks are rows of a table that the application may have made itself: its columns may stand in another order, and "
+                "there may be more of them."
+            )
+        }
     )
 
     @classmethod

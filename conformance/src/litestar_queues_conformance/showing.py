@@ -72,9 +72,6 @@ def _shortened(lines: Sequence[str]) -> list[str]:
 
 
 def _last_lines(text: str) -> str:
-    lines = text.splitlines(keepends=True)
-    if len(lines) <= _CAPTURED:
-        return text
-    return f"... {len(lines) - _CAPTURED} lines before\n" + "".join(
-        f"{shortened(line.rstrip(), _LINE)}\n" for line in lines[-_CAPTURED:]
-    )
+    lines = [f"{shortened(line, _LINE)}\n" for line in text.splitlines()]
+    before = [f"... {len(lines) - _CAPTURED} lines before\n"] if len(lines) > _CAPTURED else []
+    return "".join([*before, *lines[-_CAPTURED:]])
