@@ -98,6 +98,7 @@ def with_part(name: str, part: Any) -> MemoryTarget:
         ("server_version", raises, r"server_version\(config\) raised OSError"),
         ("server_version", nothing, r"server_version\(config\) returned None, not a text"),
         ("server_version", lambda: "1", r"server_version\(config\) raised TypeError"),
+        ("ways", "arrow", "ways is 'arrow', not a list of names"),
         ("server_version", stuck, r"server_version\(config\) did not return within 0\.2 s"),
     ],
 )  # fmt: skip
@@ -213,7 +214,13 @@ def test_listing_the_cases_tries_nothing(pytester: pytest.Pytester) -> None:
         ("class Other: ...", "cannot be loaded: AttributeError: module 'wrong' has no attribute 'Target'"),
         ("class Target:\n    def __init__(self, url): ...", r"Target\(\), without arguments, raised TypeError"),
         ("class Target: ...", "is no target: it lacks distribution, capabilities, config, open, reset, server_version"),
-        (FOREIGN + "\n    distribution = None\n", "its distribution must be the name of an installed distribution"),
+        (FOREIGN + "\n    reset = 5\n", "is no target: reset must be a method"),
+        (FOREIGN + "\n    open = None\n", "is no target: it lacks open"),
+        (
+            FOREIGN + "\n    @property\n    def distribution(self):\n        return {}['name']\n",
+            r"its distribution raised KeyError: 'name' \(.*wrong\.py",
+        ),
+        (FOREIGN + "\n    distribution = 5\n", "its distribution must be the name of an installed distribution"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_with_the_reason(pytester: pytest.Pytester, source: str, says: str) -> None:

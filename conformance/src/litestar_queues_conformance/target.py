@@ -179,20 +179,33 @@ def load_target(name: str) -> Target:
         return cast("Target", on(server))
     except LookupError as error:
         raise UnknownTarget(f"the backend {name!r} cannot be had: {error}") from error
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} cannot be had: on({server!r}) raised {described(error)}") from error
 
 
 def _load(name: str) -> Target:
     target = _made(name, _attribute(name) if ":" in name else _installed(name))
-    missing = [part for part in _PARTS if not hasattr(target, part)]
+    parts = {part: _part(name, target, part) for part in _PARTS}
+    missing = [part for part, found in parts.items() if found is None]
     if missing:
         raise UnknownTarget(f"the backend {name!r} is no target: it lacks {', '.join(missing)}")
-    if not isinstance(target.capabilities, Capabilities):
+    if not isinstance(parts["capabilities"], Capabilities):
         raise UnknownTarget(f"the backend {name!r} is no target: its capabilities must be a Capabilities(...)")
-    if not isinstance(target.distribution, str):
+    if not isinstance(parts["distribution"], str):
         raise UnknownTarget(
             f"the backend {name!r} is no target: its distribution must be the name of an installed distribution"
         )
+    if no_methods := [part for part in _METHODS if not callable(parts[part])]:
+        raise UnknownTarget(f"the backend {name!r} is no target: {', '.join(no_methods)} must be a method")
     return cast("Target", target)
+
+
+def _part(name: str, target: Any, part: str) -> Any:
+    """This part of the target; None where it is missing."""
+    try:
+        return getattr(target, part, None)
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} is no target: its {part} raised {described(error)}") from error
 
 
 def _made(name: str, found: Any) -> Any:
@@ -227,7 +240,8 @@ def _installed(name: str) -> Any:
         raise UnknownTarget(f"the backend {name!r} ({point.value}) cannot be loaded: {described(error)}") from error
 
 
-_PARTS = ("distribution", "capabilities", "config", "open", "reset", "server_version")
+_METHODS = ("config", "open", "reset", "server_version")
+_PARTS = ("distribution", "capabilities", *_METHODS)
 
 
 def _attribute(name: str) -> Any:

@@ -76,6 +76,9 @@ class _Trial:
             self.ended.set()
 
     async def _run(self) -> None:
+        ways: Any = getattr(self.target, "ways", ())
+        if isinstance(ways, str) or not all(isinstance(way, str) for way in ways):
+            raise _Problem(f"ways is {_shown(ways)}, not a list of names")
         first, second = self._config(), self._config()
         if first == second:
             raise _Problem(f"config(env) named the same store twice, {_shown(first)}: each call names a new one")
