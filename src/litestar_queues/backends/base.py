@@ -108,9 +108,9 @@ class QueueBackend(Protocol):
 
         Everything that a transition can change is written: `state`, `attempt`, `fence`, `due_at`, `worker`, `progress`,
         `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at` and `finished_at`
-        (`records.MUTABLE`); the rest of a record never changes. With `stale_before`, a task is stored only if, besides, it has no heartbeat at or
-        after that time. A task that would take a key from another active task is not stored. The ids in a batch are
-        distinct.
+        (`records.MUTABLE`); the rest of a record never changes. With `stale_before`, a task is stored only if, besides,
+        it has no heartbeat at or after that time. A task that would take a key from another active task is not stored.
+        The ids in a batch are distinct.
 
         Returns:
             The ids of those that were stored.
