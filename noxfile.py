@@ -10,12 +10,12 @@ import nox
 
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
-CODE = ("src", "conformance", "matrix", "demo", "bench", "tests", "docs", "noxfile.py")
-TYPED = ("src", "conformance/src", "matrix/src", "demo", "bench", "docs", "noxfile.py")
+CODE = ("src", "conformance", "matrix", "examples", "demo", "bench", "tests", "docs", "noxfile.py")
+TYPED = ("src", "conformance/src", "matrix/src", "examples/backend/src", "demo", "bench", "docs", "noxfile.py")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", "-e", "conformance", "-e", "matrix")
 ANTLR = ("antlr4ts-sql@1.1.0", "antlr4ts@0.5.0-alpha.4")
 """A grammar of Oracle's language, which only npm has."""
-TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite")
+TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite", "queue_in_files.conformance:Target")
 """The backends that need no server: each is a target of the conformance suite."""
 
 nox.needs_version = ">=2025.2.9"
@@ -104,7 +104,7 @@ def conformance(session: nox.Session) -> None:
         return
     install(session, "test")
     for target in TARGETS:
-        report = BUILD / "conformance" / f"{target}.json"
+        report = BUILD / "conformance" / f"{target.partition(':')[0]}.json"
         session.run("pytest", f"--backend={target}", f"--report-json={report}")
 
 

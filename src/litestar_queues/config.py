@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 
 from litestar_queues.backends.base import BackendConfig, QueueBackend
-from litestar_queues.backends.memory import MemoryBackend
+from litestar_queues.backends.registry import PORT, checked, create, lacks, make, refuse_unknown, register_queue_backend
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.events.base import EventSink
 from litestar_queues.records import QUEUE_MAX, seconds
@@ -16,23 +15,6 @@ from litestar_queues.records import QUEUE_MAX, seconds
 __all__ = ("EXECUTION_BACKENDS", "QueueConfig", "register_queue_backend")
 
 EXECUTION_BACKENDS = ("local", "immediate")
-_BACKENDS: dict[str, Callable[[], QueueBackend]] = {"memory": MemoryBackend}
-_NEEDS_CONFIG = {
-    "sqlspec": "litestar_queues.backends.sqlspec.SQLSpecBackendConfig(config=...)",
-    "redis": "litestar_queues.backends.redis.RedisBackendConfig(url=...)",
-    "valkey": "litestar_queues.backends.valkey.ValkeyBackendConfig(url=...)",
-}
-
-
-def register_queue_backend(name: str, factory: Callable[[], QueueBackend]) -> None:
-    """Make a backend available as `QueueConfig(queue_backend=name)`.
-
-    Raises:
-        QueueConfigurationError: The name is taken.
-    """
-    if name in _BACKENDS or name in _NEEDS_CONFIG:
-        raise QueueConfigurationError(f"a queue backend named {name!r} exists already")
-    _BACKENDS[name] = factory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +22,8 @@ class QueueConfig:
     """The queues of an application. Durations are seconds, or timedeltas.
 
     Args:
-        queue_backend: Where tasks are stored: a name, the config of a backend, or a backend.
+        queue_backend: Where tasks are stored: the config of a backend, a backend, or the name of one that is built in,
+            registered (`register_queue_backend`) or installed (an entry point in `litestar_queues.backends`).
         execution_backend: Where tasks run that do not say it themselves: "local" (in a worker) or "immediate" (inside
             the enqueue, for tests and scripts).
         task_modules: Modules to import so that their tasks are known, for workers that do not import the application.
@@ -133,28 +116,20 @@ class QueueConfig:
         """
         backend = self.queue_backend
         if isinstance(backend, str):
-            return _BACKENDS[backend]()
-        return backend.create_backend() if isinstance(backend, BackendConfig) else backend
+            return make(backend)
+        return create(backend) if isinstance(backend, BackendConfig) else backend
 
 
 def _check_backend(backend: object) -> None:
     if isinstance(backend, str):
-        if backend in _NEEDS_CONFIG:
-            raise QueueConfigurationError(
-                f"the queue backend {backend!r} needs to know its database: {_NEEDS_CONFIG[backend]}"
-            )
-        if backend not in _BACKENDS:
-            known = sorted({*_BACKENDS, *_NEEDS_CONFIG})
-            near = get_close_matches(backend, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise QueueConfigurationError(
-                f"unknown queue backend {backend!r}: the known ones are {', '.join(known)}{hint}"
-            )
+        refuse_unknown(backend)
     elif isinstance(backend, type):
         raise QueueConfigurationError(
             f"queue_backend got a class: write {backend.__qualname__}(...), with its arguments"
         )
-    elif not isinstance(backend, (BackendConfig, QueueBackend)):
-        raise QueueConfigurationError(
-            f"queue_backend takes a name, a backend's config or a backend, not {type(backend).__qualname__}"
-        )
+    elif not isinstance(backend, BackendConfig) and (missing := lacks(backend)):
+        if len(missing) > len(PORT) // 2:
+            raise QueueConfigurationError(
+                f"queue_backend takes a name, a backend's config or a backend, not {type(backend).__qualname__}"
+            )
+        checked(backend, "queue_backend")

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from contextlib import asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import datetime
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
 
@@ -18,7 +19,13 @@ from litestar_queues.calls import AnyTask, checked_calls, make_call
 from litestar_queues.clock import StoreClock, SystemClock
 from litestar_queues.config import EXECUTION_BACKENDS, QueueConfig
 from litestar_queues.context import TaskContext
-from litestar_queues.errors import InvalidTaskError, QueueError, TaskArgumentError, WaitTimeoutError
+from litestar_queues.errors import (
+    InvalidTaskError,
+    QueueConfigurationError,
+    QueueError,
+    TaskArgumentError,
+    WaitTimeoutError,
+)
 from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.execution.executor import TaskExecutor
 from litestar_queues.lifecycle import Event, Requeue, Snooze, State
@@ -129,7 +136,12 @@ class QueueService:
         home = HomeLoop()
         import_task_modules(self.config.task_modules)
         backend = self._backend or self.config.create_backend()
-        await backend.open()
+        opening: object = backend.open()
+        if not isawaitable(opening):
+            raise QueueConfigurationError(
+                f"{type(backend).__qualname__}.open() returned no awaitable: the methods of a backend are `async def`"
+            )
+        await opening
         try:
             await self.clock.sync(backend)
         except BaseException:

@@ -82,7 +82,7 @@ def test_what_stands_above_the_port_knows_no_backend() -> None:
         f"{m} -> {i}" for m in sorted(above) for i in sorted(IMPORTS[m])
         if inside(i, "backends") and i not in (f"{PACKAGE}.backends.base", f"{PACKAGE}.backends")
     ]  # fmt: skip
-    assert known == [f"{PACKAGE}.config -> {PACKAGE}.backends.memory"]
+    assert known == [f"{PACKAGE}.config -> {PACKAGE}.backends.registry"]
 
 
 def test_one_backend_does_not_know_another() -> None:

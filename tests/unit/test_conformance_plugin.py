@@ -63,7 +63,7 @@ def test_an_unknown_backend_is_refused_with_the_known_ones(pytester: pytest.Pyte
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("no.such.module:target", "cannot be loaded: No module named 'no'"),
+        ("no.such.module:target", "cannot be loaded: ModuleNotFoundError: No module named 'no'"),
         ("json:nosuch", "cannot be loaded"),
         ("json:dumps", "is no target: it lacks distribution, capabilities"),
     ],
@@ -311,7 +311,7 @@ async def test_fails(store: Store, check: Check) -> None:
 
 @guarantee("KEY-02")
 async def test_looks(check: Check) -> None:
-    check.equal("KEY-02", watched.log, ["reset", "close", "reset", "close", "close", "reset"], "what happened")
+    check.equal("KEY-02", watched.log[-5:], ["close", "reset", "close", "close", "reset"], "what happened")
 """,
     )
     pytester.syspathinsert()
@@ -494,24 +494,6 @@ README = Path(__file__).parents[2] / "conformance" / "README.md"
 def test_the_readmes_target_and_case_work_as_they_stand(pytester: pytest.Pytester) -> None:
     target, case = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len([line for line in target.splitlines() if line.strip()]) < 30
-    package = pytester.mkpydir("my_queues")
-    (package / "__init__.py").write_text(
-        """
-from litestar_queues.backends.memory import MemoryBackend
-
-_stores = {}
-
-def MyBackend(url, prefix):
-    return _stores.setdefault((url, prefix), MemoryBackend())
-
-async def drop_everything(url, prefix):
-    _stores.pop((url, prefix), None)
-
-async def server_version(url):
-    return "My 1.0"
-"""
-    )
-    (package / "conformance.py").write_text(target)
-    pytester.makepyfile(test_one=case)
+    pytester.makepyfile(target_of_the_readme=target, test_one=case)
     pytester.syspathinsert()
-    run(pytester, "test_one.py", backend="my_queues.conformance:Target").assert_outcomes(passed=1)
+    run(pytester, "test_one.py", backend="target_of_the_readme:Target").assert_outcomes(passed=1)

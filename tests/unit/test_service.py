@@ -384,7 +384,7 @@ async def test_a_store_is_made_from_a_name_a_config_or_is_given() -> None:
 
 
 def test_a_third_partys_backend_has_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("litestar_queues.config._BACKENDS", {"memory": MemoryBackend})
+    monkeypatch.setattr("litestar_queues.backends.registry._FACTORIES", {"memory": MemoryBackend})
     register_queue_backend("mine", MemoryBackend)
     assert isinstance(QueueConfig(queue_backend="mine").create_backend(), MemoryBackend)
     for taken in ("mine", "memory", "sqlspec"):

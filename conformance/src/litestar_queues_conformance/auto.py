@@ -16,10 +16,7 @@ from typing import Any, Literal
 
 from litestar_queues_conformance.target import Target, UnknownTarget, load_target
 
-__all__ = ("AUTO", "TargetRun", "exit_code", "report_path", "run_targets", "summary")
-
-AUTO = "auto"
-"""What `--backend` takes instead of a target, for all that can be run."""
+__all__ = ("TargetRun", "exit_code", "report_path", "run_targets", "summary")
 
 _INTERRUPTED = 2
 _NO_TESTS = 5

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from litestar_queues_conformance.capabilities import Capabilities
 from litestar_queues_conformance.guarantees import AREAS, GUARANTEES, Profile
-from litestar_queues_conformance.target import Capabilities
 
 __all__ = ("cases_of", "guarantees_page", "main")
 

@@ -1,5 +1,8 @@
 """The pytest plugin: its options, and nothing else unless a backend is named.
 
+Pytest imports this module in every project of an environment that has the suite. Until a backend is named, it imports
+only the standard library and pytest: `litestar_queues` may be missing, too old, or the other project of that name.
+
 `--backend` and `--seed` are common words. They are added after all other plugins and the project's own conftest had
 their turn, and left out where somebody has them already; `--queue-backend` and `--queue-seed` are always there.
 """
@@ -13,24 +16,29 @@ from argparse import ArgumentError
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from litestar_queues_conformance.auto import AUTO, exit_code, report_path, run_targets, summary
-from litestar_queues_conformance.target import Target, UnknownTarget, known_targets, load_target
+if TYPE_CHECKING:
+    from litestar_queues_conformance.target import Target
 
 __all__ = (
     "pytest_addoption",
     "pytest_cmdline_main",
     "pytest_collection_modifyitems",
+    "pytest_collectstart",
     "pytest_configure",
     "pytest_load_initial_conftests",
 )
 
 CASES = Path(__file__).parent / "cases"
 """Where the suite's own cases stand."""
+AUTO = "auto"
+"""What `--backend` takes instead of a target, for all that can be run."""
+_NO_BACKEND = "conformance cases need a backend: --backend=NAME, or --backend=module:attribute"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,6 +86,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """With `--backend=auto`, run pytest once for each target instead."""
     if config.getoption("queue_backend") != AUTO or config.getoption("help"):
         return None
+    _import_suite()
+    from litestar_queues_conformance.auto import exit_code, report_path, run_targets, summary  # noqa: PLC0415  # see above
+    from litestar_queues_conformance.target import known_targets  # noqa: PLC0415
+
     path: str | None = config.getoption("queue_report_json")
     runs = run_targets(
         known_targets(),
@@ -96,7 +108,11 @@ def pytest_configure(config: pytest.Config) -> None:
     name: str | None = config.getoption("queue_backend")
     if name is None or name == AUTO:
         return
-    from litestar_queues_conformance.session import ConformanceSession  # noqa: PLC0415  # nothing of it where inert
+    _import_suite()
+    from litestar_queues_conformance.session import ConformanceSession  # noqa: PLC0415  # see above
+    from litestar_queues_conformance.showing import ShortFailures  # noqa: PLC0415
+    from litestar_queues_conformance.target import UnknownTarget, load_target  # noqa: PLC0415
+    from litestar_queues_conformance.trial import BrokenTarget, try_target  # noqa: PLC0415
 
     try:
         target = load_target(name)
@@ -111,8 +127,30 @@ def pytest_configure(config: pytest.Config) -> None:
         seed = random.SystemRandom().randrange(2**32)
     if workerinput is None and not config.getoption("collectonly"):
         _serve(config, target)
+        try:
+            try_target(name, target, os.environ)
+        except BrokenTarget as error:
+            raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(ShortFailures(config), "litestar-queues-conformance-failures")
     session = ConformanceSession(config, name, target, seed)
     config.pluginmanager.register(session, "litestar-queues-conformance-session")
+
+
+def _import_suite() -> None:
+    """Import the suite, or say in one sentence why that cannot work here."""
+    from litestar_queues_conformance.installed import problem  # noqa: PLC0415  # nothing of it where inert
+
+    wrong = problem()
+    if wrong is not None:
+        raise pytest.UsageError(wrong)
+    try:
+        for module in ("session", "trial"):
+            import_module(f"litestar_queues_conformance.{module}")
+    except Exception as error:
+        raise pytest.UsageError(
+            f"the conformance suite cannot be imported here ({type(error).__name__}: {error}): install the versions of "
+            "the packages that it requires; `python -m pip check` lists those that are missing or do not fit"
+        ) from error
 
 
 def _serve(config: pytest.Config, target: Target) -> None:
@@ -126,6 +164,8 @@ def _serve(config: pytest.Config, target: Target) -> None:
         variables: Mapping[str, str] = running.enter_context(serve(os.environ))
     except LookupError as error:
         raise pytest.UsageError(str(error)) from None
+    except Exception as error:
+        raise pytest.UsageError(f"serve(env) of the target raised {type(error).__name__}: {error}") from error
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
 
@@ -138,7 +178,13 @@ def _serve(config: pytest.Config, target: Target) -> None:
                 os.environ[name] = value
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Refuse the suite's own files without a backend, before they are imported."""
+    if collector.config.getoption("queue_backend") is None and CASES in (collector.path, *collector.path.parents):
+        raise pytest.UsageError(_NO_BACKEND)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse the suite's cases without a backend: they would fail for lack of a store."""
+    """Refuse other cases without a backend, too: they would fail for lack of a store."""
     if config.getoption("queue_backend") is None and any(item.get_closest_marker("guarantee") for item in items):
-        raise pytest.UsageError("conformance cases need a backend: --backend=NAME, or --backend=module:attribute")
+        raise pytest.UsageError(_NO_BACKEND)

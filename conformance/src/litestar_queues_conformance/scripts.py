@@ -30,6 +30,7 @@ from litestar_queues.lifecycle import (
     step,
 )
 from litestar_queues.records import Matching, NewTask, TaskRecord, Want
+from litestar_queues_conformance.compare import shown
 from litestar_queues_conformance.harness import T0, Store, Violation, at
 
 __all__ = (
@@ -82,7 +83,7 @@ async def commit(actor: QueueBackend, record: TaskRecord, event: Event, now: dat
     after = step(record, event, now)
     answer = await actor.commit([after])
     if answer != {record.id}:
-        raise Violation(f"{event.name} by the rightful owner of {record.id} was answered with {answer}")
+        raise Violation(f"{event.name} by the rightful owner of {record.id} was answered with {shown(answer)}")
     return after
 
 
@@ -96,7 +97,10 @@ async def claim_one(
     """
     claimed = await actor.claim(Want(worker=worker, limit=1, tasks=(record.held,)), now=now)
     if ids(claimed) != [record.id]:
-        raise Violation(f"a task that could be claimed was not given to its only claimer: {record}")
+        raise Violation(
+            f"a task that could be claimed was not given to its only claimer: {shown(record)}, due {record.due_at}; "
+            f"the claim at {now} returned {shown(claimed)}"
+        )
     return claimed[0]
 
 

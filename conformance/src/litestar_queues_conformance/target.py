@@ -6,14 +6,18 @@ suite knows no backend but through it.
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from litestar_queues.backends.base import QueueBackend
+from litestar_queues_conformance.capabilities import Capabilities
 
 __all__ = (
     "GROUP",
@@ -25,49 +29,13 @@ __all__ = (
     "Target",
     "Transacts",
     "UnknownTarget",
+    "described",
     "known_targets",
     "load_target",
 )
 
 GROUP = "litestar_queues_conformance.backends"
 """The entry point group in which targets are found by name."""
-
-
-def _capability(says: str) -> bool:
-    """A field without a default, and what a yes to it says."""
-    declared: bool = field(metadata={"says": says})
-    return declared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
-    """What a backend can do beyond the core; every question has to be answered.
-
-    A "no" is tested too: what is declared absent must be absent.
-    """
-
-    multi_process: bool = _capability(
-        "Several processes see one store. Where they do not, bursts run as tasks of one process, and no worker outside "
-        "the application can take part."
-    )
-    durable: bool = _capability("What was acknowledged is still there after every client process was killed.")
-    server_clock: bool = _capability("The store has a clock of its own, so that the clients' clocks do not matter.")
-    notifications: bool = _capability(
-        "Clients that wait are woken by hints of the others (`wakeups`), in whichever process they are. Without it there "
-        "are none, and workers poll."
-    )
-    transactional: bool = _capability(
-        "Tasks can be enqueued in a transaction of the application's: the backend has `bind`, and the target makes sessions."
-    )
-    columns: bool = _capability(
-        "Tasks are rows of a table that the application may have made itself: its columns may stand in another order, and "
-        "there may be more of them."
-    )
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of all capabilities."""
-        return tuple(one.name for one in fields(cls))
 
 
 class Target(Protocol):
@@ -194,7 +162,8 @@ def known_targets() -> tuple[str, ...]:
 def load_target(name: str) -> Target:
     """The target of this name, or at `module:attribute`; an attribute that is a class is called without arguments.
 
-    After an `@` comes the server that it shall run on, which only the target itself knows.
+    After an `@` comes the server that it shall run on, which only the target itself knows. A module that is not
+    installed is looked for in the working directory, too.
 
     Raises:
         UnknownTarget: There is none, or what is there is not a target; says why.
@@ -210,41 +179,99 @@ def load_target(name: str) -> Target:
         return cast("Target", on(server))
     except LookupError as error:
         raise UnknownTarget(f"the backend {name!r} cannot be had: {error}") from error
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} cannot be had: on({server!r}) raised {described(error)}") from error
 
 
 def _load(name: str) -> Target:
-    if ":" in name:
-        found = _attribute(name)
-    else:
-        points = [point for point in entry_points(group=GROUP) if point.name == name]
-        if not points:
-            known = ", ".join(known_targets()) or "none is installed"
-            raise UnknownTarget(
-                f"unknown backend {name!r}. Known: {known}. A backend that is not installed under a name is given as "
-                f"module:attribute, for example --backend=my_package.conformance:target"
-            )
-        try:
-            found = points[0].load()
-        except (ImportError, AttributeError) as error:
-            raise UnknownTarget(f"the backend {name!r} ({points[0].value}) cannot be loaded: {error}") from error
-    target = found() if isinstance(found, type) else found
-    missing = [part for part in _PARTS if not hasattr(target, part)]
+    target = _made(name, _attribute(name) if ":" in name else _installed(name))
+    parts = {part: _part(name, target, part) for part in _PARTS}
+    missing = [part for part, found in parts.items() if found is None]
     if missing:
         raise UnknownTarget(f"the backend {name!r} is no target: it lacks {', '.join(missing)}")
-    if not isinstance(target.capabilities, Capabilities):
+    if not isinstance(parts["capabilities"], Capabilities):
         raise UnknownTarget(f"the backend {name!r} is no target: its capabilities must be a Capabilities(...)")
+    if not isinstance(parts["distribution"], str):
+        raise UnknownTarget(
+            f"the backend {name!r} is no target: its distribution must be the name of an installed distribution"
+        )
+    if no_methods := [part for part in _METHODS if not callable(parts[part])]:
+        raise UnknownTarget(f"the backend {name!r} is no target: {', '.join(no_methods)} must be a method")
     return cast("Target", target)
 
 
-_PARTS = ("distribution", "capabilities", "config", "open", "reset", "server_version")
+def _part(name: str, target: Any, part: str) -> Any:
+    """This part of the target; None where it is missing."""
+    try:
+        return getattr(target, part, None)
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} is no target: its {part} raised {described(error)}") from error
+
+
+def _made(name: str, found: Any) -> Any:
+    """The target itself, where its class was found."""
+    if not isinstance(found, type):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise UnknownTarget(
+            f"the backend {name!r} cannot be loaded: {found.__qualname__}(), without arguments, raised {described(error)}"
+        ) from error
+
+
+def _installed(name: str) -> Any:
+    points = {point.value: point for point in entry_points(group=GROUP, name=name)}
+    if not points:
+        known = ", ".join(known_targets()) or "none is installed"
+        raise UnknownTarget(
+            f"unknown backend {name!r}. Known: {known}. A backend that is not installed under a name is given as "
+            f"module:attribute, for example --backend=my_package.conformance:target"
+        )
+    if len(points) > 1:
+        raise UnknownTarget(
+            f"several installed distributions have a backend {name!r}: give one of them as --backend="
+            f"{' or --backend='.join(sorted(points))}"
+        )
+    [point] = points.values()
+    try:
+        return point.load()
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} ({point.value}) cannot be loaded: {described(error)}") from error
+
+
+_METHODS = ("config", "open", "reset", "server_version")
+_PARTS = ("distribution", "capabilities", *_METHODS)
 
 
 def _attribute(name: str) -> Any:
     module, _, path = name.partition(":")
     try:
+        _look_in_working_directory(module)
         found: Any = import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownTarget(f"the backend {name!r} cannot be loaded: {error}") from error
+    except Exception as error:
+        raise UnknownTarget(f"the backend {name!r} cannot be loaded: {described(error)}") from error
     return found
+
+
+def _look_in_working_directory(module: str) -> None:
+    """Add the working directory to the path where this module is found nowhere else, behind everything else."""
+    here = str(Path.cwd())
+    top = module.partition(".")[0]
+    if top and here not in sys.path and top not in sys.modules and find_spec(top) is None:
+        sys.path.append(here)
+
+
+def described(error: BaseException) -> str:
+    """An error in a line: its type, its text, and where it was raised."""
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if Path(frame.filename).parent != Path(__file__).parent]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and not _is_import(frames[-1]) else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _is_import(frame: traceback.FrameSummary) -> bool:
+    return "importlib" in frame.filename

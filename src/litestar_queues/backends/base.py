@@ -8,6 +8,11 @@ For every method: a batch is atomic (all of it took effect, or none of it, also 
 empty batch does nothing; `now` is the time to use instead of the store's own clock, which tests set; a store that
 cannot be reached raises `BackendUnavailableError`, and after that error the caller cannot know whether a write took
 effect, so that it has to read before it repeats one.
+
+Many asyncio tasks of one event loop call one backend object at the same time. The values are `msgspec` structs: `msgspec.json`
+writes and reads a `TaskRecord`, with its times to the microsecond. Three words mean sets of states, which
+`litestar_queues.lifecycle` defines: a *waiting* task is pending or scheduled (`WAITING`), an *active* task is waiting or
+running (`ACTIVE`), and every other task is *terminal* (`TERMINAL`). `TaskRecord.active_key` is the key that a task holds.
 """
 
 from __future__ import annotations
@@ -102,10 +107,10 @@ class QueueBackend(Protocol):
         """Store each task where the stored fence is one below the task's own, whatever else is stored.
 
         Everything that a transition can change is written: `state`, `attempt`, `fence`, `due_at`, `worker`, `progress`,
-        `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at` and `finished_at`; the rest
-        of a record never changes. With `stale_before`, a task is stored only if, besides, it has no heartbeat at or
-        after that time. A task that would take a key from another active task is not stored. The ids in a batch are
-        distinct.
+        `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at` and `finished_at`
+        (`records.MUTABLE`); the rest of a record never changes. With `stale_before`, a task is stored only if, besides,
+        it has no heartbeat at or after that time. A task that would take a key from another active task is not stored.
+        The ids in a batch are distinct.
 
         Returns:
             The ids of those that were stored.
@@ -251,7 +256,7 @@ class RemarkedBackend(Protocol):
 
 @runtime_checkable
 class BackendConfig(Protocol):
-    """What `QueueConfig(queue_backend=...)` takes beside a name: it makes the backend when one is needed."""
+    """What `QueueConfig(queue_backend=...)` takes beside a name or a backend: it makes the backend when one is needed."""
 
     def create_backend(self) -> QueueBackend:
         """A backend that is not open yet.

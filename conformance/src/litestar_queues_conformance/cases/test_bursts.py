@@ -13,6 +13,7 @@ import pytest
 from litestar_queues.lifecycle import ACTIVE, Cancel, Complete, Event, Fail, LoseHeartbeat, Requeue, Revive, State, step
 from litestar_queues.records import Held, Matching, NewTask, Stale, TaskRecord, Want
 from litestar_queues_conformance.bursts import Client, Crew, Raised, burst
+from litestar_queues_conformance.compare import shown
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
 from litestar_queues_conformance.scripts import ERROR, LOST, RESULT, ids
 
@@ -161,7 +162,7 @@ async def test_many_that_claim_at_once_are_given_different_tasks(store: Store, c
                 )
                 other = given.setdefault((id_, fence), f"worker-{index}")
                 check("CLM-02", other == f"worker-{index}", f"{id_} under fence {fence} was given to {other} too")
-            check("CLM-02", len(set(claimed)) == len(claimed), f"one claim was given a task twice: {claimed}")
+            check("CLM-02", len(set(claimed)) == len(claimed), f"one claim was given a task twice: {shown(claimed)}")
     rest = await reader.claim(Want(worker="rest", limit=_ALL), now=at(1000))
     for record in rest:
         check(
@@ -172,7 +173,11 @@ async def test_many_that_claim_at_once_are_given_different_tasks(store: Store, c
     check.equal("CLM-02", sorted(there), sorted(one.id for one in new), "the tasks that are stored")
     for record in there.values():
         owner = given.get((record.id, record.fence))
-        check("CLM-02", record.state is State.RUNNING and record.worker == owner, f"given to {owner}, but is {record}")
+        check(
+            "CLM-02",
+            record.state is State.RUNNING and record.worker == owner,
+            f"given to {owner}, but is {shown(record)} of {record.worker}",
+        )
 
 
 # One owner
