@@ -17,7 +17,7 @@ def test_every_sample_is_a_file_and_every_test_in_them_passes(tmp_path: Path) ->
         (tmp_path / name).write_text(text)
     plugins = ("-p", "no:cacheprovider", "-p", "no:litestar_queues_conformance")
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     tests = sum(text.count("def test_") for text in FILES.values())
     assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
 
@@ -33,6 +33,6 @@ def test_the_failing_assertion_of_the_page_is_the_real_one(tmp_path: Path) -> No
         '    queue_tester.assert_enqueued(send_welcome, "ada@example.org")\n'
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:litestar_queues_conformance"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     told = "\n".join(line.removeprefix("E   ").strip() for line in done.stdout.splitlines())
     assert all(line.strip() in told for line in shown[1].splitlines()), done.stdout

@@ -15,7 +15,7 @@ def pytest_run(folder: Path, *options: str, **files: str) -> subprocess.Complete
     for name, text in files.items():
         (folder / f"{name}.py").write_text(f"import sys\nsys.path.insert(0, {LAB!r})\n{text}")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:litestar_queues_conformance", "-p", "no:cacheprovider"]
-    return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False, timeout=600)
 
 
 def test_a_session_without_the_fixtures_imports_neither_litestar_nor_the_library(tmp_path: Path) -> None:

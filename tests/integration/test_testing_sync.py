@@ -282,7 +282,7 @@ def test_the_worker_inside_the_application_waits_until_it_is_released(queue_test
         client.post("/signup/ada")
         (task,) = queue_tester.enqueued()
         queue_tester.release_workers()
-        queue_tester.run(lambda: task.handle.wait(20))
+        queue_tester.run(lambda: task.handle.wait(60))
         assert task.handle.result == "ada:en"
 
 
@@ -292,7 +292,7 @@ def test_without_a_tester_the_worker_inside_the_application_works() -> None:
         id_ = client.post("/signup/ada").text
         found = tester.get(id_)
         assert found is not None
-        tester.run(lambda: found.handle.wait(20))
+        tester.run(lambda: found.handle.wait(60))
 
 
 def test_two_applications_are_told_apart_by_their_clients(queue_tester: QueueTester) -> None:
@@ -348,7 +348,7 @@ def test_a_worker_that_a_test_starts_itself_is_not_held(tester: QueueTester) -> 
 
         worker = Worker(tester.service)
         running = asyncio.get_running_loop().create_task(worker.run())
-        await result.wait(20)
+        await result.wait(60)
         worker.abort()
         await running
 

@@ -72,9 +72,9 @@ async def test_every_call_runs_in_the_loop_of_the_service(elsewhere: Elsewhere) 
     assert (await result.refresh()).status is State.PENDING
     assert (await service.enqueue(add, 3, execution_backend="immediate")).result == 4
     assert (await add.enqueue(5)).status is State.PENDING
-    waiting = asyncio.ensure_future(result.wait(10))
+    waiting = asyncio.ensure_future(result.wait(60))
     await service.cancel(result.id)
-    assert (await within(waiting)).status is State.CANCELLED
+    assert (await within(waiting, 60)).status is State.CANCELLED
     assert set(elsewhere.threads) == {elsewhere.portal.call(threading.get_ident)}
     assert threading.get_ident() not in elsewhere.threads
 
@@ -105,10 +105,10 @@ async def test_a_cancellation_is_carried_over_and_waited_for(elsewhere: Elsewher
 
     elsewhere.service.registry.add(hang)
     enqueuing = asyncio.ensure_future(elsewhere.service.enqueue(hang, execution_backend="immediate"))
-    assert await asyncio.to_thread(begun.wait, 10)
+    assert await asyncio.to_thread(begun.wait, 60)
     enqueuing.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await within(enqueuing)
+        await within(enqueuing, 60)
     assert ended.is_set()
     (record,) = elsewhere.lab.backend.inner._tasks.values()
     assert (record.state, record.attempt) == (State.PENDING, 0), "given back before the caller went on"
@@ -188,7 +188,7 @@ async def test_a_service_whose_loop_does_not_run_now_says_so_at_once() -> None:
     loop = asyncio.new_event_loop()
     service = await asyncio.to_thread(left_open, loop.run_until_complete)
     with pytest.raises(QueueError, match="belongs to another event loop, which does not run now"):
-        await within(service.stats())
+        await within(service.stats(), 60)
     await asyncio.to_thread(loop.run_until_complete, service.close())
     loop.close()
 
@@ -198,14 +198,14 @@ async def test_a_loop_that_stops_during_a_call_ends_the_call_with_an_error() -> 
     lab = Lab()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(lab.service.open(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(lab.service.open(), loop).result(60)
     lab.backend.gates["count"] = asyncio.Event()
     counting = asyncio.ensure_future(lab.service.stats())
     while not lab.backend.of("count"):  # noqa: ASYNC110  # an event belongs to one loop
         await asyncio.sleep(0)
     loop.call_soon_threadsafe(loop.stop)
     with pytest.raises(QueueError, match="stopped before this call came to its end"):
-        await within(counting)
+        await within(counting, 60)
     thread.join()
     for pending in asyncio.all_tasks(loop):
         pending.cancel()
@@ -228,9 +228,9 @@ async def test_a_loop_that_is_shut_down_during_a_call_ends_the_call_with_an_erro
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert await asyncio.to_thread(started.wait, 10)
+    assert await asyncio.to_thread(started.wait, 60)
     with pytest.raises(QueueError, match=r"cancelled in the event loop of its queue service|stopped before"):
-        await within(lab.service.stats())
+        await within(lab.service.stats(), 60)
     await asyncio.to_thread(thread.join)
     await lab.service.close()
 
