@@ -64,10 +64,14 @@ asyncio.run(create())
 """
 
 
+STRICT = ("-W", "error", "-W", "ignore:The declarative_mixin decorator was used:DeprecationWarning")
+"""The exception is Advanced Alchemy's own import, on SQLAlchemy 2.1."""
+
+
 def run(folder: Path, code: str) -> None:
     lab = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"import sys\nsys.path[:0] = [{str(lab)!r}, '.']\n{code}"],
+        [sys.executable, *STRICT, "-c", f"import sys\nsys.path[:0] = [{str(lab)!r}, '.']\n{code}"],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -17,4 +17,4 @@ __all__ = (
     "guarantee",
 )
 
-__version__ = "0.1.0"
+__version__ = "1.0.0a1"
