@@ -125,7 +125,7 @@ def main(label: str, arguments: list[str]) -> int:
                 continue
             if line is None:
                 open_streams -= 1
-            elif line[0] == "stderr" and not line[1].startswith("WARNING: ") or "Retrying" in line[1]:
+            elif (line[0] == "stderr" and not line[1].startswith("WARNING: ")) or "Retrying" in line[1]:
                 progress.show(line[1].rstrip())
             else:
                 tail.append(line[1])
