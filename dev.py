@@ -215,16 +215,12 @@ def _fill(folder: Path, env: Mapping[str, str]) -> None:
     if made.returncode:
         raise Unable("no environment in {}: {}".format(folder, (made.stdout + made.stderr).strip()))
     ask = _run([_python_of(folder), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], env)
-    done = _run(
-        [sys.executable, "-m", "pip", "install", "--target", ask.stdout.strip(), REQUIREMENT],
-        env,
-        quiet=False,
-    )
+    install = str(ROOT / ".ci" / "pip_install.py")
+    done = _run([sys.executable, install, "nox", "--target", ask.stdout.strip(), REQUIREMENT], env, quiet=False)
     if done.returncode or not _answers(_python_of(folder)):
         raise Unable(
-            "pip could not bring nox (exit code {}); its reason stands above. Without a network or with another package "
-            "index: set PIP_INDEX_URL, or PIP_FIND_LINKS to a folder of wheels. A nox {} or newer that this Python can "
-            "import is used as it is".format(done.returncode, ".".join(map(str, NOX)))
+            "pip could not bring nox (exit code {}). A nox {} or newer that this Python can import is used as it is, "
+            "and so is uv or pipx where it is installed".format(done.returncode, ".".join(map(str, NOX)))
         )
 
 
@@ -243,9 +239,8 @@ def _sweep() -> None:
 def _run(command: Sequence[str], env: Mapping[str, str], *, quiet: bool = True) -> "subprocess.CompletedProcess[str]":
     """Run to the end. What it prints is returned, or goes to standard error, where dev.py's own lines go."""
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             list(command),
-            check=False,
             env=dict(env),
             cwd=str(ROOT),
             stdin=subprocess.DEVNULL,
@@ -256,6 +251,13 @@ def _run(command: Sequence[str], env: Mapping[str, str], *, quiet: bool = True) 
         )
     except OSError as error:
         return subprocess.CompletedProcess(list(command), 127, "", str(error))
+    try:
+        out, err = process.communicate()
+    except BaseException:  # interrupted: it ends first, so that what it made can be removed
+        process.terminate()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(list(command), process.returncode, out, err)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ ANTLR = ("antlr4ts-sql@1.1.0", "antlr4ts@0.5.0-alpha.4")
 """A grammar of Oracle's language, which only npm has."""
 TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite")
 """The backends that need no server: each is a target of the conformance suite."""
+OLDEST_SQLALCHEMY = "sqlalchemy>=2.0.41,<2.1"
 LOCKED = ("test", "servers", "oracle", "bench", "lint", "types", "build")
 """The dependency groups whose versions constraints.txt holds."""
 FROM_SDIST = (
@@ -163,6 +164,23 @@ def conformance(session: nox.Session) -> None:
     for target in TARGETS:
         report = BUILD / "conformance" / f"{target}.json"
         session.run("pytest", f"--backend={target}", f"--report-json={report}")
+
+
+@nox.session
+def sqlalchemy(session: nox.Session) -> None:
+    """Advanced Alchemy's tests and suite on the oldest series of SQLAlchemy; constraints.txt has the newest one."""
+    install(session, "test")
+    session.run_install("python", "-m", "pip", "install", "-q", OLDEST_SQLALCHEMY)
+    session.run("python", "-c", "import sqlalchemy; print('SQLAlchemy', sqlalchemy.__version__)")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run(
+        "pytest",
+        "-q",
+        *sorted(str(path) for path in Path("tests").glob("*/test_alchemy_*.py") if path.parent.name != "servers"),
+    )
+    session.run("pytest", "-q", "-n", "2", "--backend=alchemy-aiosqlite")
 
 
 @nox.session

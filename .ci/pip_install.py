@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -32,13 +33,13 @@ Line = tuple[str, str] | None
 class Progress:
     """What pip is at, in a line."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, site: Path) -> None:
         self.label = label
         self.began = time.monotonic()
         self.phase = "looking for packages"
         self.found = 0
         self.total = 0
-        self._site = Path(sysconfig.get_path("purelib"))
+        self._site = site
         self._before = self._installed()
         self._shown = self.began
         self._terminal = sys.stdout.isatty()
@@ -107,13 +108,15 @@ def main(label: str, arguments: list[str]) -> int:
         f"--progress-bar={bar}",
         *arguments,
     ]
-    progress = Progress(label)
+    elsewhere = arguments[arguments.index("--target") + 1] if "--target" in arguments else None
+    progress = Progress(label, Path(elsewhere or sysconfig.get_path("purelib")))
     progress.show("looking for packages")
     tail: deque[str] = deque(maxlen=TAIL)
     lines: SimpleQueue[Line] = SimpleQueue()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
     ) as pip:
+        signal.signal(signal.SIGTERM, lambda *_: pip.terminate())
         for name, stream in (("stdout", pip.stdout), ("stderr", pip.stderr)):
             Thread(target=_follow, args=(name, stream, lines), daemon=True).start()
         open_streams = 2
