@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -230,8 +229,7 @@ def build(session: nox.Session) -> None:
     )
     session.run_install("python", ".ci/pip_install.py", session.name, "-c", "constraints.txt", *wheels)
     (sdist,) = out.glob("litestar_queues-*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(out / "unpacked", filter="data")
+    shutil.unpack_archive(sdist, out / "unpacked")
     (unpacked,) = (out / "unpacked").iterdir()
     with session.chdir(unpacked):
         session.run("pytest", "-q", "-p", "no:cacheprovider", *FROM_SDIST)
