@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import time
 from collections import deque
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -98,7 +98,7 @@ def _follow(name: str, stream: IO[str] | None, lines: SimpleQueue[Line]) -> None
 
 def main(label: str, arguments: list[str]) -> int:
     """Install; the exit code is pip's."""
-    bar = "raw" if tuple(map(int, version("pip").split(".")[:2])) >= (24, 1) else "off"
+    bar = "raw" if tuple(map(int, import_module("pip").__version__.split(".")[:2])) >= (24, 1) else "off"
     command = [
         sys.executable,
         "-m",
@@ -135,7 +135,8 @@ def main(label: str, arguments: list[str]) -> int:
                 progress.read(line[1])
                 progress.beat()
     if pip.returncode:
-        sys.stdout.writelines(["The end of pip's output:\n", *(f"    {line}" for line in tail)])
+        if tail:
+            sys.stdout.writelines(["The end of pip's output:\n", *(f"    {line}" for line in tail)])
         progress.show(
             f"pip ended with exit code {pip.returncode}; the reason stands above. Without a network, or with another "
             "package index: set PIP_INDEX_URL, or PIP_FIND_LINKS to a folder of wheels, and run this again"
