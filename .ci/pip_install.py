@@ -33,7 +33,7 @@ Line = tuple[str, str] | None
 class Progress:
     """What pip is at, in a line."""
 
-    def __init__(self, label: str, site: Path) -> None:
+    def __init__(self, label: str, site: Path | None) -> None:
         self.label = label
         self.began = time.monotonic()
         self.phase = "looking for packages"
@@ -45,7 +45,7 @@ class Progress:
         self._terminal = sys.stdout.isatty()
 
     def _installed(self) -> int:
-        return sum(1 for _ in self._site.glob("*.dist-info/RECORD"))
+        return sum(1 for _ in self._site.glob("*.dist-info/RECORD")) if self._site is not None else 0
 
     def read(self, line: str) -> None:
         """Learn from a line of pip's standard output."""
@@ -69,7 +69,8 @@ class Progress:
     def beat(self) -> None:
         """Show the phase, if it is time."""
         now = time.monotonic()
-        text = self.phase or f"installed {min(self._installed() - self._before, self.total)} of {self.total} packages"
+        done = f"{min(self._installed() - self._before, self.total)} of " if self._site is not None else ""
+        text = self.phase or f"installing packages: {done}{self.total}"
         text = f"{self.label}: {text} ({now - self.began:.0f} s)"
         if self._terminal:
             sys.stdout.write(f"{_CLEAR}{text[: shutil.get_terminal_size().columns - 1]}")
@@ -108,8 +109,8 @@ def main(label: str, arguments: list[str]) -> int:
         f"--progress-bar={bar}",
         *arguments,
     ]
-    elsewhere = arguments[arguments.index("--target") + 1] if "--target" in arguments else None
-    progress = Progress(label, Path(elsewhere or sysconfig.get_path("purelib")))
+    # Into a target, pip moves everything at the end: there is nothing to count before.
+    progress = Progress(label, None if "--target" in arguments else Path(sysconfig.get_path("purelib")))
     progress.show("looking for packages")
     tail: deque[str] = deque(maxlen=TAIL)
     lines: SimpleQueue[Line] = SimpleQueue()

@@ -29,7 +29,9 @@ def patterns(name: str) -> list[str]:
 
 
 def test_every_backend_runs_on_every_kind_of_server_in_some_turn() -> None:
-    run = set(selected([*chain.from_iterable(patterns(name) for name in ("always", "turn_0", "turn_1", "turn_2"))]))
+    not_installed = {pair for pair in pairs() if "@" not in pair}  # its driver: then its servers are not known here
+    named = chain.from_iterable(patterns(name) for name in ("always", "turn_0", "turn_1", "turn_2"))
+    run = set(selected([one for one in named if one.partition("@")[0] not in not_installed]))
     wanted = {
         pair
         for pair in pairs()
