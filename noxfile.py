@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import nox
+from nox.virtualenv import VirtualEnv
 
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
-CODE = ("src", "conformance", "matrix", "examples", "demo", "bench", "tests", "docs", "noxfile.py")
-TYPED = ("src", "conformance/src", "matrix/src", "examples/backend/src", "demo", "bench", "docs", "noxfile.py")
-PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", "-e", "conformance", "-e", "matrix")
+CODE = (
+    "src", "conformance", "matrix", "examples", "demo", "bench", "tests", "docs", ".ci/pip_install.py", "dev.py",
+    "noxfile.py",
+)  # fmt: skip
+TYPED = (
+    "src", "conformance/src", "matrix/src", "examples/backend/src", "demo", "bench", "docs", ".ci/pip_install.py", "dev.py",
+    "noxfile.py",
+)  # fmt: skip
+SUITE = ("-e", "conformance", "-e", "matrix")
+PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", *SUITE)
 ANTLR = ("antlr4ts-sql@1.1.0", "antlr4ts@0.5.0-alpha.4")
 """A grammar of Oracle's language, which only npm has."""
 TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite", "queue_in_files.conformance:Target")
 """The backends that need no server: each is a target of the conformance suite."""
+OLDEST_SQLALCHEMY = "sqlalchemy>=2.0.41,<2.1"
+LOCKED = ("test", "servers", "oracle", "bench", "lint", "types", "build")
+"""The dependency groups whose versions constraints.txt holds."""
+FROM_SDIST = (
+    "tests/unit/test_lifecycle.py",
+    "tests/unit/test_records.py",
+    "tests/unit/test_memory.py",
+    "tests/unit/test_task.py",
+)
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "types", "tests"]
@@ -24,12 +45,52 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_external_run = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+MARK = "litestar-queues.json"
+"""Lies in an environment whose installation has come to its end, and holds what was installed."""
+ELSEWHERE = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_DRY_RUN", "PIP_REPORT", "PYTHONHOME")
+"""Variables that would send an installation, or a Python, somewhere else than into the session's environment."""
+FOUND = frozenset((ROOT / ".nox").glob("*")) if (ROOT / ".nox").is_dir() else frozenset[Path]()
+"""The environments that there were before this run."""
+
+for _name in ELSEWHERE:
+    os.environ.pop(_name, None)
+os.environ |= {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
 
 
-def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
-    """Install the packages of this repository and these dependency groups, in the versions of constraints.txt."""
-    wanted = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
-    session.install("-q", "-c", "constraints.txt", *(PACKAGES if packages else ()), *wanted)
+def install(session: nox.Session, *groups: str, packages: Sequence[str] = PACKAGES, constrained: bool = True) -> None:
+    """Install the packages of this repository and these dependency groups, in the versions of constraints.txt.
+
+    An environment that has them already is left as it is. One whose installation was interrupted, or that was made for
+    another Python, is made again.
+    """
+    wanted = [*packages, *(nox.project.dependency_groups(PYPROJECT, *groups) if groups else ())]
+    if constrained:
+        wanted = ["-c", "constraints.txt", *wanted]
+    environment = session.virtualenv
+    if not isinstance(environment, VirtualEnv):
+        session.warn("no environment of nox's own: it has to hold", *wanted)
+        return
+    mark = Path(environment.location) / MARK
+    state = {"python": [sys.version, sys.base_prefix], "installed": wanted, "files": _fingerprint()}
+    before: dict[str, object] = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else {}
+    if before == state:
+        return
+    if Path(environment.location) in FOUND and before.get("python") != state["python"]:
+        session.log("its environment is incomplete, or another Python's: making it again")
+        environment.reuse_existing = False
+        environment.create()
+    mark.unlink(missing_ok=True)
+    if session.venv_backend == "uv":
+        session.install(*wanted, silent=False)
+    else:
+        session.run_install("python", ".ci/pip_install.py", session.name, *wanted)
+    mark.write_text(json.dumps(state), encoding="utf-8")
+
+
+def _fingerprint() -> str:
+    """Of the files that say what is installed."""
+    files = ("constraints.txt", "pyproject.toml", "conformance/pyproject.toml", "matrix/pyproject.toml")
+    return hashlib.sha256(b"".join((ROOT / file).read_bytes() for file in files)).hexdigest()
 
 
 def _names_tests(arguments: Sequence[str]) -> bool:
@@ -39,7 +100,7 @@ def _names_tests(arguments: Sequence[str]) -> bool:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff: rules and format. `nox -s lint -- --fix` repairs what can be."""
-    install(session, "lint", packages=False)
+    install(session, "lint", packages=())
     paths = [path for path in CODE if (ROOT / path).exists()]
     if "--fix" in session.posargs:
         session.run("ruff", "check", "--fix", *paths)
@@ -109,6 +170,23 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def sqlalchemy(session: nox.Session) -> None:
+    """Advanced Alchemy's tests and suite on the oldest series of SQLAlchemy; constraints.txt has the newest one."""
+    install(session, "test")
+    session.run_install("python", "-m", "pip", "install", "-q", OLDEST_SQLALCHEMY)
+    session.run("python", "-c", "import sqlalchemy; print('SQLAlchemy', sqlalchemy.__version__)")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run(
+        "pytest",
+        "-q",
+        *sorted(str(path) for path in Path("tests").glob("*/test_alchemy_*.py") if path.parent.name != "servers"),
+    )
+    session.run("pytest", "-q", "-n", "2", "--backend=alchemy-aiosqlite")
+
+
+@nox.session
 def saboteurs(session: nox.Session) -> None:
     """Broken backends, each of which the suite must catch: in memory, or on servers: `-- --server=postgresql18`."""
     if any(argument.partition("=")[0] == "--server" for argument in session.posargs):
@@ -129,7 +207,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """The whole thing, once: a server, workers, 1,000 tasks, a worker killed, and the guarantees checked."""
-    install(session, "test")
+    install(session, "demo", packages=("-e", ".[sqlspec]", *SUITE))
     session.run("python", "demo/run.py", *session.posargs)
 
 
@@ -142,19 +220,29 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build both distributions and look whether what they need is in them."""
-    session.install("-q", "-c", "constraints.txt", "build")
+    """Build both distributions, look into them, install both wheels together, and run tests from the unpacked sdist."""
+    install(session, "demo", "build", packages=())
     out = BUILD / "dist"
-    session.run("python", "-m", "build", "-q", "--outdir", str(out), ".")
-    session.run("python", "-m", "build", "-q", "--outdir", str(out), "conformance")
+    shutil.rmtree(out, ignore_errors=True)
+    for folder in (".", "conformance"):
+        session.run("python", "-m", "build", "--outdir", str(out), folder, silent=True)
     session.run("python", "docs/check_wheels.py", str(out))
+    wheels = [f"{wheel}[sqlspec]" if "conformance" not in wheel.name else str(wheel) for wheel in out.glob("*.whl")]
+    session.run_install(
+        "python", "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", *map(str, out.glob("*.whl"))
+    )
+    session.run_install("python", ".ci/pip_install.py", session.name, "-c", "constraints.txt", *wheels)
+    (sdist,) = out.glob("litestar_queues-*.tar.gz")
+    shutil.unpack_archive(sdist, out / "unpacked")
+    (unpacked,) = (out / "unpacked").iterdir()
+    with session.chdir(unpacked):
+        session.run("pytest", "-q", "-p", "no:cacheprovider", *FROM_SDIST)
 
 
-@nox.session
+@nox.session(reuse_venv=False)
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew from the newest versions that fit: names and versions, nothing else."""
-    groups = nox.project.dependency_groups(PYPROJECT, "test", "servers", "oracle", "bench", "lint", "types")
-    session.install("-q", *PACKAGES, *groups, "build")
+    install(session, *LOCKED, constrained=False)
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     lines = sorted(line for line in str(frozen).splitlines() if "==" in line and "@" not in line)
     (ROOT / "constraints.txt").write_text("\n".join(lines) + "\n")

@@ -18,5 +18,5 @@ def told_what_is_missing(*modules: str) -> str | None:
         return None
     return (
         f"The demo needs what is not installed here: {', '.join(missing)}. In the checkout's folder:\n\n"
-        f"    {_INSTALL}\n\nor let nox do all of it: python3 -m pip install nox && python3 -m nox -s demo\n"
+        f"    {_INSTALL}\n\nor let dev.py do all of it: python3 dev.py demo\n"
     )

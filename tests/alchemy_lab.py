@@ -25,8 +25,7 @@ async def work() -> int:
 
 def model(name: str = "app_queue_task", base: type[Any] = UUIDAuditBase, **attributes: Any) -> type[Any]:
     """A model of an application's with a metadata of its own, so that tests do not share one."""
-    made = create_registry()
-    fields = {"__tablename__": name, "registry": made, "metadata": made.metadata, "__module__": __name__}
+    fields = {"__tablename__": name, "metadata": create_registry().metadata, "__module__": __name__}
     return type(f"{name}_{next(_numbers)}", (base, QueueTaskModelMixin), fields | attributes)
 
 

@@ -274,6 +274,14 @@ def ids(app: Litestar) -> dict[str, str]:
 NONE = dict.fromkeys(State, 0)
 
 
+def test_a_worker_on_windows_says_that_it_cannot_run_there(app: Litestar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    done = run(app, "run")
+    assert done.exit_code == 2
+    assert "Windows is not supported" in done.output
+    assert "WSL" in done.output
+
+
 def test_status_counts_tasks_by_queue_and_state_as_json(app: Litestar, ids: dict[str, str]) -> None:
     status = json.loads(run(app, "status", "--json").stdout)
     assert status.keys() == {"backend", "at", "queues", "totals", "next_due", "stale", "remarks"}

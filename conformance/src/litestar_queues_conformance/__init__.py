@@ -29,7 +29,7 @@ __all__ = (
     "guarantee",
 )
 
-__version__ = "0.1.0"
+__version__ = "1.0.0a1"
 
 _HOMES = {
     "Capabilities": "capabilities",

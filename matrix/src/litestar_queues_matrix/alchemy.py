@@ -31,8 +31,7 @@ __all__ = ("ALCHEMY", "AlchemyAdapter", "AlchemyServerTarget", "AlchemySqliteTar
 @cache
 def model_of(table: str) -> type[Any]:
     """A model with a table of this name, as an application would write it, in a metadata of its own."""
-    registry = create_registry()
-    fields = {"__tablename__": table, "registry": registry, "metadata": registry.metadata, "__module__": __name__}
+    fields = {"__tablename__": table, "metadata": create_registry().metadata, "__module__": __name__}
     return type(f"Task_{table}", (UUIDAuditBase, QueueTaskModelMixin), fields)
 
 

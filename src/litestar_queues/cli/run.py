@@ -22,6 +22,9 @@ from litestar_queues.worker.worker import Worker, WorkerExit
 __all__ = ("run_command",)
 
 _log = logging.getLogger("litestar_queues")
+_NO_WINDOWS = (
+    "Windows is not supported: a worker drains on POSIX signals. Run it in the Windows Subsystem for Linux (WSL)."
+)
 _LAST = 5.0
 """Seconds that the process gets to end by itself once its worker has left."""
 
@@ -46,6 +49,9 @@ def run_command(
 
     Exit codes: 0 drained; 1 tasks were given back, or outcomes could not be stored; 2 could not start.
     """
+    if sys.platform == "win32":
+        click.echo(f"Error: {_NO_WINDOWS}", err=True)
+        sys.exit(EXIT_STARTUP)
     plugin = queue_plugin(app)
     _log_to_stderr()
     try:

@@ -120,7 +120,7 @@ class QueueTaskModelMixin:
         # would replace with its own.
         table = cls.__dict__.get("__table__")
         if isinstance(table, Table):
-            _complete(cast("Any", cls), table)
+            _complete(cast("Any", cls), cast("Any", table))  # generic from SQLAlchemy 2.1 on
 
 
 def lock_table_of(table: Table) -> Table:

@@ -269,7 +269,7 @@ def statements_shared_by_all(maker: Maker, table: QueueTable, texts: Texts) -> N
 
     maker.add("find_matching", matching)
 
-    def count(given: Given) -> Select[Any]:
+    def count(given: Given) -> Select[*tuple[Any, ...]]:
         found = select(c["queue"], c["state"], func.count()).group_by(c["queue"], c["state"])
         return found.where(c["queue"].in_(texts("queues"))) if "queues" in given else found
 

@@ -178,7 +178,7 @@ class _Mysql:
         keys = _list("keys")
         return self.of(keys, self.c["active_key"] == keys.c.value).with_for_update(of=self.tasks)
 
-    def lock_keys(self) -> Select[Any]:
+    def lock_keys(self) -> Select[*tuple[Any, ...]]:
         return self.by_keys().with_only_columns(self.c["active_key"], self.c["id"], maintain_column_froms=True)
 
     def write(self) -> Any:

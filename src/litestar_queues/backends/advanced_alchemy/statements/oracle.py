@@ -142,7 +142,7 @@ class _Oracle:
         later = or_(c["due_at"] > due, and_(c["due_at"] == due, c["id"] > id_))
         return (or_(c["urgency"] > urgency, and_(c["urgency"] == urgency, later)),)
 
-    def _candidates(self, given: Given, c: Columns) -> Select[Any]:
+    def _candidates(self, given: Given, c: Columns) -> Select[*tuple[Any, ...]]:
         found = select(c["id"], c["urgency"], c["due_at"]).where(
             claimable(c, self.now(), given, _texts), *self._behind(given, c)
         )
@@ -153,7 +153,7 @@ class _Oracle:
         found = self._candidates(given, c).where(in_state(c, State.PENDING))
         return self.by_index(found, c, "state", "urgency", "due_at", "id")
 
-    def claim_queues_candidates(self, given: Given) -> Select[Any]:
+    def claim_queues_candidates(self, given: Given) -> Select[*tuple[Any, ...]]:
         c, q = self.alias(), _texts("queues").subquery("q")
         mine = self._candidates(given, c).where(in_state(c, State.PENDING), c["queue"] == q.c.item)
         one = self.by_index(mine, c, "queue", "state", "urgency", "due_at", "id").lateral("c")
@@ -184,7 +184,7 @@ class _Oracle:
     def by_keys(self) -> Select[Any]:
         return select(*self.table.record()).where(self.c["active_key"].in_(_texts("keys")))
 
-    def lock_keys(self) -> Select[Any]:
+    def lock_keys(self) -> Select[*tuple[Any, ...]]:
         c = self.c
         found = select(c["active_key"], c["id"]).where(c["active_key"].in_(_texts("keys")))
         return found.order_by(c["id"]).with_for_update()
@@ -224,7 +224,7 @@ class _Oracle:
 
 
 def _settings() -> Any:
-    def of(view: str, *names: str) -> Select[Any]:
+    def of(view: str, *names: str) -> Select[*tuple[Any, ...]]:
         p = described(view, column("parameter", String()), column("value", String()))
         return select(p.c.parameter, p.c.value).where(
             p.c.parameter.in_([literal_column(f"'{name}'") for name in names])

@@ -88,7 +88,7 @@ class _Postgres:
         """A condition that is true of nearly all, and that the planner takes for that."""
         return case((condition, 1)).is_not(None)
 
-    def skipping(self, found: Select[Any], of: FromClause) -> Select[Any]:
+    def skipping(self, found: Select[*tuple[Any, ...]], of: FromClause) -> Select[*tuple[Any, ...]]:
         return found.with_for_update(skip_locked=True, of=of) if self.skips_locked else found
 
     def those(self, picked: Select[Any]) -> ColumnElement[bool]:
