@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueueService, State, Worker, default_registry
 
 README = Path(__file__).parents[2] / "README.md"
 CODE = re.findall(r"^```python\n(.*?)^```$", README.read_text(), flags=re.MULTILINE | re.DOTALL)
-DEADLINE = 30.0
 
 
 @pytest.fixture
