@@ -144,7 +144,7 @@ app = Litestar(
                     config=AiosqliteConfig(connection_config={"database": str(FOLDER / "queues.db")})
                 ),
                 worker_heartbeat_interval=0.3,
-                worker_stale_after=1.5,
+                worker_stale_after=3.0,
                 worker_poll_interval=0.1,
                 maintenance_interval=0.3,
                 event_sinks=[write_event],

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,8 @@ import httpx
 from demo.audit import Account, Store, judge
 from demo.needs import CONFORMANCE, told_what_is_missing
 from demo.orders import Order, enqueue, plan
-from demo.processes import DemoError, Processes, Worker, ended
+from demo.patience import SLOW, NotFoundOut, Patience, slowness
+from demo.processes import END, DemoError, Processes, Worker, ended
 from demo.show import Show, described
 
 __all__ = ("main",)
@@ -30,8 +31,15 @@ __all__ = ("main",)
 ROOT = Path(__file__).parents[1]
 BACKEND = "aiosqlite"
 PATIENCE = 60.0
-"""Seconds that anything may take before the demo calls it a failure."""
-CONFORMANCE_PATIENCE = 600.0
+"""Seconds in which nothing may move before the demo goes on, on a machine that has nothing else to do."""
+ANSWER = 300.0
+"""Seconds in which the server answers a request, however slow the machine is."""
+_NO_REUSE = httpx.Limits(max_keepalive_connections=0)
+"""The server closes connections that idle; a slow client would meet them closed."""
+TOO_SLOW = 7
+"""The exit code where nothing is wrong, and something was not found out."""
+CONFORMANCE_PATIENCE = 300.0
+"""The same for the suite, which says from time to time how far it is."""
 FEWEST = 60
 
 
@@ -57,9 +65,11 @@ class Demo:
         self.orders = plan(tasks)
         self.must_be_recovered: set[str] = set()
         self.problems: list[str] = []
+        self.not_found_out: list[str] = []
+        """What the machine was too slow for."""
 
     async def run(self, *, conformance: bool) -> int:
-        """The exit code: 0 where nothing was lost and every guarantee was kept."""
+        """The exit code: 0 where nothing was lost and every guarantee was kept, 7 where the machine was too slow to say."""
         account = await self._tasks()
         guarantees = await self._guarantees() if conformance else None
         return self._conclude(account, guarantees)
@@ -77,7 +87,10 @@ class Demo:
         self.show.say(
             f"Litestar on {url} (process {server.pid}), SQLite in a temporary folder\n{workers[0]}\n{workers[1]}"
         )
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client, self.show.progress(total, self.store.states):
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=ANSWER, limits=_NO_REUSE) as client,
+            self.show.progress(total, self.store.states),
+        ):
             self.show.section("A worker is killed while it holds tasks (SIGKILL)")
             await self._enqueue(client, first)
             await self._kill_one()
@@ -147,28 +160,36 @@ class Demo:
         return {state: n for state, n in self.store.states().items() if state in ("pending", "scheduled", "running")}
 
     async def _until(self, what: str, holds: Callable[[], bool], details: Callable[[], object] = str) -> bool:
-        until = time.monotonic() + PATIENCE
+        patience = Patience(PATIENCE, self.store.moves)
         while not holds():
             self.processes.check()
-            if time.monotonic() > until:
-                # The account will say what is lost.
-                self.problems.append(f"waited {PATIENCE:.0f} s in vain until {what} {details()}".rstrip())
+            if patience.is_over():
+                # The account will say what is lost. What only takes longer than it should is not.
+                late = self.not_found_out if patience.slowness >= SLOW else self.problems
+                late.append(f"waited in vain until {what}, {patience} {details()}".rstrip())
                 return False
             await asyncio.sleep(0.1)
         return True
 
     async def _stop(self, server: Any) -> None:
         codes = await self.processes.drain()
-        self.problems += [f"{worker} drained with exit code {code}" for worker, code in codes.items() if code]
+        for worker, code in codes.items():
+            if code == -signal.SIGKILL:
+                self.not_found_out.append(f"{worker} did not end in time when it was told to, and was killed")
+            elif code:
+                self.problems.append(f"{worker} drained with exit code {code}")
         server.terminate()
-        await ended(server)
+        await ended(server, Patience(END))
 
     def _account(self) -> Account:
         self.show.section("The account, read by Python's own sqlite3")
-        account = judge(self.store, self.enqueued)
+        account = judge(self.store, self.enqueued, all_ended=not self.not_found_out)
         missed = self.must_be_recovered - set(account.recovered)
         self.problems += [f"task {id_} was held by a dead worker, and is not reported as recovered" for id_ in missed]
         self.problems += account.wrong
+        self.not_found_out += [
+            f"task {id_} failed: no heartbeat of its workers came in time" for id_ in account.starved
+        ]
         self.show.say(
             f"enqueued {account.enqueued:,}  completed {account.completed:,}  failed {account.failed:,} (made to fail)"
             f"  lost {len(account.lost)}\n"
@@ -189,20 +210,23 @@ class Demo:
         started = time.monotonic()
         suite = self.processes.start(log.name, *command)
         async with self.show.waiting("the conformance suite runs", lambda: _percentage(log)):
-            await ended(suite, CONFORMANCE_PATIENCE)
+            await ended(suite, Patience(CONFORMANCE_PATIENCE, lambda: log.stat().st_size))
         if not path.exists():
-            self.problems.append(f"the conformance suite did not come to an end: see {log}")
+            self.problems.append(f"the conformance suite did not start: see {log}")
             return None
         report: dict[str, Any] = json.loads(path.read_text())
         self.show.guarantees(report)
         counts = report["summary"]
-        self.show.say(
-            f"{counts['passed']} of {sum(counts.values())} guarantees kept, in {len(report['cases'])} cases and "
-            f"{time.monotonic() - started:.0f} s"
-        )
-        broken = [one for one in report["guarantees"].values() if one["result"] != "passed"]
-        self.problems += [f"{one['id']} {one['result']}: {one['reason']} (see {log})" for one in broken]
-        if suite.returncode and not broken:
+        self.show.say(f"{promises(report)}, in {len(report['cases'])} cases and {time.monotonic() - started:.0f} s")
+        whole = report["ended"] == "complete"
+        if not whole:
+            self.not_found_out.append(f"the suite did not come to its end ({report['ended']}): see {log}")
+        for one in report["guarantees"].values():
+            if one["result"] == "failed" or (whole and one["result"] == "not run"):
+                self.problems.append(f"{one['id']} {one['result']}: {one['reason']} (see {log})")
+            elif one["result"] == "not found out":
+                self.not_found_out.append(f"{one['id']} not found out: {one['reason']}")
+        if whole and suite.returncode not in {0, TOO_SLOW} and not counts["failed"]:
             self.problems.append(f"pytest ended with exit code {suite.returncode}: see {log}")
         return report
 
@@ -223,19 +247,28 @@ class Demo:
             "backend": BACKEND,
             "seconds": round(self.show.seconds, 1),
             "problems": self.problems,
+            "not_found_out": self.not_found_out,
         }
         path = self.out / "summary.json"
         path.write_text(json.dumps(summary, indent=2) + "\n")
-        for problem in self.problems[:20]:
-            self.show.say(problem)
-        kept = sum(result == "passed" for result in guarantees.values())
-        promises = f"{kept} of {len(guarantees)} guarantees kept" if guarantees else "guarantees not looked at"
+        for text in [*self.problems, *self.not_found_out][:20]:
+            self.show.say(text)
+        kept = "guarantees not looked at" if report is None else promises(report)
+        slow = ": the machine was too slow" if self.not_found_out else ""
         self.show.verdict(
-            good=not self.problems,
-            text=f"{len(account.lost)} of {account.enqueued:,} tasks lost, {len(account.recovered)} recovered, "
-            f"{account.fence_losses} fence losses, {promises} ({self.show.seconds:.0f} s)  {_short(path)}",
+            "FAILED" if self.problems else "NOT FOUND OUT" if self.not_found_out else "PASSED",
+            f"{len(account.lost)} of {account.enqueued:,} tasks lost, {len(account.recovered)} recovered, "
+            f"{account.fence_losses} fence losses, {kept}{slow} ({self.show.seconds:.0f} s)  {_short(path)}",
         )
-        return 1 if self.problems else 0
+        return 1 if self.problems else TOO_SLOW if self.not_found_out else 0
+
+
+def promises(report: Mapping[str, Any]) -> str:
+    """How many of the guarantees were kept, and what became of the others."""
+    counts = report["summary"]
+    words = {"failed": "broken", "not found out": "not found out", "not run": "not looked at"}
+    more = "".join(f", {counts[result]} {word}" for result, word in words.items() if counts[result])
+    return f"{counts['passed']} of {sum(counts.values())} guarantees kept{more}"
 
 
 def _percentage(log: Path) -> str:
@@ -263,6 +296,16 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
+def _is_late(error: Exception) -> bool:
+    """Whether requests alone have failed: by their time limit, or by the server's, on a machine that is slow."""
+    if isinstance(error, ExceptionGroup):
+        inner: tuple[Exception, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # of any errors
+        return all(_is_late(one) for one in inner)
+    if isinstance(error, httpx.TimeoutException):
+        return True
+    return isinstance(error, (httpx.TransportError, httpx.HTTPStatusError)) and slowness() >= SLOW
+
+
 async def _run(given: argparse.Namespace, folder: Path) -> int:
     demo = Demo(given.tasks, given.out.resolve(), folder)
     running = asyncio.ensure_future(demo.run(conformance=not given.skip_conformance))
@@ -277,10 +320,16 @@ async def _run(given: argparse.Namespace, folder: Path) -> int:
     try:
         return await running
     except asyncio.CancelledError:
-        demo.show.verdict(good=False, text=f"interrupted by {received[0].name}; every process of the demo is ended")
+        demo.show.verdict("FAILED", f"interrupted by {received[0].name}; every process of the demo is ended")
         return 128 + received[0]
+    except (NotFoundOut, httpx.TimeoutException) as error:
+        demo.show.verdict("NOT FOUND OUT", f"{error or type(error).__name__}: the machine was too slow")
+        return TOO_SLOW
     except (DemoError, httpx.HTTPError, ExceptionGroup) as error:
-        demo.show.verdict(good=False, text=f"{type(error).__name__}: {error}")
+        if _is_late(error):
+            demo.show.verdict("NOT FOUND OUT", "the server did not do what it was asked: the machine was too slow")
+            return TOO_SLOW
+        demo.show.verdict("FAILED", f"{type(error).__name__}: {error}")
         return 1
     finally:
         demo.processes.end_all()

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import Any
 import httpx
 
 from demo.audit import Row, Store
+from demo.patience import SLOW, NotFoundOut, Patience
 
 __all__ = ("DemoError", "Processes", "Worker")
 
 ROOT = Path(__file__).parents[1]
-START, END = 30.0, 20.0
-"""Seconds in which a process has to start, and to end when it is told to."""
+START, END = 60.0, 60.0
+"""Seconds in which a process has to start, and to end when it is told to, on a machine that has nothing else to do."""
 _PORTS = 5
 """How many ports are tried: between choosing a free one and using it, somebody else may take it."""
 _PR_SET_PDEATHSIG = 1
@@ -95,6 +95,7 @@ class Processes:
 
         Raises:
             DemoError: It does not start.
+            NotFoundOut: It has not answered yet, on a machine that is slow.
         """
         for _ in range(_PORTS):
             port = _free_port()
@@ -111,8 +112,11 @@ class Processes:
                 str(port),
             )
             url = f"http://127.0.0.1:{port}"
-            if await _answers(server, url):
+            patience = Patience(START)
+            if await _answers(server, url, patience):
                 return server, url
+            if server.poll() is None and patience.slowness >= SLOW:
+                raise NotFoundOut(f"the server does not answer after {patience}")
             if "address already in use" not in self._tail("server.log").lower():
                 break
         raise DemoError(
@@ -133,9 +137,12 @@ class Processes:
 
         Raises:
             DemoError: A worker has ended.
+            NotFoundOut: Somebody has killed a worker, such as a machine without memory.
         """
         for worker in self.workers:
             if (code := worker.process.poll()) is not None:
+                if code == -signal.SIGKILL:
+                    raise NotFoundOut(f"{worker} was killed, and not by the demo")
                 log = f"worker-{worker.name}.log"
                 raise DemoError(f"{worker} has ended ({code}); the end of {self.logs / log}:\n\n{self._tail(log)}")
 
@@ -146,10 +153,10 @@ class Processes:
         It does not stand still in the middle of a write: SQLite would let nobody else write then.
 
         Raises:
-            DemoError: No worker holds so many tasks in time.
+            NotFoundOut: No worker holds so many tasks, and nothing moves any more.
         """
-        until = time.monotonic() + START
-        while time.monotonic() < until:
+        patience = Patience(START, store.moves)
+        while not patience.is_over():
             self.check()
             worker = max(self.workers, key=lambda one: len(store.held_by(one.pid)))
             worker.stop()
@@ -157,7 +164,7 @@ class Processes:
                 return worker, held
             worker.process.send_signal(signal.SIGCONT)
             await asyncio.sleep(0.05)
-        raise DemoError(f"no worker held {at_least} tasks within {START:.0f} s")
+        raise NotFoundOut(f"no worker was found holding {at_least} tasks, in {patience}")
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -170,7 +177,7 @@ class Processes:
         workers, self.workers = self.workers, []
         for worker in workers:
             worker.process.terminate()
-        return {worker: await ended(worker.process) for worker in workers}
+        return {worker: await ended(worker.process, Patience(END)) for worker in workers}
 
     def end_all(self) -> None:
         """Kill whatever still runs, with its children."""
@@ -185,11 +192,10 @@ class Processes:
         return "\n".join((self.logs / log).read_text(errors="replace").splitlines()[-25:])
 
 
-async def ended(process: subprocess.Popen[bytes], within: float = END) -> int:
+async def ended(process: subprocess.Popen[bytes], patience: Patience) -> int:
     """Wait for a process, which is killed where it takes too long; its exit code."""
-    until = time.monotonic() + within
     while (code := process.poll()) is None:
-        if time.monotonic() > until:
+        if patience.is_over():
             process.kill()
         await asyncio.sleep(0.02)
     return code
@@ -207,11 +213,10 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _answers(server: subprocess.Popen[bytes], url: str) -> bool:
-    """Whether the server answers before it ends, or the time is over."""
-    until = time.monotonic() + START
+async def _answers(server: subprocess.Popen[bytes], url: str, patience: Patience) -> bool:
+    """Whether the server answers before it ends, or the patience does."""
     async with httpx.AsyncClient(base_url=url) as client:
-        while time.monotonic() < until and server.poll() is None:
+        while not patience.is_over() and server.poll() is None:
             with suppress(httpx.TransportError):
                 if (await client.get("/stats")).is_success:
                     return server.poll() is None

@@ -22,7 +22,8 @@ _PLAIN_WIDTH = 120
 _LOOK, _SAY = 0.2, 2.0
 """Seconds between two looks at the store, and between two lines where there is no terminal."""
 _STATES = ("running", "pending", "scheduled")
-_STYLE = {"passed": "green", "failed": "bold red", "not run": "yellow"}
+_STYLE = {"passed": "green", "failed": "bold red", "not found out": "magenta", "not run": "yellow"}
+_VERDICTS = {"PASSED": "green", "NOT FOUND OUT": "magenta", "FAILED": "red"}
 
 
 def described(ids: Sequence[str]) -> str:
@@ -54,9 +55,8 @@ class Show:
         for line in text.splitlines():
             self.console.print(f"   {escape(line)}")
 
-    def verdict(self, *, good: bool, text: str) -> None:
-        colour = "green" if good else "red"
-        self.console.print(f"\n[bold {colour}]{'PASSED' if good else 'FAILED'}[/]  {escape(text)}")
+    def verdict(self, word: str, text: str) -> None:
+        self.console.print(f"\n[bold {_VERDICTS[word]}]{word}[/]  {escape(text)}")
 
     @asynccontextmanager
     async def progress(self, total: int, states: Callable[[], Counter[str]]) -> AsyncGenerator[None]:

@@ -8,13 +8,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 from sqlspec import SQLSpec
+from waiting import DEADLINE
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.lifecycle import NullHeartbeat, step
 from litestar_queues.records import NewTask, Want
-
-DEADLINE = 30
 
 
 @asynccontextmanager

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DEADLINE = 60.0
-"""Seconds that a test waits for an event before it fails. Nothing depends on it but how long a failure takes."""
+from waiting import DEADLINE
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:

@@ -23,8 +23,6 @@ from demo import processes as demo_processes  # noqa: E402  # the demo is no pac
 from demo.audit import Store, judge  # noqa: E402
 
 pytestmark = pytest.mark.anyio
-WHOLE = 90.0
-"""Seconds that the small demo may take."""
 
 
 @asynccontextmanager
@@ -60,7 +58,7 @@ def running(folder: Path) -> list[str]:
 
 
 async def test_the_demo_loses_nothing_and_says_what_happened(tmp_path: Path) -> None:
-    async with demo(tmp_path, "--tasks", "120") as process, asyncio.timeout(WHOLE):
+    async with demo(tmp_path, "--tasks", "120") as process, asyncio.timeout(2 * DEADLINE):
         said = (await process.communicate())[0].decode()
 
     assert process.returncode == 0, said

@@ -14,12 +14,11 @@ from litestar.di import NamedDependency
 from litestar.testing import TestClient
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueuePlugin, QueueService, task
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
 from litestar_queues.task import TaskRegistry
-
-DEADLINE = 30
 
 
 class App:

@@ -11,11 +11,11 @@ from litestar import Litestar
 from litestar.channels import ChannelsPlugin
 from litestar.channels.backends.memory import MemoryChannelsBackend
 from litestar.testing import TestClient
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueuePlugin, QueueService, TaskRegistry, Worker, task
 from litestar_queues.events.channels import ChannelsSink
 
-DEADLINE = 20.0
 registry = TaskRegistry()
 
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from litestar import Litestar
 from litestar.cli._utils import LitestarEnv
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueuePlugin, QueueService, State, TaskRegistry, TaskResult, task
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
@@ -26,7 +27,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to catch"),
 ]
-DEADLINE = 30.0
 
 APP = """
 import asyncio, os, sys, threading, time

@@ -9,8 +9,9 @@ from heartbeat_lab import beat_while_exhausted
 from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
+from waiting import DEADLINE
 
-from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues.backends.sqlspec import SQLSpecBackendConfig, sqlite
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.records import Held
 
@@ -60,11 +61,12 @@ async def test_it_can_be_opened_again_with_the_backend(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_opened_is_warned_of_at_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite, "_PATIENCE", 10 * DEADLINE)  # who tries again meets the test's deadline
     missing = config(tmp_path / "missing")
     backend = SQLSpecBackendConfig(config=config(tmp_path), heartbeat_pool_config=missing).create_backend()
-    await asyncio.wait_for(backend.open(), 5)
+    await asyncio.wait_for(backend.open(), DEADLINE)
     assert await backend.touch_heartbeats([Held("a", 1)]) == set()
     await backend.close()
     assert caplog.text.count("heartbeats share the main pool") == 1

@@ -10,6 +10,7 @@ import pytest
 from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
+from waiting import DEADLINE
 
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.migrating import VERSIONS
@@ -244,7 +245,7 @@ def test_eight_processes_that_start_at_the_same_moment_migrate_once(adapter: str
     processes = [spawn.Process(target=_migrate_at_once, args=(adapter, path, barrier, results)) for _ in range(8)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=90) for _ in processes] == [None] * 8
+    assert [results.get(timeout=DEADLINE) for _ in processes] == [None] * 8
     for process in processes:
         process.join(60)
     assert applied(path) == ["ext_litestar_queues_0001"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueueService
 from litestar_queues.backends.base import QueueBackend
@@ -75,7 +76,7 @@ async def test_the_documented_configuration_wakes_a_worker(tmp_path: Path, trans
     async with QueueService(config(), registry=registry) as app, QueueService(config(), registry=registry) as service:
         worker = Worker(service)
         running = asyncio.create_task(worker.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while not ran.is_set():  # the first hint may come before the worker listens
                 await app.enqueue(noop)
                 await asyncio.wait({asyncio.ensure_future(ran.wait())}, timeout=0.5)
@@ -165,6 +166,6 @@ async def test_a_wait_that_is_cancelled_leaves_a_client_that_can_be_closed(tmp_p
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await backend.close()
     assert asyncio.all_tasks() == before

@@ -21,6 +21,7 @@ from litestar.testing import AsyncTestClient, TestClient
 from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.extensions.litestar import SQLSpecPlugin
+from waiting import DEADLINE
 
 from litestar_queues import (
     BackendUnavailableError,
@@ -40,7 +41,6 @@ from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.worker import pause
 
 pytestmark = pytest.mark.anyio
-DEADLINE = 20.0
 
 registry = TaskRegistry()
 

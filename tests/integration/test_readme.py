@@ -18,12 +18,12 @@ import httpx
 import pytest
 from litestar.testing import TestClient
 from page_lab import blocks, commands
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueueService, State, Worker, default_registry
 
 CODE = blocks("README.md", "python")
 CONSOLE = blocks("README.md", "console")
-DEADLINE = 120.0
 APP, TASKS = CODE
 [SESSION] = [block for block in CONSOLE if "litestar run" in block]
 [WORKERS] = [block for block in CONSOLE if "litestar queues run" in block]

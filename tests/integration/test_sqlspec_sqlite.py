@@ -16,10 +16,12 @@ import pytest
 from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
+from waiting import DEADLINE
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import SQLITE
 from litestar_queues.backends.sqlspec import QueueStore, SQLSpecBackendConfig, register_queue_store, stores
+from litestar_queues.backends.sqlspec import sqlite as sqlite_module
 from litestar_queues.backends.sqlspec.sqlite import locate
 from litestar_queues.backends.sqlspec.transports import AsyncTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
@@ -59,6 +61,11 @@ class ForgetfulTransport(AsyncTransport):
 
     async def connect(self, session: Any) -> Any:
         return _Forgetful(await super().connect(session))
+
+
+@pytest.fixture
+def _endless_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_module, "_PATIENCE", 10 * DEADLINE)
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +231,7 @@ async def test_who_else_needs_the_pool_gets_a_connection_however_busy_the_queue_
 
     callers = [asyncio.create_task(call_on_and_on()) for _ in range(others)]
     await backend.count()  # they have begun
-    async with asyncio.timeout(20), sqlspec.provide_session(config) as driver:
+    async with asyncio.timeout(DEADLINE), sqlspec.provide_session(config) as driver:
         assert await driver.select_value("SELECT 1") == 1
     for caller in callers:
         caller.cancel()
@@ -296,13 +303,16 @@ def _another_table(path: Path) -> Path:
         (_another_table, QueueConfigurationError, "not a queue's"),
     ],
 )
+@pytest.mark.usefixtures("_endless_patience")
 async def test_a_database_that_cannot_hold_a_queue_is_named_at_once(
     adapter: str, make: Callable[[Path], Path | str], error: type[Exception], words: str, tmp_path: Path
 ) -> None:
     database = make(tmp_path)
-    backend = SQLSpecBackendConfig(config=config_for(adapter, database)).create_backend()
+    config = config_for(adapter, database)
+    # Who tries again meets the test's deadline.
+    backend = SQLSpecBackendConfig(config=config, lock_timeout=10 * DEADLINE).create_backend()
     with pytest.raises(error, match=words) as raised:
-        await asyncio.wait_for(backend.open(), 5)
+        await asyncio.wait_for(backend.open(), DEADLINE)
     assert str(database) in str(raised.value)
     assert open_files(tmp_path / "queue.db") == []
 
@@ -381,12 +391,12 @@ async def test_a_write_waits_for_a_lock_that_another_process_holds(
 
         monkeypatch.setattr(backend._transport, "attempt", noted)
         waiting = asyncio.create_task(backend.enqueue_many([new("a")]))
-        await asyncio.wait_for(refused.wait(), 5)
+        await asyncio.wait_for(refused.wait(), DEADLINE)
         assert not waiting.done()
         other.rollback()
-        assert [answer.is_new for answer in await asyncio.wait_for(waiting, 5)] == [True]
+        assert [answer.is_new for answer in await asyncio.wait_for(waiting, DEADLINE)] == [True]
 
-    await locked_out(adapter, tmp_path / "queue.db", 30, act)
+    await locked_out(adapter, tmp_path / "queue.db", 10 * DEADLINE, act)
 
 
 async def test_a_cancelled_call_leaves_the_connections_usable(backend: QueueBackend) -> None:
@@ -421,7 +431,7 @@ async def test_a_loop_of_calls_ends_when_it_is_cancelled_even_where_the_driver_f
     ForgetfulTransport.executing.clear()
     await ForgetfulTransport.executing.wait()
     calling.cancel()
-    done, _ = await asyncio.wait([calling], timeout=20)
+    done, _ = await asyncio.wait([calling], timeout=DEADLINE)
     assert calling in done, "it goes on"
     assert calling.cancelled()
     await backend.close()
@@ -505,7 +515,7 @@ def test_processes_that_start_at_the_same_moment_create_one_schema(adapter: str,
     processes = [spawn.Process(target=_open_at_once, args=arguments) for _ in range(4)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=DEADLINE) for _ in processes]
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 4, found

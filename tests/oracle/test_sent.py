@@ -11,6 +11,7 @@ import oracledb
 import psycopg
 import pytest
 from conftest import Store
+from waiting import DEADLINE
 
 from litestar_queues.backends.sql.families import ORACLE, Kind, bare_name, statements_of
 from litestar_queues.backends.sql.program import Call, Program, Steps
@@ -44,7 +45,7 @@ async def test_tasks_that_another_holds_are_stepped_over_and_never_waited_for(st
     table = bare_name(ORACLE, store.config["table"])
     with psycopg.connect(store.config["url"]) as other:
         other.execute(f"""SELECT 1 FROM "{table}" WHERE id IN ('t0', 't2') FOR UPDATE""")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             claimed = await store.backend.claim(Want(worker="w", limit=3))
     assert [record.id for record in claimed] == ["t1", "t3", "t4"]
     looked = [name for name in store.names(since) if "candidates" in name]

@@ -14,6 +14,7 @@ from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
 from alchemy_lab import model, registry, runs_a_task, work
 from alembic_lab import differences, migrate
 from sqlalchemy.ext.asyncio import AsyncSession
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueueService, Worker
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
@@ -27,8 +28,6 @@ from litestar_queues_matrix.servers import ask
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 
 pytestmark = pytest.mark.anyio
-
-DEADLINE = 60
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from sqlspec.adapters.aiomysql import AiomysqlConfig
 from sqlspec.adapters.asyncmy import AsyncmyConfig
 from sqlspec.adapters.mysqlconnector import MysqlConnectorAsyncConfig, MysqlConnectorSyncConfig
 from sqlspec.adapters.pymysql import PyMysqlConfig
+from waiting import DEADLINE
 
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.stores import store_of
@@ -131,7 +132,7 @@ async def test_eight_processes_that_start_at_the_same_moment_make_one_schema(
     processes = [spawn.Process(target=_open_at_once, args=arguments) for _ in range(8)]
     for process in processes:
         process.start()
-    assert [await asyncio.to_thread(results.get, timeout=90) for _ in processes] == [None] * 8
+    assert [await asyncio.to_thread(results.get, timeout=DEADLINE) for _ in processes] == [None] * 8
     for process in processes:
         process.join(60)
     together = dump(url)

@@ -12,6 +12,7 @@ from postgres_lab import dsn, server
 from sqlspec.adapters.asyncpg import AsyncpgConfig
 from sqlspec.adapters.psqlpy import PsqlpyConfig
 from sqlspec.adapters.psycopg import PsycopgAsyncConfig, PsycopgSyncConfig
+from waiting import DEADLINE
 
 from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
@@ -79,9 +80,9 @@ async def test_a_pool_of_one_connection_is_enough_and_all_of_it_is_the_users(ada
     assert await heard(speaker, ear)
     waiting = asyncio.create_task(ear.wait(("never",), 60))
     await asyncio.sleep(0)
-    assert await asyncio.wait_for(b.count(), 10) == []
+    assert await asyncio.wait_for(b.count(), DEADLINE) == []
     await b.close()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, DEADLINE)
     await a.close()
 
 
@@ -97,13 +98,13 @@ async def test_only_who_waits_holds_a_connection_and_closing_gives_everything_ba
     before = asyncio.all_tasks()
     waiting = asyncio.create_task(ear.wait(None, 60))
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await b.close()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, DEADLINE)
     await a.close()
     assert asyncio.all_tasks() <= before
     left = f"SELECT count(*) {OTHERS}"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while await ask(dsn, left):  # the server takes a moment to see that they are gone
             pass
 

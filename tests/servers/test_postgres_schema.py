@@ -14,6 +14,7 @@ from sqlspec.adapters.asyncpg import AsyncpgConfig
 from sqlspec.adapters.asyncpg.data_dictionary import AsyncpgDataDictionary
 from sqlspec.adapters.psqlpy import PsqlpyConfig
 from sqlspec.adapters.psycopg import PsycopgAsyncConfig, PsycopgSyncConfig
+from waiting import DEADLINE
 
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.errors import QueueConfigurationError
@@ -99,7 +100,7 @@ async def test_opening_does_not_wait_for_those_who_use_the_table(held: str, opti
     connection = await asyncpg.connect(dsn)
     async with connection.transaction():
         await connection.execute(f"LOCK TABLE litestar_queue_task, litestar_queue_task_lock IN {held} MODE")
-        await asyncio.wait_for(opened(asyncpg_config(dsn), **options), 30)
+        await asyncio.wait_for(opened(asyncpg_config(dsn), **options), DEADLINE)
     await connection.close()
 
 
@@ -208,7 +209,7 @@ async def test_eight_processes_that_start_at_the_same_moment_make_one_schema(
     processes = [spawn.Process(target=_open_at_once, args=arguments) for _ in range(8)]
     for process in processes:
         process.start()
-    assert [await asyncio.to_thread(results.get, timeout=90) for _ in processes] == [None] * 8
+    assert [await asyncio.to_thread(results.get, timeout=DEADLINE) for _ in processes] == [None] * 8
     for process in processes:
         process.join(60)
     together = await dump_postgres(dsn)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from waiting import DEADLINE
+
 from litestar_queues import (
     BackendError,
     BackendUnavailableError,
@@ -23,8 +25,6 @@ from litestar_queues import (
 from litestar_queues import task as task_decorator
 from litestar_queues.backends.memory import MemoryBackend
 
-DEADLINE = 10.0
-"""Seconds after which a test that waits for something has failed."""
 T = TypeVar("T")
 
 

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from litestar_queues_conformance.auto import TargetRun, exit_code, summary
+from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
 
 pytest_plugins = ["pytester"]
 
@@ -106,7 +107,9 @@ def test_a_run_in_which_nothing_ran_is_no_success() -> None:
     absent = TargetRun("a", "not run", "no server")
     assert exit_code([absent]) == 5
     assert exit_code([absent, TargetRun("b", "passed", "")]) == 0
-    assert exit_code([TargetRun("b", "passed", ""), TargetRun("c", "failed", "")]) == 1
+    late = TargetRun("d", "not found out", "")
+    assert exit_code([TargetRun("b", "passed", ""), late]) == NOT_FOUND_OUT
+    assert exit_code([TargetRun("b", "passed", ""), late, TargetRun("c", "failed", "")]) == 1
     assert summary([absent]).splitlines()[-1] == "not run: a: no server"
 
 

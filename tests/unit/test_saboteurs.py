@@ -102,6 +102,9 @@ def test_a_run_without_a_store_to_run_on_is_no_verdict(monkeypatch: pytest.Monke
         ({"guarantee": None, "broken": (), "otherwise": ("test_x: KeyError",)}, "Some: refused: cases ended otherwise"),
         ({"guarantee": None, "broken": (), "passed": 0}, "Some: refused: cases ended otherwise"),
         ({"guarantee": None, "broken": ()}, None),
+        ({"broken": (), "not_found_out": ("test_x: late",)}, "Some: not found out: test_x: late"),
+        ({"guarantee": None, "broken": (), "not_found_out": ("test_x: late",)}, "Some: not found out: test_x: late"),
+        ({"not_found_out": ("test_x: late",)}, None),
     ],
 )
 def test_a_verdict_says_what_is_wrong(changed: dict[str, object], words: str | None) -> None:

@@ -178,5 +178,5 @@ async def main():
 asyncio.run(main())
 print("ended")
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert (ended.stdout, ended.stderr) == ("ended\n", "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from litestar_queues_conformance.capabilities import Capabilities
     from litestar_queues_conformance.guarantees import GUARANTEES, Guarantee, Profile
-    from litestar_queues_conformance.harness import Check, NoEvidence, Store, Violation, guarantee
+    from litestar_queues_conformance.harness import Check, NoEvidence, NotFoundOut, Store, Violation, guarantee
     from litestar_queues_conformance.target import NobodyWaits, Target
 
 __all__ = (
@@ -22,6 +22,7 @@ __all__ = (
     "Guarantee",
     "NoEvidence",
     "NobodyWaits",
+    "NotFoundOut",
     "Profile",
     "Store",
     "Target",
@@ -34,7 +35,7 @@ __version__ = "1.0.0a1"
 _HOMES = {
     "Capabilities": "capabilities",
     **dict.fromkeys(("GUARANTEES", "Guarantee", "Profile"), "guarantees"),
-    **dict.fromkeys(("Check", "NoEvidence", "Store", "Violation", "guarantee"), "harness"),
+    **dict.fromkeys(("Check", "NoEvidence", "NotFoundOut", "Store", "Violation", "guarantee"), "harness"),
     **dict.fromkeys(("NobodyWaits", "Target"), "target"),
 }
 

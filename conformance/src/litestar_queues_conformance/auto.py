@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from litestar_queues_conformance.outcomes import COMPLETE, NOT_FOUND_OUT, Outcome
 from litestar_queues_conformance.target import Target, UnknownTarget, load_target
 
 __all__ = ("TargetRun", "exit_code", "report_path", "run_targets", "summary")
 
 _INTERRUPTED = 2
 _NO_TESTS = 5
+_KILLED = (-9, -15)
+"""Of SIGKILL, which is also what a machine without memory sends, and of SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,9 @@ class TargetRun:
     """What became of one target."""
 
     target: str
-    outcome: Literal["passed", "failed", "not run"]
+    outcome: Outcome
     reason: str
-    """Why it was not run or failed, or how many guarantees were kept."""
+    """Why it was not run, failed or was not found out, or how many guarantees were kept."""
     server: str = ""
     """What it ran on, in the target's words."""
     seconds: float = 0.0
@@ -68,9 +71,13 @@ def run_targets(
 
 
 def exit_code(runs: Sequence[TargetRun]) -> int:
-    """1 if any target failed, 5 if none was run, as pytest says it of tests; else 0."""
+    """1 if any target failed, else 7 if something was not found out, 5 if no target was run, as pytest says it; else 0."""
     outcomes = {run.outcome for run in runs}
-    return 1 if "failed" in outcomes else 0 if "passed" in outcomes else _NO_TESTS
+    if "failed" in outcomes:
+        return 1
+    if "not found out" in outcomes:
+        return NOT_FOUND_OUT
+    return 0 if "passed" in outcomes else _NO_TESTS
 
 
 def report_path(path: Path, name: str) -> Path:
@@ -120,9 +127,22 @@ def _run(name: str, arguments: Sequence[str], report: Path, cwd: Path) -> tuple[
 
 
 def _judge(name: str, code: int, path: Path, seconds: float) -> TargetRun:
-    server, kept = "", f"pytest ended with {code} and no report"
+    """What became of a run. One that was killed or interrupted says nothing about a backend that has not failed yet."""
+    server, kept, failed, complete = "", f"pytest ended with {code} and no report", False, False
     if path.exists():
         document = json.loads(path.read_text(encoding="utf-8"))
         server = document["versions"].get("server", "")
         kept = ", ".join(f"{count} {outcome}" for outcome, count in document["summary"].items() if count)
-    return TargetRun(name, "failed" if code else "passed", kept, server, round(seconds, 1))
+        failed, complete = document["summary"]["failed"] > 0, document["ended"] == COMPLETE
+        if not complete:
+            why = f": {document['ended_because']}" if document["ended_because"] else ""
+            kept = f"the run did not come to its end ({document['ended']}{why}); {kept}"
+    cut_short = code in {_INTERRUPTED, *_KILLED}
+    outcome: Outcome
+    if failed:
+        outcome = "failed"
+    elif code == NOT_FOUND_OUT or cut_short:
+        outcome = "not found out"
+    else:
+        outcome = "passed" if code == 0 and complete else "failed"
+    return TargetRun(name, outcome, kept, server, round(seconds, 1))

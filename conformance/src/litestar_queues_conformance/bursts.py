@@ -2,7 +2,11 @@
 
 A script is what one client does in one round: a function at the top of a module, so that a process can find it. Before
 every round all clients meet at a barrier. What a script returns, or raises, is its answer; the case judges the answers
-once all rounds are over. Nothing sleeps, and everything has a deadline.
+once all rounds are over. Nothing sleeps.
+
+The start of the processes has a time limit of its own. The deadline of a burst begins when all clients stand at the
+first barrier, and begins again with every round that any of them ends. A client that is late, or was lost, says nothing
+about the backend: the case has found out nothing then. What a client raises outside of its script does.
 
 Where other processes cannot see a store, the same scripts run as tasks of one process: there are no other processes
 that could do harm, and what gives way in the middle of an operation is still caught.
@@ -12,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import time
+import os
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,21 +28,33 @@ from threading import BrokenBarrierError
 from typing import Any, Protocol
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues_conformance.harness import Store
+from litestar_queues.errors import BackendUnavailableError
+from litestar_queues_conformance.harness import Check, NotFoundOut, Store, not_found_out
+from litestar_queues_conformance.patience import START_SECONDS, Deadline, Late, Stopwatch, starting, within
 from litestar_queues_conformance.target import Target, load_target
 
-__all__ = ("CLIENTS", "BurstFailed", "Client", "Crew", "Raised", "burst")
+__all__ = ("CLIENTS", "BurstFailed", "Client", "ClientRaised", "Crew", "Raised", "burst", "refuse_errors")
 
 CLIENTS = 4
 """How many clients take part, unless a case says otherwise."""
 SECONDS = 45.0
-"""How long a burst may take, processes' start included."""
+"""Fair seconds in which some client ends a round; see `patience`."""
 _LAST_WORDS = 2.0
-"""Seconds that a process has for saying why it ended, once another has failed."""
+"""Fair seconds that a process has for saying why it ended, once another has failed."""
+_LOOK = 0.25
+"""Seconds between two looks at the clients."""
 
 
-class BurstFailed(Exception):
-    """A client did not get as far as answering every round; says why, with its traceback."""
+class BurstFailed(NotFoundOut):
+    """A client was lost or late; says which, how far all of them were, and how long what took."""
+
+
+class ClientRaised(Exception):
+    """A client could not open or close the store, or raised outside its script; carries its traceback."""
+
+
+class _ClientUnavailable(ClientRaised, BackendUnavailableError):
+    """The same, where the client's error says: not now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,8 @@ class Raised:
     """What a script raised, in the place of its answer."""
 
     traceback: str
+    unavailable: bool = False
+    """Whether it is an error that says: not now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,21 @@ class Client:
         return self.backend
 
 
+def refuse_errors(check: Check, id_: str, what: str, answers: Sequence[Any]) -> None:
+    """Check that no client's script raised.
+
+    Raises:
+        Violation: One did.
+        NotFoundOut: One did because the store was not available, on a machine that was slow.
+    """
+    for answer in answers:
+        if isinstance(answer, Raised):
+            reason = not_found_out(BackendUnavailableError(answer.traceback)) if answer.unavailable else None
+            if reason is not None:
+                raise reason
+            check(id_, False, f"{what} raised:\n{answer.traceback}")
+
+
 class Script(Protocol):
     """What one client does in one round."""
 
@@ -81,14 +115,29 @@ class _Order:
     script: Script
     rounds: Sequence[Any]
     opens: bool
-    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """A process has opened the store, and stands at the first barrier."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What a process sends back; in its place, a text says why there is nothing to send."""
+    """What a process sends back in the end."""
 
     rounds: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What a process sends back in its place."""
+
+    traceback: str
+    consequence: bool
+    """Whether it failed only because another one broke the barrier."""
+    unavailable: bool
+    """Whether its error says: not now."""
 
 
 class Crew:
@@ -100,23 +149,40 @@ class Crew:
         self._processes: list[SpawnProcess] = []
         self._pipes: list[Connection] = []
         self._barrier: Any = None
+        self._ended: Any = None
+        """How many rounds each client has ended, in memory that all of them share."""
 
-    def run(self, order: _Order) -> list[list[Any]]:
+    def run(self, order: _Order, seconds: float = SECONDS, start_seconds: float = START_SECONDS) -> list[list[Any]]:
         """Each round's answers, in the order of the clients.
 
+        Args:
+            order: What each client does.
+            seconds: Fair seconds in which some client ends a round.
+            start_seconds: Fair seconds in which all clients reach the first barrier.
+
         Raises:
-            BurstFailed: A process raised outside its script, ended, or did not answer in time. All are killed then.
+            ClientRaised: A client raised outside its script.
+            BurstFailed: A process ended, or did not answer in time. In either case all are killed.
         """
-        deadline = time.monotonic() + order.seconds
         try:
-            if not self._processes:
-                self._start()
-            for pipe in self._pipes:
-                pipe.send(order)
-            by_client = self._collect(deadline)
+            with starting():
+                if not self._processes:
+                    self._start()
+                self._ended[:] = [0] * self.clients
+                for pipe in self._pipes:
+                    pipe.send(order)
+                collected = _Collected(self.clients, len(order.rounds))
+                self._collect(
+                    collected,
+                    start_seconds,
+                    until=lambda: len(collected.here | collected.answers.keys()) == self.clients,
+                )
+            collected.watch = Stopwatch()
+            self._collect(collected, seconds, until=lambda: len(collected.answers) == self.clients)
         except BaseException:
             self.close()
             raise
+        by_client = [collected.answers[index] for index in range(self.clients)]
         return [list(answers) for answers in zip(*by_client, strict=True)]
 
     def close(self) -> None:
@@ -134,11 +200,12 @@ class Crew:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._barrier = context.Barrier(self.clients)  # kept: a process that is still starting opens it by name
+        self._ended = context.RawArray("L", self.clients)
         for index in range(self.clients):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_serve,
-                args=(theirs, self._barrier, self._target_name, index),
+                args=(theirs, self._barrier, self._ended, self._target_name, index),
                 daemon=True,
                 name=f"burst-{index}",
             )
@@ -147,33 +214,83 @@ class Crew:
             self._processes.append(process)
             self._pipes.append(ours)
 
-    def _collect(self, deadline: float) -> list[list[Any]]:
-        answers: dict[int, list[Any]] = {}
-        failures: dict[int, str] = {}
-        while waiting := {pipe: i for i, pipe in enumerate(self._pipes) if i not in answers and i not in failures}:
-            ready = wait(list(waiting), max(deadline - time.monotonic(), 0))
-            if not ready:
-                late = ", ".join(str(index) for index in waiting.values())
-                failures[self.clients] = f"no answer in time from the clients {late}"
-                break
-            for pipe, index in waiting.items():
-                if pipe in ready:
-                    said: _Answers | str
-                    try:
-                        said = pipe.recv()
-                    except (EOFError, OSError):
-                        said = f"client {index} ended without a word"
-                    if isinstance(said, str):
-                        failures[index] = said
-                    else:
-                        answers[index] = said.rounds
-            if failures:
-                # The first to fail breaks the barrier for the others, who then fail too: one moment more to hear why.
-                deadline = min(deadline, time.monotonic() + _LAST_WORDS)
-        if failures:
-            telling = [text for text in failures.values() if BrokenBarrierError.__name__ not in text]
-            raise BurstFailed("\n".join(telling or failures.values()))
-        return [answers[index] for index in range(self.clients)]
+    def _collect(self, collected: _Collected, seconds: float, *, until: Callable[[], bool]) -> None:
+        """Take what the clients send, until that is all, or one has failed, or no round has ended for so long."""
+        deadline, ended = Deadline(seconds), list(self._ended)
+        while not until():
+            waiting = {pipe: i for i, pipe in enumerate(self._pipes) if i not in collected.answers}
+            for pipe in wait(list(waiting), _LOOK):
+                assert isinstance(pipe, Connection)  # noqa: S101  # it is one of those that were given
+                collected.take(waiting[pipe], pipe)
+            if collected.failures or collected.lost:
+                if collected.failures:
+                    self._hear_last_words(collected)
+                collected.give_up(list(self._ended))
+            if ended != (ended := list(self._ended)):
+                deadline.restart()
+            elif deadline.left <= 0 and not until():
+                collected.late = True
+                collected.give_up(ended)
+
+    def _hear_last_words(self, collected: _Collected) -> None:
+        """The first to fail breaks the barrier for the others, who then fail too: one moment more to hear why."""
+        deadline = Deadline(_LAST_WORDS)
+        while deadline.left > 0:
+            heard = collected.answers.keys() | collected.failures.keys() | collected.lost
+            waiting = {pipe: i for i, pipe in enumerate(self._pipes) if i not in heard}
+            if not waiting:
+                return
+            for pipe in wait(list(waiting), _LOOK):
+                assert isinstance(pipe, Connection)  # noqa: S101  # it is one of those that were given
+                collected.take(waiting[pipe], pipe)
+
+
+class _Collected:
+    """What the clients of one burst have sent so far."""
+
+    def __init__(self, clients: int, rounds: int) -> None:
+        self.clients, self.rounds = clients, rounds
+        self.here = set[int]()
+        self.answers = dict[int, list[Any]]()
+        self.failures = dict[int, _Failure]()
+        self.lost = set[int]()
+        self.late = False
+        self._started = Stopwatch()
+        self.watch: Stopwatch | None = None
+        """Runs from the moment on in which all clients stood at the barrier."""
+
+    def take(self, index: int, pipe: Connection) -> None:
+        """Take what a client sent."""
+        said: _Here | _Answers | _Failure
+        try:
+            said = pipe.recv()
+        except (EOFError, OSError):
+            self.lost.add(index)
+            return
+        match said:
+            case _Here():
+                self.here.add(index)
+            case _Answers():
+                self.answers[index] = said.rounds
+            case _Failure():
+                self.failures[index] = said
+
+    def give_up(self, ended: Sequence[int]) -> None:
+        """Raise what has gone wrong, the first cause first."""
+        causes = [one for _, one in sorted(self.failures.items()) if not one.consequence]
+        if causes:
+            kind = _ClientUnavailable if all(one.unavailable for one in causes) else ClientRaised
+            raise kind("\n".join(one.traceback for one in causes))
+        if self.lost:
+            who = ", ".join(f"client {index}" for index in sorted(self.lost))
+            raise BurstFailed(f"{who} ended without a word: {self._how_far(ended)}")
+        late = ", ".join(str(index) for index in range(self.clients) if index not in self.answers)
+        raise BurstFailed(f"no answer in time from the clients {late}: {self._how_far(ended)}")
+
+    def _how_far(self, ended: Sequence[int]) -> str:
+        if self.watch is None:
+            return f"{len(self.here)} of {self.clients} clients have reached the barrier after {self._started}"
+        return f"the slowest client is in round {min(min(ended) + 1, self.rounds)} of {self.rounds} after {self.watch}"
 
 
 async def burst(
@@ -193,14 +310,15 @@ async def burst(
         rounds: What the script is given, round by round.
         crew: The processes, used where other processes can see the store.
         opens: Whether the script opens its clients itself.
-        seconds: How long all of it may take.
+        seconds: Fair seconds in which some client ends a round.
 
     Raises:
-        BurstFailed: A client did not come through.
+        ClientRaised: A client raised outside its script.
+        BurstFailed: A client was lost or late.
     """
-    order = _Order(store.config, script, rounds, opens, seconds)
+    order = _Order(store.config, script, rounds, opens)
     if store.multi_process:
-        return crew.run(order)
+        return crew.run(order, seconds)
     barrier = asyncio.Barrier(crew.clients)
     drawn = [Random(store.random.random()) for _ in range(crew.clients)]  # noqa: S311  # repeatable is what it is for
 
@@ -215,49 +333,79 @@ async def burst(
 
     backends = [None if opens else await store.actor() for _ in range(crew.clients)]
     clients = [Client(index, store.target, store.config, backend) for index, backend in enumerate(backends)]
-    async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-        running = [group.create_task(_rounds(client, order, meet(client.index))) for client in clients]
+    deadline = Deadline(seconds)
+    try:
+        async with within(deadline), asyncio.TaskGroup() as group:
+            running = [
+                group.create_task(_rounds(client, order, meet(client.index), deadline.restart)) for client in clients
+            ]
+    except Late:
+        raise BurstFailed(f"no client has ended a round in time, {deadline.watch} after the first") from None
     return [list(answers) for answers in zip(*(task.result() for task in running), strict=True)]
 
 
-def _serve(pipe: Connection, barrier: Any, target_name: str, index: int) -> None:
+def _serve(pipe: Connection, barrier: Any, ended: Any, target_name: str, index: int) -> None:
     """A process of a crew: one burst after another, until it is killed or the pipe is closed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     target = load_target(target_name)
     while True:
         try:
             order: _Order = pipe.recv()
         except EOFError:
             return
+        is_here = False
 
-        async def meet(seconds: float = order.seconds) -> None:
+        async def meet() -> None:
+            nonlocal is_here
+            if not is_here:
+                pipe.send(_Here())
+                is_here = True
             # Blocks this process's event loop, which has nothing else to do: nothing stands between the barrier and
-            # the first statement.
-            barrier.wait(seconds)
+            # the first statement. How long it may take is for the parent to say.
+            barrier.wait()
+
+        def note() -> None:
+            ended[index] += 1
 
         try:
-            answers = asyncio.run(_take_part(target, index, order, meet))
-        except BaseException:  # noqa: BLE001  # carried to the parent, which raises it
+            answers = asyncio.run(_take_part(target, index, order, meet, note))
+        except BaseException as error:  # noqa: BLE001  # carried to the parent, which raises it
             barrier.abort()
-            pipe.send(f"client {index}: {traceback.format_exc()}")
+            told = f"client {index}: {traceback.format_exc()}"
+            consequence, unavailable = isinstance(error, BrokenBarrierError), isinstance(error, BackendUnavailableError)
+            pipe.send(_Failure(told, consequence, unavailable))
         else:
             pipe.send(_Answers(answers))
 
 
-async def _take_part(target: Target, index: int, order: _Order, meet: Callable[[], Awaitable[None]]) -> list[Any]:
+def _end_with_parent() -> None:
+    """Nobody else ends a process that stands at the barrier."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+async def _take_part(
+    target: Target, index: int, order: _Order, meet: Callable[[], Awaitable[None]], note: Callable[[], None]
+) -> list[Any]:
     backend = None if order.opens else await target.open(order.config)
     try:
-        return await _rounds(Client(index, target, order.config, backend), order, meet)
+        return await _rounds(Client(index, target, order.config, backend), order, meet, note)
     finally:
         if backend is not None:
             await backend.close()
 
 
-async def _rounds(client: Client, order: _Order, meet: Callable[[], Awaitable[None]]) -> list[Any]:
+async def _rounds(
+    client: Client, order: _Order, meet: Callable[[], Awaitable[None]], note: Callable[[], None]
+) -> list[Any]:
     answers: list[Any] = []
     for given in order.rounds:
         await meet()
         try:
             answers.append(await order.script(client, given))
-        except Exception:  # noqa: BLE001  # an answer like any other: the case judges it
-            answers.append(Raised(traceback.format_exc()))
+        except Exception as error:  # noqa: BLE001  # an answer like any other: the case judges it
+            answers.append(Raised(traceback.format_exc(), isinstance(error, BackendUnavailableError)))
+        note()
     return answers

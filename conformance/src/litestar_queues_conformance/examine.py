@@ -3,7 +3,8 @@
 What is found out about a saboteur: every guarantee that a check of the suite, by name, found broken. It is *caught*
 where its own guarantee is among them, and *first*: before all others of them in `saboteurs.ORDER`, in which the special
 stand before the general, so that the id names the reason. A case that ended otherwise (an exception, its deadline)
-says that something is wrong, but not what: it is reported, and catches nothing.
+says that something is wrong, but not what: it is reported, and catches nothing. Where cases have not found out anything, a
+saboteur that survives them has not survived for certain, and a benign backend is not refused: it has to be run again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import pytest
 
 from litestar_queues_conformance.machine import EXAMPLES_VARIABLE, SHRINK_VARIABLE
+from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
 from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.saboteurs.order import first
 
@@ -75,6 +77,8 @@ class Verdict:
     seconds: float
     server: str = ""
     """What the backend ran on, in its target's words."""
+    not_found_out: tuple[str, ...] = ()
+    """The cases that have not found out anything."""
 
     @property
     def first(self) -> str | None:
@@ -85,12 +89,19 @@ class Verdict:
     def right(self) -> bool:
         """Whether the suite said of this backend what it has to say."""
         if self.guarantee is None:
-            return not self.broken and not self.otherwise and self.passed > 0
+            return not self.broken and not self.otherwise and not self.not_found_out and self.passed > 0
         return self.first == self.guarantee
+
+    @property
+    def open(self) -> bool:
+        """Whether the run has not found out what it was there for, and nothing is wrong for certain."""
+        return bool(self.not_found_out) and not self.broken and not self.otherwise
 
     @property
     def words(self) -> str:
         """The verdict for people."""
+        if self.open:
+            return f"not found out: {self.not_found_out[0]}"
         if self.guarantee is None:
             return "passed" if self.right else f"refused: {', '.join(self.broken) or 'cases ended otherwise'}"
         if self.right:
@@ -107,7 +118,8 @@ def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
     os.environ.setdefault(EXAMPLES_VARIABLE, str(_EXAMPLES))
     with tempfile.TemporaryDirectory(prefix="saboteur-") as folder:
         report = _suite(suspect, Path(folder), seed=seed)
-    failed = [case for case in report["cases"] if case["outcome"] != "passed"]
+    failed = [case for case in report["cases"] if case["outcome"] == "failed"]
+    late = [case for case in report["cases"] if case["outcome"] == "not found out"]
     named = {case["case"]: found[1] for case in failed if (found := _NAMED.search(case["message"] or ""))}
     broken = tuple(_ordered(set(named.values())))
     example = next(
@@ -120,9 +132,10 @@ def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
         broken=broken,
         otherwise=tuple(f"{case['case']}: {case['message']}" for case in failed if case["case"] not in named),
         example=example.partition("Violation: ")[2].splitlines()[0] if example else "",
-        passed=len(report["cases"]) - len(failed),
+        passed=len(report["cases"]) - len(failed) - len(late),
         seconds=round(time.monotonic() - started, 1),
         server=report["versions"].get("server", ""),
+        not_found_out=tuple(f"{case['case']}: {case['message']}" for case in late),
     )
 
 
@@ -143,7 +156,7 @@ def judge(verdicts: Iterable[Verdict]) -> list[str]:
 
 def line(verdict: Verdict) -> str:
     """The verdict in a line of the terminal."""
-    mark = "ok   " if verdict.right else "WRONG"
+    mark = "ok   " if verdict.right else "?????" if verdict.open else "WRONG"
     broken = " ".join(verdict.broken)
     more = f" and {len(verdict.otherwise)} cases otherwise" if verdict.otherwise else ""
     return f"{mark} {verdict.guarantee or 'benign'}  {verdict.name:<32} {verdict.words}: {broken}{more} ({verdict.seconds} s)"
@@ -215,7 +228,7 @@ def _suite(suspect: Suspect, folder: Path, *, seed: int) -> dict[str, Any]:
             del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
         else:
             os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = before
-    if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+    if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, NOT_FOUND_OUT}:
         raise RuntimeError(f"the suite did not run against {suspect.target} ({code}):\n{said.getvalue()}")
     loaded: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return loaded

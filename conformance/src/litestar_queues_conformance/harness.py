@@ -7,6 +7,7 @@ must hold with `check`, never sleeps, and passes `now=` where time matters.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -16,15 +17,28 @@ from uuid import UUID
 import pytest
 
 from litestar_queues.backends.base import QueueBackend
+from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.records import NewTask, TaskRecord
 from litestar_queues_conformance.compare import difference
 from litestar_queues_conformance.guarantees import GUARANTEES
+from litestar_queues_conformance.patience import SLOW, slowness_so_far
 from litestar_queues_conformance.target import Target
 
-__all__ = ("CASE_SECONDS", "T0", "Check", "NoEvidence", "Store", "Violation", "at", "guarantee")
+__all__ = (
+    "CASE_SECONDS",
+    "T0",
+    "Check",
+    "NoEvidence",
+    "NotFoundOut",
+    "Store",
+    "Violation",
+    "at",
+    "guarantee",
+    "not_found_out",
+)
 
 CASE_SECONDS = 60.0
-"""How long a case may take, unless it says otherwise."""
+"""How many fair seconds a case may take, unless it says otherwise; see `patience`."""
 T0 = datetime(2031, 5, 17, 10, 20, 30, 123_456, tzinfo=UTC)
 """When cases take place that pass `now=`: not this machine's time, and with microseconds."""
 
@@ -44,12 +58,39 @@ class NoEvidence(Exception):
     """A case ended without having checked what it is there to check."""
 
 
+class NotFoundOut(Exception):
+    """A case met its deadline, or lost one of its processes: it says nothing about the backend. The text says why."""
+
+
+def not_found_out(error: BaseException) -> NotFoundOut | None:
+    """What the error says where it says nothing about the backend; None where it is an error of the backend's.
+
+    A store that is "not available now" counts as slow, and not as wrong, where the machine was slow: its own time
+    limits are not fair.
+    """
+    match error:
+        case NotFoundOut():
+            return error
+        case BaseExceptionGroup():
+            reasons = [not_found_out(one) for one in error.exceptions]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]  # of any errors
+            return None if None in reasons else reasons[0]
+        case BrokenExecutor():
+            return NotFoundOut(f"another process ended: {error}")
+        case BackendUnavailableError() if (slowness := slowness_so_far()) >= SLOW:
+            return NotFoundOut(
+                f"the machine was {slowness:.0f} times slower than usual, and the store did not answer in its own time: "
+                f"{type(error).__name__}: {error}"
+            )
+        case _:
+            return None
+
+
 def guarantee(*ids: str, deadline: float = CASE_SECONDS) -> Callable[[C], C]:
     """Make a function a case for these guarantees; each needs at least one `check` in every run of it.
 
     Args:
         *ids: The guarantees, as they are registered.
-        deadline: Seconds after which the case fails, whatever it waits for.
+        deadline: Fair seconds after which the case is given up as not found out, whatever it waits for; see `patience`.
 
     Raises:
         ValueError: An id is not registered, or none is given.
@@ -97,6 +138,8 @@ class Check:
         except Violation:
             raise
         except Exception as error:
+            if (reason := not_found_out(error)) is not None:
+                raise reason from error
             self._record(id_, f"{what} raised {type(error).__name__}: {error}")
             raise  # never reached
         self._record(id_, None)

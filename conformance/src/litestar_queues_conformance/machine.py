@@ -46,10 +46,11 @@ from litestar_queues.lifecycle import (
     step,
 )
 from litestar_queues.records import Finished, Held, Matching, NewTask, Overdue, Query, Stale, TaskRecord, Want
-from litestar_queues_conformance.harness import T0, Check, Store
+from litestar_queues_conformance.harness import T0, Check, Store, Violation
 from litestar_queues_conformance.model import Model, as_of
+from litestar_queues_conformance.progress import Progress
 
-__all__ = ("EXAMPLES", "EXAMPLES_VARIABLE", "SHRINK_VARIABLE", "STEPS", "run_machine")
+__all__ = ("EXAMPLES", "EXAMPLES_VARIABLE", "SHRINK_VARIABLE", "STEPS", "histories", "run_machine")
 
 EXAMPLES_VARIABLE = "LITESTAR_QUEUES_EXAMPLES"
 """The environment variable that says how many histories are drawn."""
@@ -111,12 +112,31 @@ _tasks: Bundle[str] = Bundle("tasks")
 _several = st.lists(_tasks, min_size=1, max_size=3, unique=True)
 
 
+class _Seen:
+    """How many histories there were, and whether one differed: said while it happens, because all of it takes long."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress, self._histories, self._differs = progress, 0, False
+
+    def one_more(self) -> None:
+        self._histories += 1
+        if self._progress is not None:
+            remark = f"looking for the shortest history, {self._histories} so far" if self._differs else ""
+            self._progress.at(self._histories, remark, seldom=True)
+
+    def differing(self, violation: Violation) -> None:
+        if self._progress is not None and not self._differs:
+            self._progress.at(self._histories, f"a history differs from the model's: {violation}")
+        self._differs = True
+
+
 class _Machine(RuleBasedStateMachine):
     """One history; a subclass of each run says on what."""
 
     first: Store
     check: Check
     run: Callable[[Coroutine[Any, Any, Any]], Any]
+    seen: _Seen
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,6 +154,7 @@ class _Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.run(self.store.aclose())
+        self.seen.one_more()
 
     @rule(target=_tasks, fields=st.lists(_task_fields, min_size=1, max_size=4), actor=_actors)
     def enqueue(self, fields: list[dict[str, Any]], actor: int) -> Any:
@@ -332,7 +353,11 @@ class _Machine(RuleBasedStateMachine):
         return expected
 
     def _same(self, answer: Any, expected: Any, message: str) -> None:
-        self.check.equal(EQUAL, answer, expected, message)
+        try:
+            self.check.equal(EQUAL, answer, expected, message)
+        except Violation as violation:
+            self.seen.differing(violation)
+            raise
 
 
 def _possible(record: TaskRecord, now: datetime) -> list[tuple[str, TaskRecord]]:
@@ -344,24 +369,30 @@ def _possible(record: TaskRecord, now: datetime) -> list[tuple[str, TaskRecord]]
     return possible
 
 
-def run_machine(store: Store, check: Check, drawn_from: str) -> None:
+def histories() -> int:
+    """How many histories are drawn."""
+    return int(os.environ.get(EXAMPLES_VARIABLE, EXAMPLES))
+
+
+def run_machine(store: Store, check: Check, drawn_from: str, progress: Progress | None = None) -> None:
     """Draw histories, and compare the backend with the model after every step of each.
 
     Args:
         store: One of the backend; each history has another.
         check: Where the evidence goes.
         drawn_from: What everything is drawn from: the same text draws the same histories.
+        progress: Who is told how far it is.
 
     Raises:
         Violation: An answer or a stored task is not the model's. The shortest history that shows it is in its notes.
     """
     with asyncio.Runner() as runner:
-        parts = {"first": store, "check": check, "run": staticmethod(runner.run)}
+        parts = {"first": store, "check": check, "run": staticmethod(runner.run), "seen": _Seen(progress)}
         machine = seed(drawn_from)(type("history", (_Machine,), parts))
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=int(os.environ.get(EXAMPLES_VARIABLE, EXAMPLES)),
+                max_examples=histories(),
                 stateful_step_count=STEPS,
                 deadline=None,
                 database=None,

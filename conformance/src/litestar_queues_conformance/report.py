@@ -1,4 +1,4 @@
-"""A run's result, guarantee by guarantee: what is printed, and what `--report-json` writes."""
+"""A run's result, guarantee by guarantee: what `--report-json` writes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pytest
-
-from litestar_queues_conformance.guarantees import GUARANTEES, Profile
+from litestar_queues_conformance.guarantees import GUARANTEES
+from litestar_queues_conformance.outcomes import COMPLETE, OUTCOMES, UNFINISHED, Outcome
+from litestar_queues_conformance.patience import within
 from litestar_queues_conformance.target import Target
 
 __all__ = ("CaseResult", "GuaranteeResult", "Report", "versions")
 
-Outcome = Literal["passed", "failed", "not run"]
-_COLOURS = {"passed": "green", "failed": "red", "not run": "yellow"}
-_SHORT = 60
+_ASKING = 10.0
+"""Fair seconds that the question for the server's version may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class CaseResult:
     """How often each of its guarantees was checked."""
     seconds: float
     message: str | None = None
-    """Why it failed."""
+    """Why it failed, or has not found out anything."""
     unknown: dict[str, str] = field(default_factory=dict[str, str])
     """Why nothing could be found out about one of its guarantees."""
 
@@ -48,7 +47,7 @@ class GuaranteeResult:
     profile: str
     result: Outcome
     reason: str | None
-    """Why it failed, or was not run."""
+    """Why it failed, was not found out, or was not run."""
     cases: tuple[str, ...]
     """Those that ran."""
 
@@ -65,11 +64,14 @@ class Report:
     """Every case that was collected, and its guarantees."""
     deselected: set[str] = field(default_factory=set[str])
     cases: dict[str, CaseResult] = field(default_factory=dict[str, CaseResult])
+    ended: str = UNFINISHED
+    """`COMPLETE`, or in what other way the run ended."""
+    ended_because: str | None = None
 
     def add(self, result: CaseResult) -> None:
         """Keep a result; a failure is never replaced."""
         known = self.cases.get(result.case)
-        if known is None or known.outcome == "passed":
+        if known is None or known.outcome == "passed" or result.outcome == "failed":
             self.cases[result.case] = result
 
     def guarantees(self) -> list[GuaranteeResult]:
@@ -77,13 +79,18 @@ class Report:
         return [self._judge(id_) for id_ in GUARANTEES]
 
     def _judge(self, id_: str) -> GuaranteeResult:
-        ran = [case for case in self.cases.values() if id_ in case.guarantees]
-        failed = [case for case in ran if case.outcome != "passed"]
+        ran = [case for case in self.cases.values() if id_ in (case.guarantees or self.collected.get(case.case, ()))]
+        failed = [case for case in ran if case.outcome == "failed"]
+        unsettled = [case for case in ran if case.outcome == "not found out"]
         result: Outcome
         if failed:
             # A case can be there for several guarantees: the one that it names in its message comes first.
             failed.sort(key=lambda case: not (case.message or "").partition("Violation: ")[2].startswith(id_))
             result, reason = "failed", failed[0].message
+        elif unsettled:
+            result, reason = "not found out", unsettled[0].message
+        elif missing := self._missing(id_) if ran else 0:
+            result, reason = "not run", f"the run ended before {missing} of its {missing + len(ran)} cases"
         elif any(case.evidence.get(id_) for case in ran):
             result, reason = "passed", None
         else:
@@ -93,52 +100,62 @@ class Report:
         names = tuple(case.case for case in ran)
         return GuaranteeResult(id_, registered.must, registered.profile.value, result, reason, names)
 
+    def _missing(self, id_: str) -> int:
+        """How many of its cases were selected and have no result."""
+        return sum(
+            id_ in ids and case not in self.deselected | self.cases.keys() for case, ids in self.collected.items()
+        )
+
     def _absence(self, id_: str) -> str:
         cases = {case for case, ids in self.collected.items() if id_ in ids}
         if not cases:
-            return "no case for it was collected"
+            return "no case for it was collected" if self.ended == COMPLETE else "the run ended before its cases"
         if cases <= self.deselected:
             return "its cases were not selected"
         return "the run ended before its cases"
 
+    def selected(self, id_: str) -> bool:
+        """Whether the run was to find out something about the guarantee."""
+        return any(id_ in ids and case not in self.deselected for case, ids in self.collected.items())
+
+    def count(self) -> dict[str, int]:
+        """How many guarantees have each of the results."""
+        results = self.guarantees()
+        return {outcome: sum(one.result == outcome for one in results) for outcome in OUTCOMES}
+
     def document(self) -> dict[str, Any]:
         """The report as `--report-json` writes it."""
-        results = self.guarantees()
         return {
-            "format": 1,
+            "format": 2,
             "backend": self.backend,
             "capabilities": asdict(self.target.capabilities),
             "seed": self.seed,
             "versions": self.versions,
-            "summary": {name: sum(one.result == name for one in results) for name in _COLOURS},
-            "guarantees": {one.id: asdict(one) for one in results},
+            "ended": self.ended,
+            "ended_because": self.ended_because,
+            "summary": self.count(),
+            "guarantees": {one.id: asdict(one) for one in self.guarantees()},
             "cases": [asdict(case) for case in sorted(self.cases.values(), key=lambda case: case.case)],
         }
 
     def write(self, path: Path) -> None:
-        """Write the report, creating the folder."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.document(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Write the report, creating the folder; a reader sees the old report or the new one, never a part.
 
-    def print(self, terminal: pytest.TerminalReporter) -> None:
-        """Print the table of guarantees, and how many were kept."""
-        terminal.section(f"guarantees of {self.backend}", "=")
-        results = self.guarantees()
-        width = max(terminal.config.get_terminal_writer().fullwidth - 26, _SHORT)
-        for one in results:
-            must = one.must if len(one.must) <= width else f"{one.must[: width - 3]}..."
-            terminal.write(f"{one.id}  ")
-            terminal.write(f"{one.result:<7}", **{_COLOURS[one.result]: True})
-            terminal.write_line(f"  {len(one.cases):>5}  {must}")
-        for one in results:
-            if one.result != "passed":
-                terminal.write_line(
-                    f"{one.result}: {one.id}, {(one.reason or '').splitlines()[0] if one.reason else ''}"
-                )
-        for profile in Profile:
-            of = [one for one in results if one.profile == profile]
-            kept = sum(one.result == "passed" for one in of)
-            terminal.write_line(f"{kept} of {len(of)} {profile.value} guarantees kept (--seed={self.seed})")
+        Raises:
+            OSError: It cannot be written.
+        """
+        text = json.dumps(self.document(), indent=2, ensure_ascii=False) + "\n"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a pipe, a terminal
+            path.write_text(text, encoding="utf-8")
+            return
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def versions(target: Target) -> dict[str, str]:
@@ -159,7 +176,7 @@ def versions(target: Target) -> dict[str, str]:
 async def _server_version(target: Target) -> str:
     config = target.config(os.environ)
     try:
-        async with asyncio.timeout(10):
+        async with within(_ASKING):
             return await target.server_version(config)
     finally:
         await target.reset(config)

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import signal
-import threading
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from random import Random
-from types import FrameType
 from typing import Any, cast
 
 import hypothesis
 import pytest
 
 from litestar_queues_conformance.guarantees import GUARANTEES
-from litestar_queues_conformance.harness import CASE_SECONDS, Check, NoEvidence, Store, Violation
+from litestar_queues_conformance.harness import CASE_SECONDS, Check, NoEvidence, NotFoundOut, Store, Violation
+from litestar_queues_conformance.keeping import Keeper, exit_on_sigterm, how_it_ended
+from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
 from litestar_queues_conformance.plugin import CASES
+from litestar_queues_conformance.progress import say
 from litestar_queues_conformance.report import CaseResult, Report, versions
+from litestar_queues_conformance.running import run_case
 from litestar_queues_conformance.target import Target
+from litestar_queues_conformance.terminal import announce, first_line, print_report
 
 __all__ = ("ConformanceSession",)
 
 _PROFILE = "litestar-queues-conformance"
 _CHECK = pytest.StashKey[Check]()
 _STORE = pytest.StashKey[Store]()
-
-
-class CaseDeadline(Exception):
-    """A case did not end in its time."""
+_MACHINE, _MOST = "test_machine", 100
+_USUAL = (
+    "; on two idle cores all of them take one to five minutes, most of which the state machine takes (LIF-13): it says "
+    "how far it is"
+)
 
 
 class ConformanceSession:
@@ -42,6 +45,10 @@ class ConformanceSession:
         self.target = target
         self.is_worker = hasattr(config, "workerinput")
         self.report = Report(backend=name, target=target, seed=seed)
+        path: str | None = config.getoption("queue_report_json")
+        self._keeper = None if path is None or self.is_worker else Keeper(self.report, Path(path))
+        self._interrupted_by: str | None = None
+        self._sigterm_before: Any = None if self.is_worker else exit_on_sigterm()
         # Hypothesis derandomizes itself where CI is set, whatever seed it is given; this profile does not.
         hypothesis.settings.register_profile(
             _PROFILE,
@@ -57,8 +64,10 @@ class ConformanceSession:
         hypothesis.settings.load_profile(_PROFILE)
 
     def pytest_unconfigure(self) -> None:
-        """Leave Hypothesis as it was found, for a run inside another one."""
+        """Leave Hypothesis and signals as they were found, for a run inside another one."""
         hypothesis.settings.load_profile(self._profile_before)
+        if self._sigterm_before is not None:
+            signal.signal(signal.SIGTERM, self._sigterm_before)
 
     # Fixtures
 
@@ -97,6 +106,14 @@ class ConformanceSession:
             self.report.versions = versions(self.target)
             lines.append(f"conformance: on {self.report.versions['server']}")
         return lines
+
+    def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> str | None:
+        """Say how many cases there are, and how long that takes."""
+        cases = sum(bool(_ids(item)) for item in items)
+        if self.config.getoption("collectonly") or not cases:
+            return None
+        machine = any(item.path.stem == _MACHINE for item in items)
+        return f"conformance: {cases} cases{_USUAL if machine and cases > _MOST else ''}"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -144,23 +161,19 @@ class ConformanceSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
-        """Run a case to its end or its deadline, remove what it opened, and ask for its evidence."""
+        """Run a case to its end or its deadline, and ask for its evidence."""
         if not _ids(pyfuncitem):
             return None
         arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
         marker = pyfuncitem.get_closest_marker("guarantee")
         seconds = cast("float", marker.kwargs.get("deadline", CASE_SECONDS) if marker else CASE_SECONDS)
-        store = pyfuncitem.stash.get(_STORE, None)
-        with _alarm(pyfuncitem.name, seconds + 10):
-            if inspect.iscoroutinefunction(pyfuncitem.obj):
-                asyncio.run(_bounded(pyfuncitem.name, seconds, lambda: pyfuncitem.obj(**arguments), store))
-            else:
-                try:
-                    pyfuncitem.obj(**arguments)
-                finally:
-                    if store is not None:
-                        asyncio.run(store.aclose())
         check = _check_of(pyfuncitem)
+        try:
+            run_case(pyfuncitem.name, seconds, partial(pyfuncitem.obj, **arguments), pyfuncitem.stash.get(_STORE, None))
+        except NotFoundOut as late:
+            if not check.violations:
+                raise
+            raise Violation(f"{check.violations[0]} (and then: {late})") from late  # what a check says comes first
         if check.violations:
             raise Violation(f"swallowed by the case: {check.violations[0]}")
         if unchecked := [id_ for id_, checks in check.evidence.items() if not checks and id_ not in check.unknowns]:
@@ -171,7 +184,7 @@ class ConformanceSession:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Turn a skip into a failure, and put the case's evidence on its report, for the controller to read."""
+        """Turn a skip into a failure, a deadline into its own outcome, and put the case's evidence on its report."""
         report = yield
         ids = _ids(item)
         if not ids:
@@ -184,31 +197,65 @@ class ConformanceSession:
             report.__dict__.pop("wasxfail", None)
         check = _check_of(item)
         case = {"ids": list(ids), "evidence": dict(check.evidence), "unknown": dict(check.unknowns)}
+        error = None if call.excinfo is None else call.excinfo.value
+        if isinstance(error, NotFoundOut):
+            _not_found_out(report, case, str(error))
         report.__dict__["litestar_queues_case"] = case
         return report
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep a case's result."""
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """A process of xdist that ended in the middle of a case says nothing about the backend."""
+        case: dict[str, Any] = {"ids": list(self.report.collected.get(crashitem, ())), "evidence": {}, "unknown": {}}
+        _not_found_out(report, case, f"the process that ran the case ended: {first_line(str(report.longrepr))}")
+        report.__dict__["litestar_queues_case"] = case
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Show a case that has not found out anything as what it is."""
         case: dict[str, Any] | None = getattr(report, "litestar_queues_case", None)
-        if case is None or not (report.when == "call" or report.failed):
+        if case is None or "not_found_out" not in case:
+            return None
+        return "not found out", "?", ("NOT FOUND OUT", {"purple": True})
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a case's result, and say at once where it has not passed."""
+        case: dict[str, Any] | None = getattr(report, "litestar_queues_case", None)
+        reason: str | None = None if case is None else case.get("not_found_out")
+        if case is None or not (report.when == "call" or report.failed or reason is not None):
             return
-        self.report.add(
-            CaseResult(
-                case=report.nodeid,
-                guarantees=tuple(case["ids"]),
-                outcome=report.outcome,
-                evidence=case["evidence"],
-                seconds=round(report.duration, 6),
-                message=_last_line(report) if report.failed else None,
-                unknown=case["unknown"],
-            )
+        result = CaseResult(
+            case=report.nodeid,
+            guarantees=tuple(case["ids"]),
+            outcome="not found out" if reason is not None else report.outcome,
+            evidence=case["evidence"],
+            seconds=round(report.duration, 6),
+            message=reason or (_last_line(report) if report.failed else None),
+            unknown=case["unknown"],
         )
+        self.report.add(result)
+        if self.is_worker:
+            return
+        if result.outcome != "passed":
+            announce(self.config, result)
+        if self._keeper is not None:
+            self._keeper.update()
 
     # Reporting
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Keep what interrupted the run: a user, a signal, or pytest itself."""
+        what = str(excinfo.value)
+        self._interrupted_by = (
+            what if isinstance(excinfo.value, pytest.Session.Interrupted) else f"by {what or 'Ctrl-C'}"
+        )
+
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """Send what was collected to the controller, or write the report."""
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Send what was collected to the controller, or write the report and say by the exit code what was found."""
         if self.is_worker:
             output = cast("dict[str, Any]", self.config.workeroutput)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # xdist's
             output["litestar_queues"] = {
@@ -216,11 +263,19 @@ class ConformanceSession:
                 "deselected": sorted(self.report.deselected),
             }
             return
-        if not self.report.versions:  # nobody asked for a header
-            self.report.versions = versions(self.target)
-        path: str | None = self.config.getoption("queue_report_json")
-        if path is not None:
-            self.report.write(Path(path))
+        report = self.report
+        report.ended, report.ended_because = how_it_ended(session, exitstatus)
+        if self._interrupted_by is not None:
+            report.ended_because = self._interrupted_by
+        if not report.versions:  # nobody asked for a header
+            report.versions = versions(self.target)
+        unsettled = any(case.outcome == "not found out" for case in report.cases.values())
+        if exitstatus == pytest.ExitCode.OK and unsettled:
+            session.exitstatus = NOT_FOUND_OUT
+        if self._keeper is not None and (refused := self._keeper.finish()) is not None:
+            say(self.config, refused, red=True)
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -233,7 +288,14 @@ class ConformanceSession:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The table of guarantees."""
         if not self.is_worker and not self.config.getoption("collectonly"):
-            self.report.print(terminalreporter)
+            print_report(self.report, terminalreporter)
+
+
+def _not_found_out(report: pytest.TestReport, case: dict[str, Any], reason: str) -> None:
+    """Make it a report that pytest does not count as failed; `pytest_report_teststatus` says what it counts as."""
+    report.outcome = "skipped"
+    report.longrepr = (report.location[0] or "", report.location[1] or 0, reason)
+    case["not_found_out"] = reason
 
 
 def _ids(item: pytest.Item) -> tuple[str, ...]:
@@ -243,55 +305,6 @@ def _ids(item: pytest.Item) -> tuple[str, ...]:
 
 def _check_of(item: pytest.Item) -> Check:
     return item.stash.setdefault(_CHECK, Check(_ids(item)))
-
-
-async def _bounded(name: str, seconds: float, case: Callable[[], Awaitable[None]], store: Store | None) -> None:
-    deadline = asyncio.timeout(seconds)
-    try:
-        async with deadline:
-            await case()
-    except BaseException as error:  # noqa: BLE001  # it is raised again
-        late = isinstance(error, TimeoutError) and deadline.expired()
-        ended = CaseDeadline(f"{name} did not end within {seconds:g} s") if late else error
-        try:
-            await _remove(name, store)
-        except Exception as another:  # noqa: BLE001  # what the case found comes first
-            ended.add_note(f"and what it had opened was not removed: {another!r}")
-        raise ended from (None if late else error.__cause__)
-    await _remove(name, store)
-
-
-async def _remove(name: str, store: Store | None) -> None:
-    """Close and remove what the case opened."""
-    if store is None:
-        return
-    deadline = asyncio.timeout(CASE_SECONDS)
-    try:
-        async with deadline:
-            await store.aclose()
-    except TimeoutError:
-        if deadline.expired():
-            raise CaseDeadline(f"the clients of {name} did not close within {CASE_SECONDS:g} s") from None
-        raise
-
-
-@contextmanager
-def _alarm(name: str, seconds: float) -> Generator[None]:
-    """End what blocks the event loop, or never had one, where the platform can."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ring(_signal: int, _frame: FrameType | None) -> None:
-        raise CaseDeadline(f"{name} did not end within {seconds:g} s, and blocks")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _last_line(report: pytest.TestReport) -> str:

@@ -223,7 +223,7 @@ class WaitsForWhatEndsTooLate(Saboteur):
     async def close(self) -> None:
         closed, self._closing = self._closing, True
         if self._under_way and not closed:
-            await asyncio.sleep(25)  # for ever, as far as anybody waits
+            await asyncio.Event().wait()
 
 
 class SaysItIsShared(Saboteur):

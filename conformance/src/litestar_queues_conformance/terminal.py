@@ -1,0 +1,73 @@
+"""What a run prints: failures while they happen, the table of guarantees, and what it comes to."""
+
+from __future__ import annotations
+
+import pytest
+
+from litestar_queues_conformance.guarantees import Profile
+from litestar_queues_conformance.outcomes import COLOURS, COMPLETE
+from litestar_queues_conformance.progress import say
+from litestar_queues_conformance.report import CaseResult, GuaranteeResult, Report
+
+__all__ = ("announce", "first_line", "print_report")
+
+_NARROWEST = 60
+_LINE = 300
+
+
+def first_line(message: str | None) -> str:
+    """The first line of a message, without the name of its exception's module."""
+    line = (message or "").strip().partition("\n")[0]
+    kind, colon, rest = line.partition(": ")
+    return f"{kind.rpartition('.')[2]}{colon}{rest}" if " " not in kind else line
+
+
+def announce(config: pytest.Config, result: CaseResult) -> None:
+    """Say at once that a case has failed, or has not found out anything."""
+    ids = ", ".join(result.guarantees)
+    case = result.case.rpartition("::")[2]
+    line = f"{result.outcome}: {ids}, {case}: {first_line(result.message)}"
+    say(config, line if len(line) <= _LINE else f"{line[:_LINE]}...", red=result.outcome == "failed")
+
+
+def print_report(report: Report, terminal: pytest.TerminalReporter) -> None:
+    """Print a line for each guarantee that was selected, and how many were kept."""
+    terminal.ensure_newline()
+    terminal.section(f"guarantees of {report.backend}", "=")
+    results = report.guarantees()
+    shown = [one for one in results if report.selected(one.id) or one.cases]
+    _table(shown, terminal)
+    if left_out := len(results) - len(shown):
+        known = report.ended == COMPLETE or report.collected
+        terminal.write_line(f"{left_out} guarantees were not {'selected' if known else 'reached'}")
+    if report.ended != COMPLETE:
+        why = f" ({report.ended_because})" if report.ended_because else ""
+        terminal.write_line(f"the run did not come to its end: {report.ended}{why}; it proves nothing", yellow=True)
+    unsettled = [one for one in results if one.result == "not found out"]
+    if unsettled:
+        terminal.write_line(
+            f"{len(unsettled)} not found out: neither kept nor broken; the reasons stand above", purple=True
+        )
+    if not left_out:
+        for profile in Profile:
+            of = [one for one in results if one.profile == profile]
+            terminal.write_line(f"{_kept(of)} {profile.value} guarantees kept (--seed={report.seed})")
+    elif shown:
+        terminal.write_line(f"{_kept(shown)} selected guarantees kept (--seed={report.seed})")
+
+
+def _table(results: list[GuaranteeResult], terminal: pytest.TerminalReporter) -> None:
+    column = max((len(one.result) for one in results), default=0)
+    width = max(terminal.config.get_terminal_writer().fullwidth - column - 19, _NARROWEST)
+    for one in results:
+        must = one.must if len(one.must) <= width else f"{one.must[: width - 3]}..."
+        terminal.write(f"{one.id}  ")
+        terminal.write(one.result.ljust(column), **{COLOURS[one.result]: True})
+        terminal.write_line(f"  {len(one.cases):>5}  {must}")
+    for one in results:
+        if one.result != "passed":
+            terminal.write_line(f"{one.result}: {one.id}, {first_line(one.reason)}")
+
+
+def _kept(results: list[GuaranteeResult]) -> str:
+    return f"{sum(one.result == 'passed' for one in results)} of {len(results)}"
