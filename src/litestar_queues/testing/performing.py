@@ -120,7 +120,8 @@ def _call_of(task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskCa
     if isinstance(task, TaskCall):
         if args or kwargs:
             raise TaskArgumentError("a call has its arguments already: perform takes attempt= and raises= with it")
-        return cast("TaskCall[Any]", task)
+        given: TaskCall[Any] = cast("Any", task)
+        return given
     if isinstance(task, Task | TaskTemplate):
         return cast("Task[..., Any]", task).call(*args, **kwargs)
     raise TaskArgumentError(f"perform takes a task or a call of it, not {type(task).__qualname__}: put @task on it")
