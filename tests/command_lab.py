@@ -90,7 +90,7 @@ def _nox(arguments: list[str]) -> None:
 
 
 def _session(name: str) -> None:
-    if name not in sessions():
+    if name not in {*sessions(), "SESSION", "-l"}:  # what stands for any of them, and lists them
         raise Wrong(f"nox has no session {name!r}: {sorted(sessions())}")
 
 

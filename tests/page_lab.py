@@ -71,8 +71,11 @@ async def runs_a_task(config: QueueConfig) -> None:
         await running
 
 
-STRICT = ("-W", "error", "-W", "ignore:The declarative_mixin decorator was used:DeprecationWarning")
-"""The exception is Advanced Alchemy's own import, on SQLAlchemy 2.1."""
+_OTHERS = "ignore:The declarative_mixin decorator was used:DeprecationWarning"
+"""Litestar imports Advanced Alchemy where it is installed, whose own import warns on SQLAlchemy 2.1."""
+STRICT = ("-W", "error", "-W", _OTHERS)
+WARNINGS = f"error,{_OTHERS}"
+"""The same as a value of PYTHONWARNINGS."""
 
 
 def run_sample(folder: Path, code: str) -> subprocess.CompletedProcess[str]:

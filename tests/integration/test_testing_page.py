@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from page_lab import STRICT
+
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
 FILES = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL))
 
@@ -16,7 +18,7 @@ def test_every_sample_is_a_file_and_every_test_in_them_passes(tmp_path: Path) ->
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     plugins = ("-p", "no:cacheprovider", "-p", "no:litestar_queues_conformance")
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins]
+    command = [sys.executable, "-m", "pytest", "-q", *STRICT, *plugins]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     tests = sum(text.count("def test_") for text in FILES.values())
     assert f"{tests} passed" in done.stdout, done.stdout + done.stderr

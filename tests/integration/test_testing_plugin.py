@@ -32,6 +32,7 @@ def test_a_session_without_the_fixtures_imports_neither_litestar_nor_the_library
 TESTS = """
 import asyncio
 import pytest
+from page_lab import STRICT
 from litestar.testing import AsyncTestClient, TestClient
 from shop_lab import make_app, make_service, welcome
 
@@ -69,7 +70,7 @@ def test_afterwards():
 
 
 def test_the_fixtures_serve_sync_tests_anyio_tests_and_tests_with_a_loop_of_their_own(tmp_path: Path) -> None:
-    done = pytest_run(tmp_path, "-W", "error", test_shop=TESTS)
+    done = pytest_run(tmp_path, *STRICT, test_shop=TESTS)
     assert "5 passed" in done.stdout, done.stdout + done.stderr
 
 
