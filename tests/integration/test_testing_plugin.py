@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from page_lab import STRICT
+
 LAB = str(Path(__file__).parents[1])
 HEAVY = ("litestar", "litestar_queues", "msgspec", "sqlalchemy", "sqlspec")
 
@@ -32,7 +34,6 @@ def test_a_session_without_the_fixtures_imports_neither_litestar_nor_the_library
 TESTS = """
 import asyncio
 import pytest
-from page_lab import STRICT
 from litestar.testing import AsyncTestClient, TestClient
 from shop_lab import make_app, make_service, welcome
 
