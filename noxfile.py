@@ -20,8 +20,8 @@ CODE = (
     "noxfile.py",
 )  # fmt: skip
 TYPED = (
-    "src", "conformance/src", "matrix/src", "examples/backend/src", "demo", "bench", "docs", ".ci/pip_install.py", "dev.py",
-    "noxfile.py",
+    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "bench", "docs",
+    ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 SUITE = ("-e", "conformance", "-e", "matrix")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", *SUITE)

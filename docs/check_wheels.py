@@ -51,6 +51,7 @@ DISTRIBUTIONS = (
             "dev.py",
             "docs/how-to/databases.md",
             "examples/backend/pyproject.toml",
+            "examples/shop/README.md",
             "matrix/pyproject.toml",
             "noxfile.py",
             "tests/acceptance/test_demo.py",

@@ -35,6 +35,8 @@ ATTRIBUTES = {
     "driver_features": "sqlspec.adapters.asyncpg:AsyncpgConfig",
     "extension_config": "sqlspec.adapters.asyncpg:AsyncpgConfig",
     "migration_config": "sqlspec.adapters.asyncpg:AsyncpgConfig",
+    "engine_app_state_key": "advanced_alchemy.extensions.litestar:SQLAlchemyAsyncConfig",
+    "engine_dependency_key": "advanced_alchemy.extensions.litestar:SQLAlchemyAsyncConfig",
     "before_send_handler": "advanced_alchemy.extensions.litestar:SQLAlchemyAsyncConfig",
 }
 """Parameters of other packages' configurations."""
@@ -49,7 +51,9 @@ WORDS = {
     "values of options": "immediate litestar_queues",
     "transports of SQLSpec's events, and its settings of them": "aq txeventq notify notify_queue poll_queue listen_notify "
     "listen_notify_durable table_queue poll_interval retention_seconds direct_dsn version_table_name",
+    "an attribute that only an object has, and a parameter of @task": "is_new backoff",
     "of Litestar": "on_startup",
+    "of Python": "DeprecationWarning ResourceWarning",
     "of SQLAlchemy, Alembic and its drivers": "oracledb_async compare_type target_metadata isolation_level",
     "of Oracle, its driver and its image": "call_timeout expire_time tcp_connect_timeout gvenzl/oracle-free",
     "settings and rights of Redis": "everysec noeviction min-replicas-to-write {orders} orders",

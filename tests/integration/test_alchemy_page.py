@@ -8,7 +8,7 @@ import pytest
 from page_lab import blocks, run_sample
 
 CODE = blocks("docs/how-to/advanced-alchemy.md", "python")
-BASIC, LITESTAR, OWN_MODEL, HEARTBEATS = range(4)
+BASIC, LITESTAR, IN_TESTS, OWN_MODEL, HEARTBEATS = range(5)
 
 RUNS_A_TASK = """
 import asyncio
@@ -27,6 +27,15 @@ with TestClient(app) as client:
     assert engine is not None and engine.pool.size() > 0
     assert client.blocking_portal.call(plugin.service.enqueue, work).is_new
     assert alchemy_config.engine_instance is engine
+"""
+CLOSES = """
+from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
+from litestar import Litestar
+from litestar.testing import TestClient
+alchemy_config.create_all = True
+with TestClient(Litestar(plugins=[SQLAlchemyPlugin(config=alchemy_config)])):
+    assert alchemy_config.get_engine().pool.checkedin() == 1
+assert alchemy_config.get_engine().pool.checkedin() == 0
 """
 MODELS = """
 from advanced_alchemy.base import UUIDAuditBase
@@ -51,6 +60,10 @@ def test_a_configuration_runs_tasks(number: int, tmp_path: Path) -> None:
 
 def test_an_application_shares_its_engine(tmp_path: Path) -> None:
     run_sample(tmp_path, CODE[LITESTAR] + SERVES)
+
+
+def test_a_later_application_of_a_process_closes_its_engine(tmp_path: Path) -> None:
+    run_sample(tmp_path, CODE[BASIC] + CODE[IN_TESTS] + CLOSES)
 
 
 def test_heartbeats_have_an_engine_of_their_own(tmp_path: Path) -> None:

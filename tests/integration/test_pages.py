@@ -35,7 +35,7 @@ OURS = ["README.md", "docs/reference/glossary.md", *(page for page in HOW_TO if 
 
 SAMPLES = {
     "README.md": (2, "tests/integration/test_readme.py"),
-    "docs/how-to/advanced-alchemy.md": (4, "tests/integration/test_alchemy_page.py"),
+    "docs/how-to/advanced-alchemy.md": (5, "tests/integration/test_alchemy_page.py"),
     "docs/how-to/databases.md": (
         9,
         "tests/integration/test_databases_page.py, tests/servers/test_databases_page_on_postgres.py",
