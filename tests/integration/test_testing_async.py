@@ -99,6 +99,7 @@ async def test_sessions_are_enqueued_at_the_travelled_time(tmp_path: Path) -> No
         before = service.clock.now()
         tester.travel(timedelta(days=2))
         async with database.provide_session() as session:
+            await session.begin()
             result = await service.enqueue(welcome.call("ada"), session=session)
             await session.commit()
         assert result.record.created_at - before > timedelta(days=1)

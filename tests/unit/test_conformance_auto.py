@@ -61,7 +61,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def auto(suite: pytest.Pytester, known: list[str], *arguments: str) -> pytest.RunResult:
-    suite.makeconftest(f"from litestar_queues_conformance import plugin\nplugin.known_targets = lambda: {known}")
+    suite.makeconftest(f"from litestar_queues_conformance import target\ntarget.known_targets = lambda: {known}")
     return suite.runpytest_subprocess("--backend=auto", "-p", "no:cacheprovider", *arguments, "test_one.py")
 
 

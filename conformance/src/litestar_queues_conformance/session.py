@@ -16,7 +16,7 @@ import pytest
 
 from litestar_queues_conformance.guarantees import GUARANTEES
 from litestar_queues_conformance.harness import CASE_SECONDS, Check, NoEvidence, NotFoundOut, Store, Violation
-from litestar_queues_conformance.keeping import Keeper, exit_on_sigterm, how_it_ended
+from litestar_queues_conformance.keeping import Keeper, Terminated, exit_on_sigterm, how_it_ended
 from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
 from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.progress import say
@@ -249,9 +249,9 @@ class ConformanceSession:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Keep what interrupted the run: a user, a signal, or pytest itself."""
         what = str(excinfo.value)
-        self._interrupted_by = (
-            what if isinstance(excinfo.value, pytest.Session.Interrupted) else f"by {what or 'Ctrl-C'}"
-        )
+        # Pytest and xdist interrupt a run by subclasses of their own, which say why.
+        by_somebody = type(excinfo.value) in (KeyboardInterrupt, Terminated)
+        self._interrupted_by = f"by {what or 'Ctrl-C'}" if by_somebody else what
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
