@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, Self
 
 import msgspec
 
+from litestar_queues.columns import COLUMNS, names
 from litestar_queues.errors import InvalidTaskError
 from litestar_queues.lifecycle import State, entry, holds_key
 
@@ -137,8 +139,11 @@ def check_aware(what: str, value: datetime | None) -> None:
         raise InvalidTaskError(f"{what} lies outside the years 1 to 9999 in UTC: {value.isoformat()}") from None
 
 
-class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A task as it is stored. `args`, `kwargs`, `metadata`, `progress`, `result` and `error` are JSON text."""
+class TaskRecord(msgspec.Struct, frozen=True):
+    """A task as it is stored. `args`, `kwargs`, `metadata`, `progress`, `result` and `error` are JSON text.
+
+    Construct it by keywords: versions to come add fields, each with a default.
+    """
 
     id: str
     name: str
@@ -156,14 +161,14 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None
     execution_backend: str
     execution_profile: str | None
+    created_at: datetime
+    due_at: datetime
+    expires_at: datetime | None = None
     execution_ref: str | None = None
     worker: str | None = None
     progress: str | None = None
     result: str | None = None
     error: str | None = None
-    created_at: datetime
-    due_at: datetime
-    expires_at: datetime | None = None
     started_at: datetime | None = None
     heartbeat_at: datetime | None = None
     finished_at: datetime | None = None
@@ -183,10 +188,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
         return Held(self.id, self.fence)
 
 
-MUTABLE = (
-    "state", "attempt", "fence", "due_at", "worker", "progress", "result", "error", "execution_ref", "execution_backend",
-    "started_at", "heartbeat_at", "finished_at",
-)  # fmt: skip
+MUTABLE = names(lambda column: column.committed)
 """The fields that a commit writes; the others stay as they were enqueued."""
 
 
@@ -258,26 +260,18 @@ def admit(new: NewTask, now: datetime) -> TaskRecord:
     """The record of a new task, as every backend is to store it."""
     state, due_at = entry(now if new.run_at is None else new.run_at.astimezone(UTC), now)
     return TaskRecord(
-        id=new.id,
-        name=new.name,
-        queue=new.queue,
+        **dict(zip(_BROUGHT, _brought(new), strict=True)),
+        **_INITIAL,
         state=state,
-        priority=new.priority,
-        attempt=0,
-        max_attempts=new.max_attempts,
-        fence=0,
-        key=new.key,
-        args=new.args,
-        kwargs=new.kwargs,
-        metadata=new.metadata,
-        description=new.description,
-        timeout=new.timeout,
-        execution_backend=new.execution_backend,
-        execution_profile=new.execution_profile,
         created_at=now,
         due_at=due_at,
         expires_at=None if new.expires_at is None else new.expires_at.astimezone(UTC),
     )
+
+
+_BROUGHT = names(lambda column: column.enqueued and column.kind not in ("state", "time"))
+_brought = attrgetter(*_BROUGHT)
+_INITIAL = {column.name: column.initial for column in COLUMNS if column.initial is not None}
 
 
 def claim_order(record: TaskRecord) -> tuple[int, datetime, str]:

@@ -87,7 +87,9 @@ def succeeded(result: subprocess.CompletedProcess[str]) -> str:
 def build(folder: Path, projects: Sequence[Path]) -> list[str]:
     """The wheels of these projects."""
     builder = Environment(folder / "builder")
-    found = builder.pip("install", "-c", str(ROOT / "constraints.txt"), "hatchling>=1.27", "hatch-fancy-pypi-readme>=24")
+    found = builder.pip(
+        "install", "-c", str(ROOT / "constraints.txt"), "hatchling>=1.27", "hatch-fancy-pypi-readme>=24"
+    )
     if found.returncode:
         pytest.skip(f"not run, because no package index can be reached: {found.stderr.strip().splitlines()[-1]}")
     for project in projects:

@@ -55,7 +55,8 @@ def test_every_file_is_looked_at() -> None:
     [
         ("errors", set[str]()),
         ("lifecycle", set[str]()),
-        ("records", {"errors", "lifecycle"}),
+        ("columns", set[str]()),
+        ("records", {"columns", "errors", "lifecycle"}),
         ("backends.base", {"records"}),
         ("clock", {"backends.base"}),
         ("retry", {"errors"}),

@@ -25,25 +25,9 @@ from litestar_queues.records import (
     admit,
     claim_order,
 )
+from litestar_queues_conformance.fields import CHANGING
 
-__all__ = ("CHANGING", "Model", "as_of")
-
-CHANGING = (
-    "state",
-    "attempt",
-    "fence",
-    "due_at",
-    "worker",
-    "progress",
-    "result",
-    "error",
-    "execution_ref",
-    "execution_backend",
-    "started_at",
-    "heartbeat_at",
-    "finished_at",
-)
-"""The fields that a commit writes."""
+__all__ = ("Model", "as_of")
 
 
 def as_of(record: TaskRecord, now: datetime) -> TaskRecord:

@@ -1,6 +1,16 @@
 """Backends that are wrong on purpose, and some that are odd but legal: what the suite itself is tested with."""
 
-from litestar_queues_conformance.saboteurs import benign, claims, hints, keys, life, owners, stores, transactions
+from litestar_queues_conformance.saboteurs import (
+    benign,
+    claims,
+    fields,
+    hints,
+    keys,
+    life,
+    owners,
+    stores,
+    transactions,
+)
 from litestar_queues_conformance.saboteurs.base import BENIGN, SABOTEURS, Benign, Saboteur
 from litestar_queues_conformance.saboteurs.order import EXEMPT, ORDER, first
 
@@ -13,6 +23,7 @@ __all__ = (
     "Saboteur",
     "benign",
     "claims",
+    "fields",
     "first",
     "hints",
     "keys",

@@ -54,7 +54,6 @@ class SortsIdsByLetters(_MySQL):
     def edit(self, statements: Statements) -> None:
         statements.replace("    id VARCHAR(36) NOT NULL", f"    id VARCHAR(36) {_SORTED} NOT NULL", "create_task_table")
         statements.replace(f"(id VARCHAR(36) {_EXACT} PATH", f"(id VARCHAR(36) {_SORTED} PATH")
-        statements.replace(f" id VARCHAR(36) {_EXACT} PATH", f" id VARCHAR(36) {_SORTED} PATH")
 
 
 # Who may write

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues.backends.sql.families import Family
-from litestar_queues.backends.sql.values import COLUMNS
+from litestar_queues.backends.sql.families import POSTGRES, Family
+from litestar_queues.backends.sql.lists import STORED
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
 from litestar_queues_matrix.saboteurs.base import Benign, Sabotaged, Saboteur, Statements
 from litestar_queues_matrix.saboteurs.engines import (
@@ -380,13 +380,11 @@ class InsertsByPosition(_PostgreSQL):
     areas = ("ARW", "BLK")
 
     def edit(self, statements: Statements) -> None:
-        listed = ("(\n    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, "
-                  "metadata,\n    description, timeout, execution_backend, execution_profile, created_at, due_at, "
-                  "expires_at\n)\n")  # fmt: skip
-        statements.drop(listed, "enqueue_timed")
-        statements.replace(
-            "n.execution_profile,\n", "n.execution_profile, NULL, NULL, NULL, NULL, NULL,\n", "enqueue_timed"
-        )
+        listed = f"{POSTGRES.lists.slots(POSTGRES.slots)['new_columns']}, state, due_at, created_at"
+        given = set(listed.split(", "))
+        placed = ", ".join(f"v.{one.name}" if one.name in given else "NULL" for one in STORED)
+        statements.replace(f" ({listed})\nSELECT\n", f" SELECT {placed} FROM (SELECT\n", "enqueue_timed")  # noqa: S608  # ours
+        statements.replace("ON CONFLICT DO NOTHING", f") AS v ({listed})\nON CONFLICT DO NOTHING", "enqueue_timed")
 
 
 class LoadsByPosition(_PostgreSQL):
@@ -405,7 +403,7 @@ class RefusesGrownTables(_PostgreSQL):
 
     def edit(self, statements: Statements) -> None:
         columns = f"information_schema.columns WHERE table_name = '{statements.table}'"
-        own = len(COLUMNS) + len({"active_key"})
+        own = len(STORED)
         statements.add("check_schema", f"SELECT 1 / CAST(count(*) = {own} AS integer) FROM {columns}")  # noqa: S608  # ours
 
 

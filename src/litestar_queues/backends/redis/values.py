@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from litestar_queues.backends.redis.keys import FIELDS
+from litestar_queues.columns import BY_NAME, COLUMNS, ColumnKind, names
 from litestar_queues.lifecycle import State
 from litestar_queues.records import MUTABLE, Held, NewTask, TaskRecord
 
@@ -40,31 +42,14 @@ def read_time(text: str) -> datetime:
     return _read(text).replace(tzinfo=UTC)
 
 
-def _time_or_none(text: Any) -> datetime | None:
-    return None if text is False else _read(text).replace(tzinfo=UTC)
-
-
-def _or_none(text: Any) -> Any:
-    return None if text is False else text
-
-
 def submitted(new: NewTask) -> list[Any]:
     """A new task, as `enqueue.lua` takes it."""
     expires_at = packed_time(new.expires_at)
     priority = str(new.priority)
-    fields = [
-        "name", new.name, "queue", new.queue, "priority", priority, "attempt", "0",
-        "max_attempts", str(new.max_attempts), "fence", "0", "args", new.args, "kwargs", new.kwargs,
-        "metadata", new.metadata, "execution_backend", new.execution_backend,
-    ]  # fmt: skip
-    if new.key is not None:
-        fields += ("key", new.key)
-    if new.description is not None:
-        fields += ("description", new.description)
-    if new.timeout is not None:
-        fields += ("timeout", repr(float(new.timeout)))
-    if new.execution_profile is not None:
-        fields += ("execution_profile", new.execution_profile)
+    fields: list[str] = [*_INITIAL]
+    for name, value in zip(_NEW, _of_new(new), strict=True):
+        if value is not None:
+            fields += (name, _written(name, value))
     if expires_at is not None:
         fields += ("expires_at", expires_at)
     run_at = packed_time(new.run_at)
@@ -73,28 +58,16 @@ def submitted(new: NewTask) -> list[Any]:
 
 def committed(record: TaskRecord) -> list[Any]:
     """A task after a transition, as `commit.lua` takes it."""
-    due_at, heartbeat_at = packed_time(record.due_at), packed_time(record.heartbeat_at)
-    finished_at = packed_time(record.finished_at)
-    values = {
-        **{name: getattr(record, name) for name in MUTABLE},
-        "state": record.state.value,
-        "attempt": str(record.attempt),
-        "fence": str(record.fence),
-        "due_at": due_at,
-        "started_at": packed_time(record.started_at),
-        "heartbeat_at": heartbeat_at,
-        "finished_at": finished_at,
-    }
     set_: list[str] = []
     forgotten: list[str] = []
-    for name, value in values.items():
+    for name, value in zip(MUTABLE, _changed(record), strict=True):
         if value is None:
             forgotten.append(name)
         else:
-            set_ += (name, value)
+            set_ += (name, _written(name, value))
     return [
-        record.id, str(record.fence - 1), record.state.value, record.execution_backend, due_at, heartbeat_at,
-        finished_at, set_, forgotten,
+        record.id, str(record.fence - 1), record.state.value, record.execution_backend, packed_time(record.due_at),
+        packed_time(record.heartbeat_at), packed_time(record.finished_at), set_, forgotten,
     ]  # fmt: skip
 
 
@@ -105,46 +78,36 @@ def held_of(held: Held) -> list[str | None]:
 
 def record_of(row: Sequence[Any]) -> TaskRecord:
     """The record of an answer of a script: the values of `FIELDS`, then the id."""
-    (
-        name, queue, state, priority, attempt, max_attempts, fence, key, args, kwargs, metadata, description, timeout,
-        execution_backend, execution_profile, execution_ref, worker, progress, result, error, created_at, due_at,
-        expires_at, started_at, heartbeat_at, finished_at, id_,
-    ) = row  # fmt: skip
-    return TaskRecord(
-        id=id_,
-        name=name,
-        queue=queue,
-        state=_STATES[state],
-        priority=int(priority),
-        attempt=int(attempt),
-        max_attempts=int(max_attempts),
-        fence=int(fence),
-        key=_or_none(key),
-        args=args,
-        kwargs=kwargs,
-        metadata=metadata,
-        description=_or_none(description),
-        timeout=None if timeout is False else float(timeout),
-        execution_backend=execution_backend,
-        execution_profile=_or_none(execution_profile),
-        execution_ref=_or_none(execution_ref),
-        worker=_or_none(worker),
-        progress=_or_none(progress),
-        result=_or_none(result),
-        error=_or_none(error),
-        created_at=read_time(created_at),
-        due_at=read_time(due_at),
-        expires_at=_time_or_none(expires_at),
-        started_at=_time_or_none(started_at),
-        heartbeat_at=_time_or_none(heartbeat_at),
-        finished_at=_time_or_none(finished_at),
-    )
+    values = [read(value) for read, value in zip(_READ, row, strict=True)]
+    return TaskRecord(values[-1], *values[:-1])
 
 
-_ORDER = (
-    "name", "queue", "state", "priority", "attempt", "max_attempts", "fence", "key", "args", "kwargs", "metadata",
-    "description", "timeout", "execution_backend", "execution_profile", "execution_ref", "worker", "progress", "result",
-    "error", "created_at", "due_at", "expires_at", "started_at", "heartbeat_at", "finished_at",
-)  # fmt: skip
-if _ORDER != FIELDS:  # what `record_of` unpacks
-    raise ImportError(f"the fields of a record are {FIELDS}, and are read as {_ORDER}")
+def _written(name: str, value: Any) -> str:
+    """A value as a field of a hash, all of which are texts."""
+    return _WRITERS.get(BY_NAME[name].kind, str)(value)
+
+
+def _as_it_is(text: Any) -> Any:
+    return text
+
+
+def _or_none(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    return lambda text: None if text is False else read(text)
+
+
+_WRITERS: Mapping[ColumnKind, Callable[[Any], str]] = {
+    "time": lambda value: value.astimezone(UTC).isoformat(timespec="microseconds")[:26],
+    "float": lambda value: repr(float(value)),
+}
+_READERS: Mapping[ColumnKind, Callable[[str], Any]] = {
+    "state": _STATES.__getitem__, "int": int, "bigint": int, "float": float, "time": read_time,
+}  # fmt: skip
+_NEW = names(lambda one: one.enqueued and one.name != "id" and one.kind not in ("state", "time"))
+_of_new = attrgetter(*_NEW)
+_changed = attrgetter(*MUTABLE)
+_INITIAL = [text for one in COLUMNS if one.initial is not None for text in (one.name, str(one.initial))]
+_READ = [
+    (_or_none if column.nullable else _as_it_is)(_READERS.get(column.kind, _as_it_is))
+    for column in (*(BY_NAME[name] for name in FIELDS), BY_NAME["id"])
+]
+"""What reads each value of an answer."""

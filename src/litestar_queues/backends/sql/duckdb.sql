@@ -13,12 +13,6 @@
 -- one kind and the other DuckDB 2.0 finds no conflict, and forgets the latter. So the updates of a process go through one
 -- thread, one after another; an insertion may stand in anybody's transaction.
 
--- fragment: columns
-id, name, queue, state, priority, attempt, max_attempts, fence, key, CAST(args AS VARCHAR) AS args,
-CAST(kwargs AS VARCHAR) AS kwargs, CAST(metadata AS VARCHAR) AS metadata, description, timeout, execution_backend,
-execution_profile, execution_ref, worker, CAST(progress AS VARCHAR) AS progress, CAST(result AS VARCHAR) AS result,
-CAST(error AS VARCHAR) AS error, created_at, due_at, expires_at, started_at, heartbeat_at, finished_at
-
 -- fragment: claimable
 due_at <= CAST(:now AS TIMESTAMP)
 AND (expires_at IS NULL OR expires_at > CAST(:now AS TIMESTAMP))
@@ -34,7 +28,7 @@ started_at = CAST(:now AS TIMESTAMP), heartbeat_at = CAST(:now AS TIMESTAMP)
 -- fragment: held
 (
     SELECT unnest(
-        from_json(CAST(:held AS JSON), '[{"id": "VARCHAR", "fence": "BIGINT", "progress": "VARCHAR"}]'), recursive := true
+        from_json(CAST(:held AS JSON), /* slot: held_fields */), recursive := true
     )
 ) AS h
 
@@ -45,24 +39,9 @@ started_at = CAST(:now AS TIMESTAMP), heartbeat_at = CAST(:now AS TIMESTAMP)
 )
 
 -- fragment: write
-UPDATE litestar_queue_task AS t SET
-    state = c.state, active_key = c.active_key, attempt = c.attempt, fence = c.fence, due_at = c.due_at,
-    worker = c.worker, progress = c.progress, result = c.result, error = c.error, execution_ref = c.execution_ref,
-    execution_backend = c.execution_backend, started_at = c.started_at, heartbeat_at = c.heartbeat_at,
-    finished_at = c.finished_at
+UPDATE litestar_queue_task AS t SET /* slot: changes */
 FROM (
-    SELECT unnest(
-        from_json(
-            CAST(:batch AS JSON),
-            '[{
-                "id": "VARCHAR", "fence": "BIGINT", "state": "VARCHAR", "active_key": "VARCHAR", "attempt": "INTEGER",
-                "due_at": "TIMESTAMP", "worker": "VARCHAR", "progress": "VARCHAR", "result": "VARCHAR",
-                "error": "VARCHAR", "execution_ref": "VARCHAR", "execution_backend": "VARCHAR",
-                "started_at": "TIMESTAMP", "heartbeat_at": "TIMESTAMP", "finished_at": "TIMESTAMP"
-            }]'
-        ),
-        recursive := true
-    )
+    SELECT unnest(from_json(CAST(:batch AS JSON), /* slot: changed_fields */), recursive := true)
 ) AS c
 WHERE t.id = c.id AND t.fence = c.fence - 1
 AND (
@@ -89,34 +68,7 @@ AND table_name = trim(split_part('litestar_queue_task', '.', -1), '"')
 
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
-    id VARCHAR NOT NULL PRIMARY KEY,
-    name VARCHAR NOT NULL,
-    queue VARCHAR NOT NULL,
-    state VARCHAR NOT NULL CHECK (state IN (/* slot: states */)),
-    priority INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    max_attempts INTEGER NOT NULL,
-    fence BIGINT NOT NULL,
-    key VARCHAR,
-    active_key VARCHAR,
-    args JSON NOT NULL,
-    kwargs JSON NOT NULL,
-    metadata JSON NOT NULL,
-    description VARCHAR,
-    timeout DOUBLE,
-    execution_backend VARCHAR NOT NULL,
-    execution_profile VARCHAR,
-    execution_ref VARCHAR,
-    worker VARCHAR,
-    progress JSON,
-    result JSON,
-    error JSON,
-    created_at TIMESTAMP NOT NULL,
-    due_at TIMESTAMP NOT NULL,
-    expires_at TIMESTAMP,
-    started_at TIMESTAMP,
-    heartbeat_at TIMESTAMP,
-    finished_at TIMESTAMP
+    /* slot: table */
 )
 
 -- name: create_key_index
@@ -130,7 +82,7 @@ CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
 )
 
 -- name: check_schema
-SELECT /* include: columns */, active_key FROM litestar_queue_task LIMIT 0
+SELECT /* slot: columns */, active_key FROM litestar_queue_task LIMIT 0
 
 -- name: version
 SELECT ltrim(version(), 'v')
@@ -140,25 +92,12 @@ SELECT ltrim(version(), 'v')
 -- another transaction stored meanwhile is an error then, after which all of it is done once more.
 
 -- name: enqueue
-INSERT INTO litestar_queue_task (
-    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, metadata,
-    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
-)
-SELECT
-    n.id, n.name, n.queue, n.state, n.priority, 0, n.max_attempts, 0, n.key, n.key, n.args, n.kwargs, n.metadata,
-    n.description, n.timeout, n.execution_backend, n.execution_profile, CAST(:now AS TIMESTAMP), n.due_at, n.expires_at
+INSERT INTO litestar_queue_task (/* slot: new_columns */, created_at)
+SELECT /* slot: new_values */, CAST(:now AS TIMESTAMP)
 FROM (
     SELECT unnest(b.tasks, recursive := true), generate_subscripts(b.tasks, 1) AS position
     FROM (
-        SELECT from_json(
-            CAST(:batch AS JSON),
-            '[{
-                "id": "VARCHAR", "name": "VARCHAR", "queue": "VARCHAR", "state": "VARCHAR", "priority": "INTEGER",
-                "max_attempts": "INTEGER", "key": "VARCHAR", "args": "VARCHAR", "kwargs": "VARCHAR",
-                "metadata": "VARCHAR", "description": "VARCHAR", "timeout": "DOUBLE", "execution_backend": "VARCHAR",
-                "execution_profile": "VARCHAR", "due_at": "TIMESTAMP", "expires_at": "TIMESTAMP"
-            }]'
-        ) AS tasks
+        SELECT from_json(CAST(:batch AS JSON), /* slot: new_fields */) AS tasks
     ) AS b
 ) AS n
 WHERE NOT EXISTS (SELECT 1 FROM litestar_queue_task AS t WHERE t.id = n.id)
@@ -167,10 +106,10 @@ QUALIFY (n.key IS NULL OR row_number() OVER (PARTITION BY n.key ORDER BY n.posit
 AND row_number() OVER (PARTITION BY n.id ORDER BY n.position) = 1
 
 -- name: enqueued
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE id IN (SELECT unnest(from_json(CAST(:ids AS JSON), '["VARCHAR"]')))
 UNION ALL
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE active_key IN (SELECT unnest(from_json(CAST(:keys AS JSON), '["VARCHAR"]')))
 
 -- name: promote
@@ -196,7 +135,7 @@ WHERE rowid IN (
     WHERE state = 'pending' AND /* include: claimable */
     ORDER BY priority DESC, due_at, id LIMIT CAST(:limit AS BIGINT)
 )
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- name: claim_queues
 UPDATE litestar_queue_task SET /* include: take */
@@ -205,7 +144,7 @@ WHERE rowid IN (
     WHERE state = 'pending' AND /* include: in_queues */ AND /* include: claimable */
     ORDER BY priority DESC, due_at, id LIMIT CAST(:limit AS BIGINT)
 )
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- name: claim_held
 UPDATE litestar_queue_task SET /* include: take */
@@ -214,7 +153,7 @@ WHERE rowid IN (
     WHERE t.state IN ('pending', 'scheduled') AND /* include: in_queues */ AND /* include: claimable */
     ORDER BY t.priority DESC, t.due_at, t.id LIMIT CAST(:limit AS BIGINT)
 )
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- name: touch_heartbeats
 UPDATE litestar_queue_task AS t
@@ -240,26 +179,26 @@ WHERE t.id = h.id AND t.fence = h.fence AND t.state IN ('completed', 'failed', '
 RETURNING t.id
 
 -- name: get
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE id IN (SELECT unnest(from_json(CAST(:ids AS JSON), '["VARCHAR"]')))
 
 -- name: find_stale
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < CAST(:before AS TIMESTAMP))
 ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS BIGINT)
 
 -- name: find_overdue
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state IN ('pending', 'scheduled') AND expires_at <= CAST(:at AS TIMESTAMP)
 ORDER BY expires_at, id LIMIT CAST(:limit AS BIGINT)
 
 -- name: find_finished
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE finished_at < CAST(:before AS TIMESTAMP)
 ORDER BY finished_at, id LIMIT CAST(:limit AS BIGINT)
 
 -- name: find_matching
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE (
     CAST(:states AS VARCHAR) IS NULL OR state IN (SELECT unnest(from_json(CAST(:states AS JSON), '["VARCHAR"]')))
 )

@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from litestar_queues.backends.sql.lists import Lists
 from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
+from litestar_queues.columns import ColumnKind
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
 
@@ -71,6 +73,7 @@ class Family:
         name: Names the family in messages, and its file of statements beside this module.
         clock: Whose time counts: the client's for a database without a server, else the server's; in a family of which
             every statement takes a `now` of NULL for the server's time, nobody needs to ask for that beforehand.
+        lists: How it writes lists of columns.
         ddl: The statements that create the schema, in their order, each with what follows the table's name in the name
             of what it creates. Where the family has a statement `existing`, only what that does not list is created.
         begin: The arguments of a driver's `begin` for a kind of transaction; a kind that is absent needs no `begin`.
@@ -80,7 +83,7 @@ class Family:
         conflicts: The names of those errors of the driver layer after which a whole transaction may be tried again.
         conflict_codes: The same, by the database's own codes: SQLSTATEs, numbers of errors, SQLite's result codes.
         code_of: The database's own code of an error, where it carries one.
-        slots: What the file leaves open, by name; `states` is filled in every family.
+        slots: What the file leaves open, by name; `states` and the slots of `lists` are filled in every family.
         swaps: Whether claims lock nothing beforehand, and take what is still as it was when they write.
         swapping: The same databases by such claims, for those that do not have SKIP LOCKED.
         named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
@@ -105,6 +108,7 @@ class Family:
 
     name: str
     clock: Literal["client", "server", "statement"]
+    lists: Lists
     ddl: Mapping[str, str]
     begin: Mapping[Kind, tuple[str, ...]]
     before_begin: str | None = None
@@ -179,9 +183,23 @@ def _sqlstate(error: BaseException) -> str | None:
     return getattr(error, "sqlstate", None)
 
 
+_TEXTS: tuple[ColumnKind, ...] = ("id", "name", "queue", "state", "key", "json", "text", "short", "tag")
+_PRIMARY = {"id": " PRIMARY KEY", "state": " CHECK (state IN (<states>))"}
+
+
+def _texts(kind: str) -> dict[ColumnKind, str]:
+    """One type for all kinds of texts."""
+    return dict.fromkeys(_TEXTS, kind)
+
+
 SQLITE = Family(
     name="sqlite",
     clock="client",
+    lists=Lists(
+        types={**_texts("TEXT"), "time": "TEXT", "int": "INTEGER", "bigint": "INTEGER", "float": "REAL"},
+        unpack=lambda name, _kind, place: f"value ->> {place} AS {name}",
+        constraints=_PRIMARY,
+    ),
     ddl={
         "create_task_table": "",
         "create_key_index": "_key",
@@ -220,6 +238,25 @@ _BY_SWAP = {"skip_locked": "", "skip_locked_t": "", "unclaimed": "AND state IN (
 _LOCKING = Family(
     name="postgres",
     clock="statement",
+    lists=Lists(
+        types={
+            **_texts("text"),
+            "id": "varchar(36)<exact>",
+            "queue": "text<exact>",
+            "json": "<json>",
+            "int": "integer",
+            "bigint": "bigint",
+            "float": "double precision",
+            "time": "timestamptz",
+        },
+        unpacked=_texts("text"),
+        read={"json": "CAST({0} AS text) AS {1}"},
+        written={"json": "CAST({0} AS <json>)"},
+        # The server, whose time counts, decides whether a new task waits.
+        stated=frozenset({"state", "due_at", "created_at"}),
+        unsent=frozenset({"state"}),
+        constraints=_PRIMARY | {"active_key": "<exact>"},
+    ),
     ddl=SQLITE.ddl,
     begin={Kind.WRITE: ()},
     # Serialization failures, deadlocks, locks that were waited for too long; and what two see who create the same thing,
@@ -260,6 +297,11 @@ def _mysql_code(error: BaseException) -> int | None:
     return code if isinstance(code, int) and code > 0 else None  # -1 is what mysql-connector gives to what has none
 
 
+def _at_place(name: str, kind: str, place: int) -> str:
+    """A field of an array, for JSON_TABLE."""
+    return f"{name} {kind} PATH '$[{place}]'"
+
+
 def _text_without_offset(value: datetime) -> str:
     return text_of_time(value)[:26]
 
@@ -271,6 +313,43 @@ def _naive_in_utc(value: datetime) -> datetime:
 MYSQL = Family(
     name="mysql",
     clock="server",
+    lists=Lists(
+        types={
+            "id": "VARCHAR(36)",
+            "name": "VARCHAR(200)",
+            "queue": "VARCHAR(100)",
+            "state": "VARCHAR(9)",
+            "key": "VARCHAR(255)",
+            "int": "INTEGER",
+            "bigint": "BIGINT",
+            "float": "DOUBLE",
+            "json": "LONGTEXT",
+            "text": "TEXT",
+            "short": "VARCHAR(50)",
+            "tag": "VARCHAR(100)",
+            "time": "DATETIME(6)",
+        },
+        # A type without a width would take its collation from the connection.
+        unpacked={
+            "id": "VARCHAR(36) <exact>",
+            "name": "VARCHAR(200) <exact>",
+            "queue": "VARCHAR(100) <exact>",
+            "state": "VARCHAR(9) <exact>",
+            "key": "VARCHAR(255) <exact>",
+            "json": "LONGTEXT <exact>",
+            "text": "TEXT <exact>",
+            "short": "VARCHAR(50) <exact>",
+            "tag": "VARCHAR(100) <exact>",
+            "time": "VARCHAR(32)",
+        },
+        unpack=_at_place,
+        # MySQL would convert a time with an offset to the time zone of the session.
+        written={"time": "LEFT({0}, 26)"},
+        alias="t.",
+        spelt={"key": "`key`"},
+        constraints=_PRIMARY,
+    ),
+    slots={"exact": "CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */"},
     ddl={"create_task_table": "", "create_lock_table": "_lock"},
     begin={Kind.EACH: (), Kind.WRITE: ()},
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
@@ -301,6 +380,21 @@ def _duckdb_code(error: BaseException) -> str | None:
 DUCKDB = Family(
     name="duckdb",
     clock="client",
+    lists=Lists(
+        types={
+            **_texts("VARCHAR"),
+            "json": "JSON",
+            "int": "INTEGER",
+            "bigint": "BIGINT",
+            "float": "DOUBLE",
+            "time": "TIMESTAMP",
+        },
+        unpacked={"json": "VARCHAR"},
+        unpack=lambda name, kind, _place: f'"{name}": "{kind}"',
+        shape="'[{{{0}}}]'",  # a text of its own: no slot is filled inside one
+        read={"json": "CAST({0} AS VARCHAR) AS {1}"},
+        constraints=_PRIMARY,
+    ),
     ddl={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"},
     begin={Kind.WRITE: ()},
     # What a transaction finds that began before another gave the same key to a task.
@@ -328,6 +422,30 @@ def _oracle_value(value: Any) -> Any:
 ORACLE = Family(
     name="oracle",
     clock="server",
+    lists=Lists(
+        # A character longer than elsewhere: see `empty_is_null`.
+        types={
+            "id": "VARCHAR2(37 CHAR)",
+            "name": "VARCHAR2(201 CHAR)",
+            "queue": "VARCHAR2(101 CHAR)",
+            "state": "VARCHAR2(9 CHAR)",
+            "key": "VARCHAR2(256 CHAR)",
+            "int": "NUMBER(10)",
+            "bigint": "NUMBER(19)",
+            "float": "BINARY_DOUBLE",
+            "json": "CLOB",
+            "text": "CLOB",
+            "short": "VARCHAR2(51 CHAR)",
+            "tag": "VARCHAR2(101 CHAR)",
+            "time": "TIMESTAMP(6)",
+        },
+        unpacked={"float": "NUMBER", "time": "VARCHAR2(26 CHAR)"},
+        unpack=_at_place,
+        written={"float": "TO_BINARY_DOUBLE({0})", "time": """TO_TIMESTAMP({0}, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')"""},
+        alias="t.",
+        fields={"key": "of_key", "timeout": "seconds", "error": "failure"},
+        constraints=_PRIMARY | {"active_key": " UNIQUE"},
+    ),
     ddl={
         "create_task_table": "",
         "create_ready_index": "_ready",
@@ -431,7 +549,8 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     """The statements of a file, by name; our names in them become those of the table, quoted."""
     from sqlspec.loader import SQLFileLoader  # noqa: PLC0415  # the statements of other backends stand in no file
 
-    slots = {"states": ", ".join(f"'{state}'" for state in State), **family.slots}
+    own = {"states": ", ".join(f"'{state}'" for state in State), **family.slots}
+    slots = own | family.lists.slots(own)
 
     def named(found: re.Match[str]) -> str:
         return quoted_name(family, table, found[1])

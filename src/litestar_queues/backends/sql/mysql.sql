@@ -13,22 +13,14 @@
 -- negated priority of a pending task and nothing else, one index has pending tasks in the order of claims and scheduled
 -- ones in that of their times. `overdue_at` has a value in waiting tasks only, and costs others nothing.
 
--- fragment: exact
-CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */
-
--- fragment: columns
-t.id, t.name, t.queue, t.state, t.priority, t.attempt, t.max_attempts, t.fence, t.`key`, t.args, t.kwargs, t.metadata,
-t.description, t.timeout, t.execution_backend, t.execution_profile, t.execution_ref, t.worker, t.progress, t.result,
-t.error, t.created_at, t.due_at, t.expires_at, t.started_at, t.heartbeat_at, t.finished_at
-
 -- fragment: ids
-JSON_TABLE(:ids, '$[*]' COLUMNS (id VARCHAR(36) /* include: exact */ PATH '$')) AS i
+JSON_TABLE(:ids, '$[*]' COLUMNS (id VARCHAR(36) /* slot: exact */ PATH '$')) AS i
 
 -- fragment: keys
-JSON_TABLE(:keys, '$[*]' COLUMNS (`key` VARCHAR(255) /* include: exact */ PATH '$')) AS k
+JSON_TABLE(:keys, '$[*]' COLUMNS (`key` VARCHAR(255) /* slot: exact */ PATH '$')) AS k
 
 -- fragment: queues
-JSON_TABLE(:queues, '$[*]' COLUMNS (name VARCHAR(100) /* include: exact */ PATH '$')) AS q
+JSON_TABLE(:queues, '$[*]' COLUMNS (name VARCHAR(100) /* slot: exact */ PATH '$')) AS q
 
 -- fragment: of_queues
 (:queues IS NULL OR t.queue IN (SELECT q.name FROM /* include: queues */))
@@ -42,7 +34,7 @@ AND (t.expires_at IS NULL OR t.expires_at > CAST(:now AS DATETIME(6)))
 AND (
     :execution_backends IS NULL OR t.execution_backend IN (
         SELECT e.name
-        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (name VARCHAR(50) /* include: exact */ PATH '$')) AS e
+        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (name VARCHAR(50) /* slot: exact */ PATH '$')) AS e
     )
 )
 
@@ -65,34 +57,7 @@ AND table_name = replace(substring_index('litestar_queue_task_lock', '.', -1), '
 
 -- name: create_task_table
 CREATE TABLE litestar_queue_task (
-    id VARCHAR(36) NOT NULL PRIMARY KEY,
-    name VARCHAR(200) NOT NULL,
-    queue VARCHAR(100) NOT NULL,
-    state VARCHAR(9) NOT NULL CHECK (state IN (/* slot: states */)),
-    priority INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    max_attempts INTEGER NOT NULL,
-    fence BIGINT NOT NULL,
-    `key` VARCHAR(255),
-    active_key VARCHAR(255),
-    args LONGTEXT NOT NULL,
-    kwargs LONGTEXT NOT NULL,
-    metadata LONGTEXT NOT NULL,
-    description TEXT,
-    timeout DOUBLE,
-    execution_backend VARCHAR(50) NOT NULL,
-    execution_profile VARCHAR(100),
-    execution_ref TEXT,
-    worker TEXT,
-    progress LONGTEXT,
-    result LONGTEXT,
-    error LONGTEXT,
-    created_at DATETIME(6) NOT NULL,
-    due_at DATETIME(6) NOT NULL,
-    expires_at DATETIME(6),
-    started_at DATETIME(6),
-    heartbeat_at DATETIME(6),
-    finished_at DATETIME(6),
+    /* slot: table */,
     urgency BIGINT GENERATED ALWAYS AS (CASE state WHEN 'pending' THEN -priority ELSE 0 END) STORED,
     overdue_at DATETIME(6) GENERATED ALWAYS AS (CASE WHEN state IN ('pending', 'scheduled') THEN expires_at END) STORED,
     UNIQUE KEY litestar_queue_task_key (active_key),
@@ -100,17 +65,17 @@ CREATE TABLE litestar_queue_task (
     KEY litestar_queue_task_queue_ready (queue, state, urgency, due_at, id),
     KEY litestar_queue_task_overdue (overdue_at, id),
     KEY litestar_queue_task_finished (finished_at, id)
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* include: exact */
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* slot: exact */
 
 -- name: create_lock_table
 CREATE TABLE litestar_queue_task_lock (
     name VARCHAR(255) NOT NULL PRIMARY KEY,
     owner TEXT NOT NULL,
     expires_at DATETIME(6) NOT NULL
-) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* include: exact */
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* slot: exact */
 
 -- name: check_schema
-SELECT /* include: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_queue_task AS t LIMIT 0
+SELECT /* slot: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_queue_task AS t LIMIT 0
 
 -- name: version
 SELECT version()
@@ -122,41 +87,18 @@ SELECT UTC_TIMESTAMP(6)
 -- same, and would cut short what is too long.
 
 -- name: enqueue
-INSERT INTO litestar_queue_task (
-    id, name, queue, state, priority, attempt, max_attempts, fence, `key`, active_key, args, kwargs, metadata,
-    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
-)
-SELECT
-    n.id, n.name, n.queue, n.state, n.priority, 0, n.max_attempts, 0, n.`key`, n.`key`, n.args, n.kwargs, n.metadata,
-    n.description, n.timeout, n.execution_backend, n.execution_profile, CAST(:now AS DATETIME(6)), LEFT(n.due_at, 26),
-    LEFT(n.expires_at, 26)
-FROM JSON_TABLE(:batch, '$[*]' COLUMNS (
-    id VARCHAR(36) /* include: exact */ PATH '$[0]',
-    name VARCHAR(200) /* include: exact */ PATH '$[1]',
-    queue VARCHAR(100) /* include: exact */ PATH '$[2]',
-    state VARCHAR(9) /* include: exact */ PATH '$[3]',
-    priority INTEGER PATH '$[4]',
-    max_attempts INTEGER PATH '$[5]',
-    `key` VARCHAR(255) /* include: exact */ PATH '$[6]',
-    args LONGTEXT /* include: exact */ PATH '$[7]',
-    kwargs LONGTEXT /* include: exact */ PATH '$[8]',
-    metadata LONGTEXT /* include: exact */ PATH '$[9]',
-    description TEXT /* include: exact */ PATH '$[10]',
-    timeout DOUBLE PATH '$[11]',
-    execution_backend VARCHAR(50) /* include: exact */ PATH '$[12]',
-    execution_profile VARCHAR(100) /* include: exact */ PATH '$[13]',
-    due_at VARCHAR(32) PATH '$[14]',
-    expires_at VARCHAR(32) PATH '$[15]'
-)) AS n
+INSERT INTO litestar_queue_task (/* slot: new_columns */, created_at)
+SELECT /* slot: new_values */, CAST(:now AS DATETIME(6))
+FROM JSON_TABLE(:batch, '$[*]' COLUMNS (/* slot: new_fields */)) AS n
 ON DUPLICATE KEY UPDATE id = litestar_queue_task.id
 
 -- Reads rows as they are, and not as they were when the transaction began: an insert that met them has locked them.
 
 -- name: enqueued
-(SELECT /* include: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
+(SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
 FOR UPDATE /*!80017 OF t */)
 UNION ALL
-(SELECT /* include: columns */ FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.`key`
+(SELECT /* slot: columns */ FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.`key`
 FOR UPDATE /*!80017 OF t */)
 
 -- name: promote
@@ -178,25 +120,23 @@ SET t.state = 'pending'
 -- The order of the index is that of the claim, so that no more rows are read, and locked, than are wanted.
 
 -- name: claim_lock
-SELECT /* include: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_ready)
+SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_ready)
 WHERE t.state = 'pending' AND /* include: claimable */
 ORDER BY t.urgency, t.due_at, t.id LIMIT :limit FOR UPDATE SKIP LOCKED
 
 -- name: claim_queue_lock
-SELECT /* include: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_queue_ready)
+SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_queue_ready)
 WHERE t.queue = :queue AND t.state = 'pending' AND /* include: claimable */
 ORDER BY t.urgency, t.due_at, t.id LIMIT :limit FOR UPDATE SKIP LOCKED
 
 -- name: claim_held_lock
-SELECT /* include: columns */
-FROM JSON_TABLE(
-    :held, '$[*]' COLUMNS (id VARCHAR(36) /* include: exact */ PATH '$[0]', fence BIGINT PATH '$[1]')
-) AS h STRAIGHT_JOIN litestar_queue_task AS t ON t.id = h.id AND t.fence = h.fence
+SELECT /* slot: columns */
+FROM JSON_TABLE(:held, '$[*]' COLUMNS (/* slot: held_fields */)) AS h STRAIGHT_JOIN litestar_queue_task AS t ON t.id = h.id AND t.fence = h.fence
 WHERE t.state IN ('pending', 'scheduled') AND /* include: claimable */ AND /* include: of_queues */
 ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit FOR UPDATE /*!80017 OF t */ SKIP LOCKED
 
 -- name: lock_tasks
-SELECT /* include: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
+SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
 FOR UPDATE /*!80017 OF t */
 
 -- name: lock_keys
@@ -204,62 +144,42 @@ SELECT t.active_key, t.id FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_
 FOR UPDATE /*!80017 OF t */
 
 -- name: write_tasks
-UPDATE JSON_TABLE(:batch, '$[*]' COLUMNS (
-    id VARCHAR(36) /* include: exact */ PATH '$[0]',
-    fence BIGINT PATH '$[1]',
-    state VARCHAR(9) /* include: exact */ PATH '$[2]',
-    active_key VARCHAR(255) /* include: exact */ PATH '$[3]',
-    attempt INTEGER PATH '$[4]',
-    due_at VARCHAR(32) PATH '$[5]',
-    worker TEXT /* include: exact */ PATH '$[6]',
-    progress LONGTEXT /* include: exact */ PATH '$[7]',
-    result LONGTEXT /* include: exact */ PATH '$[8]',
-    error LONGTEXT /* include: exact */ PATH '$[9]',
-    execution_ref TEXT /* include: exact */ PATH '$[10]',
-    execution_backend VARCHAR(50) /* include: exact */ PATH '$[11]',
-    started_at VARCHAR(32) PATH '$[12]',
-    heartbeat_at VARCHAR(32) PATH '$[13]',
-    finished_at VARCHAR(32) PATH '$[14]'
-)) AS c STRAIGHT_JOIN litestar_queue_task AS t ON t.id = c.id
-SET
-    t.state = c.state, t.active_key = c.active_key, t.attempt = c.attempt, t.fence = c.fence,
-    t.due_at = LEFT(c.due_at, 26), t.worker = c.worker, t.progress = c.progress, t.result = c.result, t.error = c.error,
-    t.execution_ref = c.execution_ref, t.execution_backend = c.execution_backend,
-    t.started_at = LEFT(c.started_at, 26), t.heartbeat_at = LEFT(c.heartbeat_at, 26),
-    t.finished_at = LEFT(c.finished_at, 26)
+UPDATE JSON_TABLE(:batch, '$[*]' COLUMNS (/* slot: changed_fields */)) AS c
+STRAIGHT_JOIN litestar_queue_task AS t ON t.id = c.id
+SET /* slot: changes */
 
 -- name: delete_tasks
 DELETE t FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
 
 -- name: get
-SELECT /* include: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
+SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
 
 -- name: find_stale
-SELECT /* include: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_ready)
+SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_ready)
 WHERE t.state = 'running' AND (t.heartbeat_at IS NULL OR t.heartbeat_at < CAST(:before AS DATETIME(6)))
 ORDER BY t.heartbeat_at, t.id LIMIT :limit
 
 -- name: find_overdue
-SELECT /* include: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_overdue)
+SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_overdue)
 WHERE t.overdue_at <= CAST(:at AS DATETIME(6))
 ORDER BY t.overdue_at, t.id LIMIT :limit
 
 -- name: find_finished
-SELECT /* include: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_finished)
+SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_finished)
 WHERE t.finished_at < CAST(:before AS DATETIME(6))
 ORDER BY t.finished_at, t.id LIMIT :limit
 
 -- name: find_matching
-SELECT /* include: columns */ FROM litestar_queue_task AS t
+SELECT /* slot: columns */ FROM litestar_queue_task AS t
 WHERE (
     :states IS NULL OR t.state IN (
-        SELECT s.name FROM JSON_TABLE(:states, '$[*]' COLUMNS (name VARCHAR(9) /* include: exact */ PATH '$')) AS s
+        SELECT s.name FROM JSON_TABLE(:states, '$[*]' COLUMNS (name VARCHAR(9) /* slot: exact */ PATH '$')) AS s
     )
 )
 AND /* include: of_queues */
 AND (
     :names IS NULL OR t.name IN (
-        SELECT n.name FROM JSON_TABLE(:names, '$[*]' COLUMNS (name VARCHAR(200) /* include: exact */ PATH '$')) AS n
+        SELECT n.name FROM JSON_TABLE(:names, '$[*]' COLUMNS (name VARCHAR(200) /* slot: exact */ PATH '$')) AS n
     )
 )
 AND (:key IS NULL OR t.`key` = :key)

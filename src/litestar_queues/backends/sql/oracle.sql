@@ -23,11 +23,6 @@
 --
 -- Hints tell the optimizer that a batch is small. It would assume 8,168 rows, and might read the whole table for them.
 
--- fragment: columns
-t.id, t.name, t.queue, t.state, t.priority, t.attempt, t.max_attempts, t.fence, t.key, t.args, t.kwargs, t.metadata,
-t.description, t.timeout, t.execution_backend, t.execution_profile, t.execution_ref, t.worker, t.progress, t.result,
-t.error, t.created_at, t.due_at, t.expires_at, t.started_at, t.heartbeat_at, t.finished_at
-
 -- fragment: now
 TO_TIMESTAMP(:now, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
 
@@ -44,7 +39,7 @@ JSON_TABLE(:queues, '$[*]' COLUMNS (name VARCHAR2(101 CHAR) PATH '$')) q
 (:queues IS NULL OR t.queue IN (SELECT q.name FROM /* include: queues */))
 
 -- fragment: held
-JSON_TABLE(:held, '$[*]' ERROR ON ERROR COLUMNS (id VARCHAR2(37 CHAR) PATH '$[0]', fence NUMBER(19) PATH '$[1]')) h
+JSON_TABLE(:held, '$[*]' ERROR ON ERROR COLUMNS (/* slot: held_fields */)) h
 
 -- fragment: claimable
 t.due_at <= /* include: now */
@@ -93,34 +88,7 @@ WHERE o.table_owner = /* include: schema */ AND o.table_name = /* include: table
 
 -- name: create_task_table
 CREATE TABLE litestar_queue_task (
-    id VARCHAR2(37 CHAR) NOT NULL PRIMARY KEY,
-    name VARCHAR2(201 CHAR) NOT NULL,
-    queue VARCHAR2(101 CHAR) NOT NULL,
-    state VARCHAR2(9 CHAR) NOT NULL CHECK (state IN (/* slot: states */)),
-    priority NUMBER(10) NOT NULL,
-    attempt NUMBER(10) NOT NULL,
-    max_attempts NUMBER(10) NOT NULL,
-    fence NUMBER(19) NOT NULL,
-    key VARCHAR2(256 CHAR),
-    active_key VARCHAR2(256 CHAR) UNIQUE,
-    args CLOB NOT NULL,
-    kwargs CLOB NOT NULL,
-    metadata CLOB NOT NULL,
-    description CLOB,
-    timeout BINARY_DOUBLE,
-    execution_backend VARCHAR2(51 CHAR) NOT NULL,
-    execution_profile VARCHAR2(101 CHAR),
-    execution_ref CLOB,
-    worker CLOB,
-    progress CLOB,
-    result CLOB,
-    error CLOB,
-    created_at TIMESTAMP(6) NOT NULL,
-    due_at TIMESTAMP(6) NOT NULL,
-    expires_at TIMESTAMP(6),
-    started_at TIMESTAMP(6),
-    heartbeat_at TIMESTAMP(6),
-    finished_at TIMESTAMP(6),
+    /* slot: table */,
     urgency NUMBER(11) GENERATED ALWAYS AS (CASE state WHEN 'pending' THEN -priority ELSE 0 END) VIRTUAL,
     overdue_at TIMESTAMP(6) GENERATED ALWAYS AS (CASE WHEN state IN ('pending', 'scheduled') THEN expires_at END) VIRTUAL
 )
@@ -145,7 +113,7 @@ CREATE TABLE litestar_queue_task_lock (
 )
 
 -- name: check_schema
-SELECT /* include: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_queue_task t WHERE 1 = 0
+SELECT /* slot: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_queue_task t WHERE 1 = 0
 
 -- name: version
 SELECT v.version FROM product_component_version v WHERE v.product LIKE 'Oracle%' AND ROWNUM = 1
@@ -163,40 +131,16 @@ SELECT CAST(SYS_EXTRACT_UTC(SYSTIMESTAMP) AS TIMESTAMP(6)) FROM dual
 -- What another transaction stores meanwhile is ORA-00001, after which all of it is done once more.
 
 -- name: enqueue
-INSERT INTO litestar_queue_task (
-    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, metadata,
-    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
-)
-SELECT
-    n.id, n.name, n.queue, n.state, n.priority, 0, n.max_attempts, 0, n.of_key, n.of_key, n.args, n.kwargs, n.metadata,
-    n.description, TO_BINARY_DOUBLE(n.seconds), n.execution_backend, n.execution_profile, /* include: now */,
-    TO_TIMESTAMP(n.due_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'),
-    TO_TIMESTAMP(n.expires_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
-FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
-    id VARCHAR2(37 CHAR) PATH '$[0]',
-    name VARCHAR2(201 CHAR) PATH '$[1]',
-    queue VARCHAR2(101 CHAR) PATH '$[2]',
-    state VARCHAR2(9 CHAR) PATH '$[3]',
-    priority NUMBER(10) PATH '$[4]',
-    max_attempts NUMBER(10) PATH '$[5]',
-    of_key VARCHAR2(256 CHAR) PATH '$[6]',
-    args CLOB PATH '$[7]',
-    kwargs CLOB PATH '$[8]',
-    metadata CLOB PATH '$[9]',
-    description CLOB PATH '$[10]',
-    seconds NUMBER PATH '$[11]',
-    execution_backend VARCHAR2(51 CHAR) PATH '$[12]',
-    execution_profile VARCHAR2(101 CHAR) PATH '$[13]',
-    due_at VARCHAR2(26 CHAR) PATH '$[14]',
-    expires_at VARCHAR2(26 CHAR) PATH '$[15]'
-)) n
+INSERT INTO litestar_queue_task (/* slot: new_columns */, created_at)
+SELECT /* slot: new_values */, /* include: now */
+FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (/* slot: new_fields */)) n
 WHERE NOT EXISTS (SELECT /*+ NO_UNNEST */ 1 FROM litestar_queue_task t WHERE t.id = n.id)
 AND NOT EXISTS (SELECT /*+ NO_UNNEST */ 1 FROM litestar_queue_task t WHERE t.active_key = n.of_key)
 
 -- name: enqueued
-SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */
+SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */
 UNION ALL
-SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.active_key IN /* include: keys */
+SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.active_key IN /* include: keys */
 
 -- A task that another claim is making pending is left to it.
 
@@ -251,12 +195,12 @@ ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
 -- Looks once more at what it locks: others may have claimed it since it was a candidate.
 
 -- name: lock_candidates
-SELECT /* include: columns */ FROM litestar_queue_task t
+SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE t.id IN /* include: ids */ AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
 FOR UPDATE SKIP LOCKED
 
 -- name: lock_tasks
-SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */ ORDER BY t.id FOR UPDATE
+SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */ ORDER BY t.id FOR UPDATE
 
 -- name: lock_keys
 SELECT t.active_key, t.id FROM litestar_queue_task t WHERE t.active_key IN /* include: keys */ ORDER BY t.id FOR UPDATE
@@ -264,37 +208,11 @@ SELECT t.active_key, t.id FROM litestar_queue_task t WHERE t.active_key IN /* in
 -- name: write_fenced
 MERGE INTO litestar_queue_task t
 USING (
-    SELECT /*+ CARDINALITY(b 10) */
-        b.id, b.fence, b.state, b.active_key, b.attempt, b.worker, b.progress, b.result, b.failure, b.execution_ref,
-        b.execution_backend,
-        TO_TIMESTAMP(b.due_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS due_at,
-        TO_TIMESTAMP(b.started_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS started_at,
-        TO_TIMESTAMP(b.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at,
-        TO_TIMESTAMP(b.finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS finished_at
-    FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
-        id VARCHAR2(37 CHAR) PATH '$[0]',
-        fence NUMBER(19) PATH '$[1]',
-        state VARCHAR2(9 CHAR) PATH '$[2]',
-        active_key VARCHAR2(256 CHAR) PATH '$[3]',
-        attempt NUMBER(10) PATH '$[4]',
-        due_at VARCHAR2(26 CHAR) PATH '$[5]',
-        worker CLOB PATH '$[6]',
-        progress CLOB PATH '$[7]',
-        result CLOB PATH '$[8]',
-        failure CLOB PATH '$[9]',
-        execution_ref CLOB PATH '$[10]',
-        execution_backend VARCHAR2(51 CHAR) PATH '$[11]',
-        started_at VARCHAR2(26 CHAR) PATH '$[12]',
-        heartbeat_at VARCHAR2(26 CHAR) PATH '$[13]',
-        finished_at VARCHAR2(26 CHAR) PATH '$[14]'
-    )) b
+    SELECT /*+ CARDINALITY(b 10) */ b.*
+    FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (/* slot: changed_fields */)) b
 ) c
 ON (t.id = c.id)
-WHEN MATCHED THEN UPDATE SET
-    t.state = c.state, t.active_key = c.active_key, t.attempt = c.attempt, t.fence = c.fence, t.due_at = c.due_at,
-    t.worker = c.worker, t.progress = c.progress, t.result = c.result, t.error = c.failure,
-    t.execution_ref = c.execution_ref, t.execution_backend = c.execution_backend, t.started_at = c.started_at,
-    t.heartbeat_at = c.heartbeat_at, t.finished_at = c.finished_at
+WHEN MATCHED THEN UPDATE SET /* slot: changes */
 WHERE t.fence = c.fence - 1
 
 -- name: write_heartbeats
@@ -303,12 +221,7 @@ USING (
     SELECT /*+ CARDINALITY(b 10) */
         b.id, b.fence, b.progress,
         TO_TIMESTAMP(b.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at
-    FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (
-        id VARCHAR2(37 CHAR) PATH '$[0]',
-        fence NUMBER(19) PATH '$[1]',
-        progress CLOB PATH '$[7]',
-        heartbeat_at VARCHAR2(26 CHAR) PATH '$[13]'
-    )) b
+    FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (/* slot: beat_fields */)) b
 ) c
 ON (t.id = c.id)
 WHEN MATCHED THEN UPDATE SET t.heartbeat_at = c.heartbeat_at, t.progress = c.progress
@@ -318,26 +231,26 @@ WHERE t.fence = c.fence AND t.state = 'running'
 DELETE FROM litestar_queue_task t WHERE t.id IN /* include: ids */
 
 -- name: get
-SELECT /* include: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */
+SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */
 
 -- name: find_stale
-SELECT /* include: columns */ FROM litestar_queue_task t
+SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE t.state = 'running'
 AND (t.heartbeat_at IS NULL OR t.heartbeat_at < TO_TIMESTAMP(:before, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'))
 ORDER BY t.heartbeat_at NULLS FIRST, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_overdue
-SELECT /* include: columns */ FROM litestar_queue_task t
+SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE t.overdue_at <= TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
 ORDER BY t.overdue_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_finished
-SELECT /* include: columns */ FROM litestar_queue_task t
+SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE t.finished_at < TO_TIMESTAMP(:before, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
 ORDER BY t.finished_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_matching
-SELECT /* include: columns */ FROM litestar_queue_task t
+SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE (
     :states IS NULL OR t.state IN (
         SELECT s.name FROM JSON_TABLE(:states, '$[*]' COLUMNS (name VARCHAR2(9 CHAR) PATH '$')) s

@@ -15,12 +15,6 @@
 -- fragment: now
 coalesce(CAST(:now AS timestamptz), statement_timestamp())
 
--- fragment: columns
-id, name, queue, state, priority, attempt, max_attempts, fence, key, CAST(args AS text) AS args,
-CAST(kwargs AS text) AS kwargs, CAST(metadata AS text) AS metadata, description, timeout, execution_backend,
-execution_profile, execution_ref, worker, CAST(progress AS text) AS progress, CAST(result AS text) AS result,
-CAST(error AS text) AS error, created_at, due_at, expires_at, started_at, heartbeat_at, finished_at
-
 -- fragment: claimable
 CASE WHEN due_at <= /* include: now */
     AND (expires_at IS NULL OR expires_at > /* include: now */)
@@ -35,19 +29,11 @@ state = 'running', attempt = attempt + 1, fence = fence + 1, worker = CAST(:work
 started_at = /* include: now */, heartbeat_at = /* include: now */
 
 -- fragment: held
-json_to_recordset(CAST(CAST(:held AS text) AS json)) AS h (id text, fence bigint, progress text)
+json_to_recordset(CAST(CAST(:held AS text) AS json)) AS h (/* slot: held_fields */)
 
 -- fragment: write
-UPDATE litestar_queue_task AS t SET
-    state = c.state, active_key = c.active_key, attempt = c.attempt, fence = c.fence, due_at = c.due_at,
-    worker = c.worker, progress = CAST(c.progress AS /* slot: json */), result = CAST(c.result AS /* slot: json */),
-    error = CAST(c.error AS /* slot: json */), execution_ref = c.execution_ref, execution_backend = c.execution_backend,
-    started_at = c.started_at, heartbeat_at = c.heartbeat_at, finished_at = c.finished_at
-FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS c (
-    id text, fence bigint, state text, active_key text, attempt integer, due_at timestamptz, worker text, progress text,
-    result text, error text, execution_ref text, execution_backend text, started_at timestamptz,
-    heartbeat_at timestamptz, finished_at timestamptz
-)
+UPDATE litestar_queue_task AS t SET /* slot: changes */
+FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS c (/* slot: changed_fields */)
 WHERE t.id = c.id AND t.fence = c.fence - 1 AND c.fence > 0 AND c.attempt >= 0
 AND (
     CAST(:stale_before AS timestamptz) IS NULL OR t.heartbeat_at IS NULL
@@ -61,34 +47,7 @@ OR c.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid 
 
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
-    id varchar(36)/* slot: exact */ NOT NULL PRIMARY KEY,
-    name text NOT NULL,
-    queue text/* slot: exact */ NOT NULL,
-    state text NOT NULL CHECK (state IN (/* slot: states */)),
-    priority integer NOT NULL,
-    attempt integer NOT NULL,
-    max_attempts integer NOT NULL,
-    fence bigint NOT NULL,
-    key text,
-    active_key text/* slot: exact */,
-    args /* slot: json */ NOT NULL,
-    kwargs /* slot: json */ NOT NULL,
-    metadata /* slot: json */ NOT NULL,
-    description text,
-    timeout double precision,
-    execution_backend text NOT NULL,
-    execution_profile text,
-    execution_ref text,
-    worker text,
-    progress /* slot: json */,
-    result /* slot: json */,
-    error /* slot: json */,
-    created_at timestamptz NOT NULL,
-    due_at timestamptz NOT NULL,
-    expires_at timestamptz,
-    started_at timestamptz,
-    heartbeat_at timestamptz,
-    finished_at timestamptz
+    /* slot: table */
 ) /* slot: storage */
 
 -- name: create_key_index
@@ -137,7 +96,7 @@ CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
 )
 
 -- name: check_schema
-SELECT /* include: columns */, active_key FROM litestar_queue_task LIMIT 0
+SELECT /* slot: columns */, active_key FROM litestar_queue_task LIMIT 0
 
 -- name: version
 SELECT CAST(CAST(current_setting('server_version_num') AS integer) / 10000 AS text)
@@ -150,30 +109,21 @@ SELECT clock_timestamp()
 
 -- name: enqueue_timed
 WITH stored AS (
-INSERT INTO litestar_queue_task (
-    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, metadata,
-    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
-)
+INSERT INTO litestar_queue_task (/* slot: new_columns */, state, due_at, created_at)
 SELECT
-    n.id, n.name, n.queue, CASE WHEN n.due_at > /* include: now */ THEN 'scheduled' ELSE 'pending' END, n.priority, 0,
-    n.max_attempts, 0, n.key, n.key, CAST(n.args AS /* slot: json */), CAST(n.kwargs AS /* slot: json */),
-    CAST(n.metadata AS /* slot: json */), n.description, n.timeout, n.execution_backend, n.execution_profile,
-    /* include: now */, greatest(n.due_at, /* include: now */), n.expires_at
-FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS n (
-    id text, name text, queue text, priority integer, max_attempts integer, key text, args text, kwargs text,
-    metadata text, description text, timeout double precision, execution_backend text, execution_profile text,
-    due_at timestamptz, expires_at timestamptz
-)
+    /* slot: new_values */, CASE WHEN n.due_at > /* include: now */ THEN 'scheduled' ELSE 'pending' END,
+    greatest(n.due_at, /* include: now */), /* include: now */
+FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS n (/* slot: new_fields */)
 ON CONFLICT DO NOTHING
 RETURNING created_at
 )
 SELECT count(*), min(created_at) FROM stored
 
 -- name: enqueued
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json))))
 UNION ALL
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE active_key = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:keys AS text) AS json))))
 
 -- The ids of a claim are an array, so that they are chosen once, and looked up by the primary key whatever the planner
@@ -214,7 +164,7 @@ WHERE id = ANY(ARRAY(
 -- fragment: first_in_order
     ORDER BY priority DESC, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
 )) /* slot: unclaimed */
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- name: claim
 /* include: first_ready */
@@ -242,7 +192,7 @@ WHERE id = ANY(ARRAY(
 -- fragment: first_of_queues_in_order
     ORDER BY s.priority DESC, s.due_at, s.id LIMIT CAST(:limit AS bigint)
 )) /* slot: unclaimed */
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- name: claim_queues
 /* include: first_ready_of_queues */
@@ -271,7 +221,7 @@ WHERE id = ANY(ARRAY(
     )
     ORDER BY t.priority DESC, t.due_at, t.id LIMIT CAST(:limit AS bigint) /* slot: skip_locked_t */
 )) /* slot: unclaimed */
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- name: touch_heartbeats
 UPDATE litestar_queue_task AS t
@@ -301,26 +251,26 @@ AND t.state IN ('completed', 'failed', 'cancelled', 'expired')
 RETURNING t.id
 
 -- name: get
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json))))
 
 -- name: find_stale
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < CAST(:before AS timestamptz))
 ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS bigint)
 
 -- name: find_overdue
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= CAST(:at AS timestamptz)
 ORDER BY expires_at, id LIMIT CAST(:limit AS bigint)
 
 -- name: find_finished
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE finished_at IS NOT NULL AND finished_at < CAST(:before AS timestamptz)
 ORDER BY finished_at, id LIMIT CAST(:limit AS bigint)
 
 -- name: find_matching
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE (
     CAST(:states AS text) IS NULL OR state IN (SELECT json_array_elements_text(CAST(CAST(:states AS text) AS json)))
 )

@@ -1,14 +1,9 @@
 -- The statements of the sqlite family: SQLite 3.38 or newer, for RETURNING, UPDATE ... FROM and ->>.
 --
 -- The table is called litestar_queue_task here; the family puts the configured name in its place. A batch travels as one
--- JSON parameter of arrays, which json_each unpacks in their order. Times are text of one width in UTC, so that text
+-- JSON parameter of arrays, which json_each unpacks in the order of sql/lists.py. Times are text of one width in UTC, so that text
 -- order is time order. Every index but those of the ids and the keys is partial and small, and is found by the planner
 -- only where a statement repeats its condition literally.
-
--- fragment: columns
-id, name, queue, state, priority, attempt, max_attempts, fence, key, args, kwargs, metadata, description, timeout,
-execution_backend, execution_profile, execution_ref, worker, progress, result, error,
-created_at, due_at, expires_at, started_at, heartbeat_at, finished_at
 
 -- fragment: claimable
 due_at <= :now
@@ -19,20 +14,8 @@ AND (:execution_backends IS NULL OR execution_backend IN (SELECT value FROM json
 state = 'running', attempt = attempt + 1, fence = fence + 1, worker = :worker, started_at = :now, heartbeat_at = :now
 
 -- fragment: write
-UPDATE litestar_queue_task SET
-    state = c.state, active_key = c.active_key, attempt = c.attempt, fence = c.fence, due_at = c.due_at,
-    worker = c.worker, progress = c.progress, result = c.result, error = c.error,
-    execution_ref = c.execution_ref, execution_backend = c.execution_backend,
-    started_at = c.started_at, heartbeat_at = c.heartbeat_at, finished_at = c.finished_at
-FROM (
-    SELECT
-        value ->> 0 AS id, value ->> 1 AS fence, value ->> 2 AS state, value ->> 3 AS active_key,
-        value ->> 4 AS attempt, value ->> 5 AS due_at, value ->> 6 AS worker, value ->> 7 AS progress,
-        value ->> 8 AS result, value ->> 9 AS error, value ->> 10 AS execution_ref,
-        value ->> 11 AS execution_backend, value ->> 12 AS started_at, value ->> 13 AS heartbeat_at,
-        value ->> 14 AS finished_at
-    FROM json_each(:batch)
-) AS c
+UPDATE litestar_queue_task SET /* slot: changes */
+FROM (SELECT /* slot: changed_fields */ FROM json_each(:batch)) AS c
 WHERE litestar_queue_task.id = c.id
 AND litestar_queue_task.fence = c.fence - 1
 AND (:stale_before IS NULL OR litestar_queue_task.heartbeat_at IS NULL OR litestar_queue_task.heartbeat_at < :stale_before)
@@ -45,34 +28,7 @@ WHERE tbl_name IN (trim('litestar_queue_task', '"'), trim('litestar_queue_task_l
 
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
-    id TEXT NOT NULL PRIMARY KEY,
-    name TEXT NOT NULL,
-    queue TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN (/* slot: states */)),
-    priority INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    max_attempts INTEGER NOT NULL,
-    fence INTEGER NOT NULL,
-    key TEXT,
-    active_key TEXT,
-    args TEXT NOT NULL,
-    kwargs TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    description TEXT,
-    timeout REAL,
-    execution_backend TEXT NOT NULL,
-    execution_profile TEXT,
-    execution_ref TEXT,
-    worker TEXT,
-    progress TEXT,
-    result TEXT,
-    error TEXT,
-    created_at TEXT NOT NULL,
-    due_at TEXT NOT NULL,
-    expires_at TEXT,
-    started_at TEXT,
-    heartbeat_at TEXT,
-    finished_at TEXT
+    /* slot: table */
 )
 
 -- name: create_key_index
@@ -124,28 +80,21 @@ CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
 )
 
 -- name: check_schema
-SELECT /* include: columns */, active_key FROM litestar_queue_task LIMIT 0
+SELECT /* slot: columns */, active_key FROM litestar_queue_task LIMIT 0
 
 -- name: version
 SELECT sqlite_version()
 
 -- name: enqueue
-INSERT INTO litestar_queue_task (
-    id, name, queue, state, priority, attempt, max_attempts, fence, key, active_key, args, kwargs, metadata,
-    description, timeout, execution_backend, execution_profile, created_at, due_at, expires_at
-)
-SELECT
-    value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 0, value ->> 5, 0, value ->> 6, value ->> 6,
-    value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, :now,
-    value ->> 14, value ->> 15
-FROM json_each(:batch)
+INSERT INTO litestar_queue_task (/* slot: new_columns */, created_at)
+SELECT /* slot: new_values */, :now FROM (SELECT /* slot: new_fields */ FROM json_each(:batch)) AS n
 WHERE true
 ON CONFLICT DO NOTHING
 
 -- name: enqueued
-SELECT /* include: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
+SELECT /* slot: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
 UNION ALL
-SELECT /* include: columns */ FROM litestar_queue_task WHERE active_key IN (SELECT value FROM json_each(:keys))
+SELECT /* slot: columns */ FROM litestar_queue_task WHERE active_key IN (SELECT value FROM json_each(:keys))
 
 -- name: promote
 UPDATE litestar_queue_task SET state = 'pending'
@@ -174,7 +123,7 @@ WHERE rowid IN (
     WHERE state = 'pending' AND /* include: claimable */
     ORDER BY priority DESC, due_at, id LIMIT :limit
 )
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- Each queue's first tasks through its own part of the index, then the first of those: another queue's backlog is never
 -- looked at.
@@ -190,25 +139,25 @@ WHERE rowid IN (
     )
     ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit
 )
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- name: claim_held
 UPDATE litestar_queue_task SET /* include: take */
 WHERE rowid IN (
-    SELECT t.rowid FROM json_each(:held) AS h CROSS JOIN litestar_queue_task AS t
-    WHERE t.id = h.value ->> 0 AND t.fence = h.value ->> 1
+    SELECT t.rowid FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h CROSS JOIN litestar_queue_task AS t
+    WHERE t.id = h.id AND t.fence = h.fence
     AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
     AND (:queues IS NULL OR t.queue IN (SELECT value FROM json_each(:queues)))
     ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit
 )
-RETURNING /* include: columns */
+RETURNING /* slot: columns */
 
 -- The plus keeps the planner, once it has statistics, from going through the running tasks and looking each up in the
 -- batch.
 
 -- name: touch_heartbeats
 UPDATE litestar_queue_task SET heartbeat_at = :now, progress = coalesce(h.progress, litestar_queue_task.progress)
-FROM (SELECT value ->> 0 AS id, value ->> 1 AS fence, value ->> 2 AS progress FROM json_each(:held)) AS h
+FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h
 WHERE litestar_queue_task.id = h.id AND litestar_queue_task.fence = h.fence AND +state = 'running'
 RETURNING id
 
@@ -229,32 +178,32 @@ RETURNING id
 -- name: delete
 DELETE FROM litestar_queue_task
 WHERE rowid IN (
-    SELECT t.rowid FROM json_each(:held) AS h CROSS JOIN litestar_queue_task AS t
-    WHERE t.id = h.value ->> 0 AND t.fence = h.value ->> 1
+    SELECT t.rowid FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h CROSS JOIN litestar_queue_task AS t
+    WHERE t.id = h.id AND t.fence = h.fence
     AND t.state IN ('completed', 'failed', 'cancelled', 'expired')
 )
 RETURNING id
 
 -- name: get
-SELECT /* include: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
+SELECT /* slot: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
 
 -- name: find_stale
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < :before)
 ORDER BY heartbeat_at, id LIMIT :limit
 
 -- name: find_overdue
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= :at
 ORDER BY expires_at, id LIMIT :limit
 
 -- name: find_finished
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE finished_at IS NOT NULL AND finished_at < :before
 ORDER BY finished_at, id LIMIT :limit
 
 -- name: find_matching
-SELECT /* include: columns */ FROM litestar_queue_task
+SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
 AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
 AND (:names IS NULL OR name IN (SELECT value FROM json_each(:names)))

@@ -1,7 +1,6 @@
 """Records as rows, and batches of records as JSON text.
 
-The order of the fields here is the order in the files of statements: `COLUMNS` that of the fragment `columns`, the
-others that of the statements of their names.
+The order of the fields here is that in which statements read and unpack them (`sql/lists.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from litestar_queues.columns import ACTIVE_KEY, BY_NAME, names
 from litestar_queues.lifecycle import State, entry
 from litestar_queues.records import Held, NewTask, TaskRecord
 
@@ -37,11 +37,8 @@ __all__ = (
     "time_of_text",
 )
 
-COLUMNS = (
-    "id", "name", "queue", "state", "priority", "attempt", "max_attempts", "fence", "key", "args", "kwargs", "metadata",
-    "description", "timeout", "execution_backend", "execution_profile", "execution_ref", "worker", "progress", "result",
-    "error", "created_at", "due_at", "expires_at", "started_at", "heartbeat_at", "finished_at",
-)  # fmt: skip
+COLUMNS = TaskRecord.__struct_fields__
+"""What is read of a task, in the order of the record's fields."""
 
 _STATES = {state.value: state for state in State}
 _encode = msgspec.json.Encoder().encode
@@ -83,51 +80,29 @@ def text_kept(value: Any) -> Any:
 
 def record_of(row: Sequence[Any], read_time: Callable[[Any], datetime]) -> TaskRecord:
     """The record of a row of `COLUMNS`."""
-    (
-        id_, name, queue, state, priority, attempt, max_attempts, fence, key, args, kwargs, metadata,
-        description, timeout, execution_backend, execution_profile, execution_ref, worker, progress, result,
-        error, created_at, due_at, expires_at, started_at, heartbeat_at, finished_at,
-    ) = row  # fmt: skip
-    return TaskRecord(
-        id=id_,
-        name=name,
-        queue=queue,
-        state=_STATES[state],
-        priority=priority,
-        attempt=attempt,
-        max_attempts=max_attempts,
-        fence=fence,
-        key=key,
-        args=args,
-        kwargs=kwargs,
-        metadata=metadata,
-        description=description,
-        timeout=timeout,
-        execution_backend=execution_backend,
-        execution_profile=execution_profile,
-        execution_ref=execution_ref,
-        worker=worker,
-        progress=progress,
-        result=result,
-        error=error,
-        created_at=read_time(created_at),
-        due_at=read_time(due_at),
-        expires_at=None if expires_at is None else read_time(expires_at),
-        started_at=None if started_at is None else read_time(started_at),
-        heartbeat_at=None if heartbeat_at is None else read_time(heartbeat_at),
-        finished_at=None if finished_at is None else read_time(finished_at),
-    )
+    values = list(row)
+    values[_STATE] = _STATES[values[_STATE]]
+    for place in _TIMES:
+        if (value := values[place]) is not None:
+            values[place] = read_time(value)
+    return TaskRecord(*values)
 
 
-ENQUEUED = (
-    "id", "name", "queue", "state", "priority", "max_attempts", "key", "args", "kwargs", "metadata", "description",
-    "timeout", "execution_backend", "execution_profile", "due_at", "expires_at",
-)  # fmt: skip
+_STATE = COLUMNS.index("state")
+_TIMES = tuple(place for place, name in enumerate(COLUMNS) if BY_NAME[name].kind == "time")
+
+_NEW = names(lambda one: one.enqueued and one.kind not in ("state", "time"))
+"""What a batch has of a new task as it is."""
+_NEW_TIMES = names(lambda one: one.enqueued and one.kind == "time" and one.name != "due_at")
+ENQUEUED = (*_NEW, "state", "due_at", *_NEW_TIMES)
 """The fields of a row of `enqueue_rows`."""
-COMMITTED = (
-    "id", "fence", "state", "active_key", "attempt", "due_at", "worker", "progress", "result", "error", "execution_ref",
-    "execution_backend", "started_at", "heartbeat_at", "finished_at",
-)  # fmt: skip
+_CHANGED = (
+    *names(lambda one: (one.name == "id" or one.committed) and one.kind not in ("state", "time")),
+    ACTIVE_KEY.name,
+)
+"""What a batch has of a changed task as it is."""
+_CHANGED_TIMES = names(lambda one: one.committed and one.kind == "time")
+COMMITTED = (*_CHANGED, "state", *_CHANGED_TIMES)
 """The fields of a row of `commit_rows`."""
 HELD = ("id", "fence", "progress")
 """The fields of a row of `held_rows`."""
@@ -159,11 +134,8 @@ def enqueue_rows(tasks: Iterable[NewTask], now: datetime | None, write_time: Wri
         else:
             entered, due_at = entry(now if t.run_at is None else t.run_at, now)
             state = entered.value
-        yield (
-            t.id, t.name, t.queue, state, t.priority, t.max_attempts, t.key, t.args, t.kwargs, t.metadata,
-            t.description, t.timeout, t.execution_backend, t.execution_profile,
-            None if due_at is None else write_time(due_at), None if t.expires_at is None else write_time(t.expires_at),
-        )  # fmt: skip
+        times = (None if (at := getattr(t, name)) is None else write_time(at) for name in _NEW_TIMES)
+        yield (*_of_new(t), state, None if due_at is None else write_time(due_at), *times)
 
 
 def commit_rows(records: Iterable[TaskRecord], write_time: WriteTime = text_of_time) -> Iterator[Row]:
@@ -172,13 +144,13 @@ def commit_rows(records: Iterable[TaskRecord], write_time: WriteTime = text_of_t
     Two transactions that write the same rows then wait for each other, and never both.
     """
     for r in sorted(records, key=attrgetter("id")):
-        yield (
-            r.id, r.fence, r.state.value, None if r.key is None else r.active_key, r.attempt, write_time(r.due_at),
-            r.worker, r.progress, r.result, r.error, r.execution_ref, r.execution_backend,
-            None if r.started_at is None else write_time(r.started_at),
-            None if r.heartbeat_at is None else write_time(r.heartbeat_at),
-            None if r.finished_at is None else write_time(r.finished_at),
-        )  # fmt: skip
+        times = (None if at is None else write_time(at) for at in _changed_times(r))
+        yield (*_of_changed(r), r.state.value, *times)
+
+
+_of_new = attrgetter(*_NEW)
+_of_changed = attrgetter(*_CHANGED)
+_changed_times = attrgetter(*_CHANGED_TIMES)
 
 
 def held_rows(held: Iterable[Held]) -> Iterator[Row]:
@@ -197,8 +169,5 @@ def loaded_columns(records: Sequence[TaskRecord], bind_time: Callable[[datetime]
     return columns
 
 
-_LOADED = (
-    "id", "name", "queue", "priority", "attempt", "max_attempts", "fence", "key", "args", "kwargs", "metadata",
-    "description", "timeout", "execution_backend", "execution_profile",
-)  # fmt: skip
-_LOADED_TIMES = ("created_at", "due_at", "expires_at")
+_LOADED = names(lambda one: (one.enqueued or one.initial is not None) and one.kind not in ("state", "time"))
+_LOADED_TIMES = names(lambda one: one.kind == "time" and (one.enqueued or not one.committed))

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from litestar_queues.backends.sql.program import Load
+from litestar_queues.columns import BY_NAME, ColumnKind
 
 __all__ = ("arrow_table", "is_installed")
 
@@ -31,7 +32,7 @@ def _types(pa: Any, columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     time = pa.string()
     if isinstance(example, datetime):
         time = pa.timestamp("us", tz=None if example.tzinfo is None else "UTC")
-    types = dict.fromkeys(columns, pa.string())
-    types |= dict.fromkeys(("priority", "attempt", "max_attempts"), pa.int32())
-    types |= {"fence": pa.int64(), "timeout": pa.float64()}
-    return types | dict.fromkeys(("created_at", "due_at", "expires_at"), time)
+    of_kind: Mapping[ColumnKind, Any] = {
+        "int": pa.int32(), "bigint": pa.int64(), "float": pa.float64(), "time": time,
+    }  # fmt: skip
+    return {name: of_kind.get(BY_NAME[name].kind, pa.string()) for name in columns}

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.sql.families import Statement
 from litestar_queues.backends.sql.values import COMMITTED
+from litestar_queues.columns import names
 from litestar_queues.lifecycle import TERMINAL, State
 
 __all__ = (
@@ -57,7 +58,7 @@ __all__ = (
 PREFIX = "p_"
 """Stands before the name of each parameter: SQLAlchemy wants the names of columns for itself."""
 
-TIMES = ("due_at", "started_at", "heartbeat_at", "finished_at")
+TIMES = names(lambda one: one.committed and one.kind == "time")
 """The fields of a row to be committed that are times."""
 
 Given = Collection[str]

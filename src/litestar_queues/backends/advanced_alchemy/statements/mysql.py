@@ -45,25 +45,16 @@ from litestar_queues.backends.advanced_alchemy.statements.core import (
 )
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.types import BINARY
-from litestar_queues.backends.sql.families import Statement
+from litestar_queues.backends.sql.families import MYSQL, Statement
 from litestar_queues.backends.sql.values import COMMITTED, HELD
+from litestar_queues.columns import BY_NAME
 from litestar_queues.lifecycle import State
 
 __all__ = ("mysql",)
 
 _MOMENT = DATETIME(fsp=6)
 _EXACT = f"CHARACTER SET utf8mb4 COLLATE {BINARY}"
-_TYPES = {
-    "id": f"VARCHAR(36) {_EXACT}",
-    "fence": "BIGINT",
-    "attempt": "INTEGER",
-    "state": f"VARCHAR(9) {_EXACT}",
-    "active_key": f"VARCHAR(255) {_EXACT}",
-    "execution_backend": f"VARCHAR(50) {_EXACT}",
-    "worker": f"TEXT {_EXACT}",
-    "execution_ref": f"TEXT {_EXACT}",
-    **dict.fromkeys(("due_at", "started_at", "heartbeat_at", "finished_at"), "VARCHAR(32)"),
-}
+_TYPES = MYSQL.lists.batch_types({"exact": _EXACT})
 
 
 class _InOrder(Join):
@@ -112,9 +103,7 @@ def _texts(name: str) -> Select[Any]:
 
 
 def _rows(name: str, fields: tuple[str, ...]) -> FromClause:
-    columns = (
-        f"`{field}` {_TYPES.get(field, f'LONGTEXT {_EXACT}')} PATH '$[{index}]'" for index, field in enumerate(fields)
-    )
+    columns = (f"`{field}` {_TYPES[BY_NAME[field].kind]} PATH '$[{index}]'" for index, field in enumerate(fields))
     return _table(name, ", ".join(columns), *fields)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
+    Double,
     FromClause,
     Integer,
     Select,
@@ -49,16 +50,16 @@ from litestar_queues.backends.advanced_alchemy.statements.core import (
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.sql.families import Statement
 from litestar_queues.backends.sql.values import COMMITTED, HELD
+from litestar_queues.columns import BY_NAME, ColumnKind
 from litestar_queues.lifecycle import State
 
 __all__ = ("postgres",)
 
 _ONE: ColumnElement[int] = literal_column("1", Integer())
-_TYPES: dict[str, Any] = {
-    "fence": BigInteger(),
-    "attempt": Integer(),
-    **dict.fromkeys(("due_at", "started_at", "heartbeat_at", "finished_at"), DateTime(timezone=True)),
-}
+_TYPES: Mapping[ColumnKind, Any] = {
+    "int": Integer(), "bigint": BigInteger(), "float": Double(), "time": DateTime(timezone=True),
+}  # fmt: skip
+"""The types of a batch's fields; all others are texts."""
 
 
 def _texts(name: str) -> Select[Any]:
@@ -67,7 +68,7 @@ def _texts(name: str) -> Select[Any]:
 
 
 def _rows(name: str, fields: tuple[str, ...]) -> FromClause:
-    columns = [column(field, _TYPES.get(field, Text())) for field in fields]
+    columns = [column(field, _TYPES.get(BY_NAME[field].kind, Text())) for field in fields]
     made = func.json_to_recordset(cast(text(name), JSON)).table_valued(*columns, name=name)
     return made.render_derived(name=name, with_types=True)
 

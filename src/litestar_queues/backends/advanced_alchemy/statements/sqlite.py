@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Float,
     FromClause,
     Select,
     String,
@@ -44,12 +45,14 @@ from litestar_queues.backends.advanced_alchemy.statements.core import (
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.sql.families import Statement
 from litestar_queues.backends.sql.values import COMMITTED, HELD
+from litestar_queues.columns import BY_NAME, ColumnKind
 from litestar_queues.lifecycle import State
 
 __all__ = ("sqlite",)
 
 _ONE: ColumnElement[int] = literal_column("1", BigInteger())
-_NUMBERS = ("fence", "attempt")
+_TYPES: Mapping[ColumnKind, Any] = {"int": BigInteger(), "bigint": BigInteger(), "float": Float()}
+"""The types of a batch's fields; all others are texts."""
 
 
 def _texts(name: str) -> Select[Any]:
@@ -62,7 +65,7 @@ def _rows(name: str, fields: tuple[str, ...]) -> FromClause:
     each = func.json_each(text(name)).table_valued("value", name="j")
 
     def part(index: int, field: str) -> ColumnElement[Any]:
-        value = each.c.value.op("->>", return_type=BigInteger() if field in _NUMBERS else String())(
+        value = each.c.value.op("->>", return_type=_TYPES.get(BY_NAME[field].kind, String()))(
             literal_column(str(index))
         )
         return func.replace(func.substr(value, 1, 26), "T", " ") if field in TIMES else value

@@ -1,0 +1,135 @@
+"""Lists of columns, as a family writes them: what the slots of its file of statements are filled with.
+
+A file says what a statement is about: its conditions, order, locks and hints. Which columns there are, and in what
+order, stands in `litestar_queues.columns` alone.
+
+`columns`
+    The columns of a record, to be read.
+`table`
+    The columns of the table, in its definition.
+`new_columns`, `new_values`, `new_fields`
+    What an enqueue inserts into, what it inserts from the rows `n` of its batch, and how the batch is unpacked. Columns
+    whose values a file states itself (`stated`) are left out of the first two.
+`changes`, `changed_fields`
+    What a transition sets from the rows `c` of its batch, and how the batch is unpacked.
+`beat_fields`
+    The same for those fields of such a batch that a heartbeat writes.
+`held_fields`
+    How a batch of ids, fences and progress is unpacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from litestar_queues.backends.sql.values import COLUMNS, COMMITTED, ENQUEUED, HELD
+from litestar_queues.columns import ACTIVE_KEY, BY_NAME, Column, ColumnKind
+from litestar_queues.columns import COLUMNS as ALL
+
+__all__ = ("STORED", "Lists")
+
+STORED = tuple(column for one in ALL for column in ((one, ACTIVE_KEY) if one.name == "key" else (one,)))
+"""The columns of the table, in their order."""
+
+
+def _named(field_: str, kind: str, _place: int) -> str:
+    return f"{field_} {kind}"
+
+
+def _filled(text: str, others: Mapping[str, str]) -> str:
+    for name, value in others.items():
+        text = text.replace(f"<{name}>", value)
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lists:
+    """How a family writes lists of columns.
+
+    Attributes:
+        types: The type of a column, by what it holds.
+        unpacked: The type of a field of a batch, where it is another one.
+        unpack: One field of a batch from its name, its type and its place.
+        shape: What the fields of a batch stand in, at `{0}`.
+        read: What reads a column of a kind, where that is not the column alone; `{0}` is the column, `{1}` its name.
+        written: What makes a column's value of a batch's field, where that is not the field alone.
+        alias: What stands before a column that is read or set.
+        spelt: The names of columns that are words of the language.
+        fields: The names of a batch's fields that are, where those have to be called otherwise.
+        stated: The columns whose values the file's `enqueue` states itself.
+        unsent: The fields that the batch of an enqueue does not have.
+        constraints: What stands behind a column in the table's definition.
+    """
+
+    types: Mapping[ColumnKind, str]
+    unpacked: Mapping[ColumnKind, str] = field(default_factory=dict[ColumnKind, str])
+    unpack: Callable[[str, str, int], str] = _named
+    shape: str = "{0}"
+    read: Mapping[ColumnKind, str] = field(default_factory=dict[ColumnKind, str])
+    written: Mapping[ColumnKind, str] = field(default_factory=dict[ColumnKind, str])
+    alias: str = ""
+    spelt: Mapping[str, str] = field(default_factory=dict[str, str])
+    fields: Mapping[str, str] = field(default_factory=dict[str, str])
+    stated: frozenset[str] = frozenset({"created_at"})
+    unsent: frozenset[str] = frozenset()
+    constraints: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def slots(self, others: Mapping[str, str]) -> dict[str, str]:
+        """What each list's slot is filled with; `others` are the slots that it may name, as `<exact>`."""
+        inserted = [one for one in STORED if self._is_inserted(one)]
+        made = {
+            "columns": ", ".join(self._reading(BY_NAME[name]) for name in COLUMNS),
+            "table": ",\n    ".join(self._definition(one) for one in STORED),
+            "new_columns": ", ".join(self._spelling(one) for one in inserted),
+            "new_values": ", ".join(self._inserting(one) for one in inserted),
+            "new_fields": self._unpacking(ENQUEUED, self.unsent),
+            "changes": ", ".join(self._setting(BY_NAME[name]) for name in COMMITTED if name != "id"),
+            "changed_fields": self._unpacking(COMMITTED),
+            "beat_fields": self._unpacking(COMMITTED, set(COMMITTED) - {"id", "fence", "progress", "heartbeat_at"}),
+            "held_fields": self._unpacking(HELD),
+        }
+        return {slot: _filled(text, others) for slot, text in made.items()}
+
+    def batch_types(self, others: Mapping[str, str]) -> dict[ColumnKind, str]:
+        """The types of the fields of a batch; `others` as for `slots`."""
+        return {kind: _filled(self.unpacked.get(kind, type_), others) for kind, type_ in self.types.items()}
+
+    def _is_inserted(self, column: Column) -> bool:
+        return (column.enqueued or column.initial is not None) and column.name not in self.stated
+
+    def _spelling(self, column: Column) -> str:
+        return self.spelt.get(column.name, column.name)
+
+    def _reading(self, column: Column) -> str:
+        name = f"{self.alias}{self._spelling(column)}"
+        return self.read.get(column.kind, "{0}").format(name, column.name)
+
+    def _definition(self, column: Column) -> str:
+        required = "" if column.nullable else " NOT NULL"
+        return f"{self._spelling(column)} {self.types[column.kind]}{required}{self.constraints.get(column.name, '')}"
+
+    def _inserting(self, column: Column) -> str:
+        if column.initial is not None:
+            return str(column.initial)
+        # A new task is active, and holds its key.
+        return self._written("n", BY_NAME["key"] if column is ACTIVE_KEY else column)
+
+    def _setting(self, column: Column) -> str:
+        return f"{self.alias}{self._spelling(column)} = {self._written('c', column)}"
+
+    def _written(self, rows: str, column: Column) -> str:
+        return self.written.get(column.kind, "{0}").format(f"{rows}.{self._field(column)}")
+
+    def _field(self, column: Column) -> str:
+        return self.fields.get(column.name) or self._spelling(column)
+
+    def _unpacking(self, batch: Iterable[str], without: Iterable[str] = ()) -> str:
+        left = frozenset(without)
+        return self.shape.format(
+            ", ".join(
+                self.unpack(self._field(column), self.unpacked.get(column.kind) or self.types[column.kind], place)
+                for place, column in enumerate(BY_NAME[name] for name in batch)
+                if column.name not in left
+            )
+        )
