@@ -259,9 +259,9 @@ class Count(msgspec.Struct, frozen=True):
 def admit(new: NewTask, now: datetime) -> TaskRecord:
     """The record of a new task, as every backend is to store it."""
     state, due_at = entry(now if new.run_at is None else new.run_at.astimezone(UTC), now)
+    fields: dict[str, Any] = {**_INITIAL, **dict(zip(_BROUGHT, _brought(new), strict=True))}
     return TaskRecord(
-        **dict(zip(_BROUGHT, _brought(new), strict=True)),
-        **_INITIAL,
+        **fields,
         state=state,
         created_at=now,
         due_at=due_at,
