@@ -15,11 +15,17 @@ from litestar_queues.codec import encode
 from litestar_queues.errors import InvalidTaskError
 from litestar_queues.records import (
     ATTEMPTS_MAX,
+    BACKEND_MAX,
+    DESCRIPTION_MAX,
+    KEY_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
+    PROFILE_MAX,
+    QUEUE_MAX,
     NewTask,
     check_aware,
     check_int,
+    check_text,
     seconds,
 )
 
@@ -46,6 +52,15 @@ class EnqueueOptions(TypedDict, total=False):
     description: str | None
     execution_backend: str | None
     execution_profile: str | None
+
+
+_TEXTS = {
+    "queue": ("queue", QUEUE_MAX),
+    "key": ("key", KEY_MAX),
+    "description": ("description", DESCRIPTION_MAX),
+    "execution_backend": ("execution backend", BACKEND_MAX),
+    "execution_profile": ("execution profile", PROFILE_MAX),
+}
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +104,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         self._exclude("expires_in", "expires_at")
         if self.unique_by is not None and self.unique_by not in ("task", "arguments"):  # pyright: ignore[reportUnnecessaryContains]  # callers without a type checker
             raise InvalidTaskError(f"unique_by is 'task' or 'arguments', not {self.unique_by!r}")
+        for field, (what, longest) in _TEXTS.items():
+            if (text := getattr(self, field)) is not None:
+                check_text(what, text, longest)
         if self.retries is not None:
             check_int("number of retries (the attempts after the first)", self.retries, 0, ATTEMPTS_MAX - 1)
         if self.priority is not None:

@@ -46,6 +46,8 @@ KEY_MAX = 255
 """Longest key, in characters: what every database of the matrix can index under utf-8."""
 QUEUE_MAX = 100
 """Longest name of a queue, in characters."""
+BACKEND_MAX, PROFILE_MAX, DESCRIPTION_MAX = 50, 100, 1000
+"""Longest name of an execution backend and of an execution profile, and longest description, in characters."""
 PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
 ATTEMPTS_MAX = 2**31 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -78,16 +80,16 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     execution_profile: str | None = None
 
     def __post_init__(self) -> None:
-        _check_text("id", self.id, 36)
-        _check_text("name", self.name, NAME_MAX)
-        _check_text("queue", self.queue, QUEUE_MAX)
-        _check_text("execution backend", self.execution_backend, 50)
+        check_text("id", self.id, 36)
+        check_text("name", self.name, NAME_MAX)
+        check_text("queue", self.queue, QUEUE_MAX)
+        check_text("execution backend", self.execution_backend, BACKEND_MAX)
         if self.key is not None:
-            _check_text("key", self.key, KEY_MAX)
+            check_text("key", self.key, KEY_MAX)
         if self.execution_profile is not None:
-            _check_text("execution profile", self.execution_profile, 100)
+            check_text("execution profile", self.execution_profile, PROFILE_MAX)
         if self.description is not None:
-            _check_text("description", self.description, 1000)
+            check_text("description", self.description, DESCRIPTION_MAX)
         check_int("priority", self.priority, PRIORITY_MIN, PRIORITY_MAX)
         check_int("max_attempts", self.max_attempts, 1, ATTEMPTS_MAX)
         if self.timeout is not None and not 0 < self.timeout < float("inf"):
@@ -96,7 +98,12 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
         check_aware("expires_at", self.expires_at)
 
 
-def _check_text(what: str, value: str, longest: int) -> None:
+def check_text(what: str, value: str, longest: int) -> None:
+    """Refuse a text that is empty, too long, or holds a character that not every database stores.
+
+    Raises:
+        InvalidTaskError: `value` is such a text, or no text.
+    """
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
         raise InvalidTaskError(f"the {what} must be a text, not {value!r}")
     if not value:

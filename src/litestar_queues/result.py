@@ -68,11 +68,13 @@ class TaskFailedError(QueueError):
 class TaskResult(Generic[R_co]):
     """A task as it was when last looked at; `refresh` and `wait` look again."""
 
+    is_new: bool
+    """Whether the enqueue stored the task. False: an active task with its key existed, and this is that one."""
+
     def __init__(self, service: QueueService, record: TaskRecord, *, is_new: bool = True) -> None:
         self._service = service
         self._record = record
         self.is_new = is_new
-        """Whether the enqueue stored it. False: an active task with its key existed, and this is that one."""
 
     def __repr__(self) -> str:
         return f"<TaskResult {self.id} {self._record.name!r} {self.status.value}>"

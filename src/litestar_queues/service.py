@@ -447,8 +447,10 @@ class QueueService:
         tasks = [self._new_task(call, index, calls, now) for index, call in enumerate(calls)]
         if session is not None:
             answers = await operations.enqueue_in(session, tasks)
+            _warn_of_shared_keys(tasks, answers)
             return [TaskResult(self, answer.record, is_new=answer.is_new) for answer in answers]
         answers = await operations.enqueue_many(tasks)
+        _warn_of_shared_keys(tasks, answers)
         return [TaskResult(self, await self._run_now(answer), is_new=answer.is_new) for answer in answers]
 
     def _new_task(self, call: TaskCall[Any], index: int, calls: Sequence[TaskCall[Any]], now: datetime) -> NewTask:
@@ -520,3 +522,14 @@ class QueueService:
             if isinstance(event, Snooze):  # whatever it waits for, the caller does not
                 break
         return (await self.operations.backend.get([record.id])).get(record.id, record)
+
+
+def _warn_of_shared_keys(tasks: Sequence[NewTask], answers: Sequence[Enqueued]) -> None:
+    """Log each task that was not stored because a task of another function holds its key."""
+    for new, answer in zip(tasks, answers, strict=True):
+        if not answer.is_new and answer.record.name != new.name:
+            _log.warning(
+                "task %r was not enqueued: the key %r belongs to the active task %s of %r; all functions share their keys, so "
+                "put the name of the function into the key",
+                new.name, new.key, answer.record.id, answer.record.name,
+            )  # fmt: skip

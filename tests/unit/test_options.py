@@ -453,3 +453,17 @@ async def test_a_template_is_enqueued_like_its_task() -> None:
         assert (await stored(lab, template, 1, 2)).priority == 3, "a template is not changed by those made from it"
         with pytest.raises(TaskArgumentError, match="missing a required argument: 'b'"):
             await lab.service.enqueue(template, 1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("queue", ""), ("key", ""), ("key", "k" * 256), ("key", "a\x00b"), ("description", 5), ("execution_profile", "")],
+)
+async def test_a_text_that_no_task_can_have_is_refused_where_it_is_written(option: str, value: Any) -> None:
+    async with open_lab() as lab:
+        make_tasks(lab)
+        add: Any = lab.registry.get("add")
+        with pytest.raises(InvalidTaskError, match=option.replace("_", " ")):
+            add.using(**{option: value})
+        with pytest.raises(QueueConfigurationError, match=option.replace("_", " ")):
+            lab.task("other", **{option: value})

@@ -533,3 +533,19 @@ async def test_a_parameter_named_session_is_not_mistaken_for_the_option() -> Non
                 TaskArgumentError, match="session is a parameter of task 'uses' and an option of enqueue"
             ):
                 await lab.service.enqueue(form, session="a")
+
+
+async def test_a_key_that_another_functions_task_holds_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_lab() as lab:
+        add = with_add(lab)
+
+        @lab.task("other")
+        def other() -> str:
+            return ""
+
+        first = await lab.service.enqueue(add.using(key="k"), 1)
+        assert (await lab.service.enqueue(add.using(key="k"), 2)).id == first.id
+        assert caplog.messages == [], "a key is there to keep a function's own tasks apart"
+        assert not (await lab.service.enqueue(other.using(key="k"))).is_new
+        (message,) = caplog.messages
+        assert all(part in message for part in ("'other'", "'k'", first.id, "'add'"))
