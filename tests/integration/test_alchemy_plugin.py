@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from advanced_alchemy.base import metadata_registry
 from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig, SQLAlchemyPlugin
 from alchemy_lab import model
 from litestar import Litestar, post
@@ -19,6 +21,14 @@ from waiting import DEADLINE
 from litestar_queues import QueueConfig, QueuePlugin, QueueService, task
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
 from litestar_queues.task import TaskRegistry
+
+
+@pytest.fixture(autouse=True)
+def metadata_of_others() -> Iterator[None]:
+    """A configuration with a metadata makes it that of every configuration without one; here, until the test ends."""
+    before = metadata_registry.get(None)
+    yield
+    metadata_registry.set(None, before)
 
 
 class App:
