@@ -105,6 +105,13 @@ def changed(record: TaskRecord) -> TaskRecord:
 
 
 def otherwise(record: TaskRecord) -> TaskRecord:
-    """The record with another value in every field that no commit writes: what is not to be stored."""
-    others = {name: one.other for name, one in _those_of(record.__struct_fields__, "a record") if not one.changes}
+    """The record with another value in every field that no commit writes: what is not to be stored.
+
+    The key stays. It decides whether the commit is stored, and a caller hands it on as it was read.
+    """
+    others = {
+        name: one.other
+        for name, one in _those_of(record.__struct_fields__, "a record")
+        if not one.changes and name != "key"
+    }
     return record.evolve(**others)
