@@ -1,16 +1,21 @@
-"""LIF-01 and LIF-03: each field, forgotten on one of its ways."""
+"""LIF-01 and LIF-03: a field of each kind, forgotten on one of its ways.
+
+`DEFECTS` makes the same defects for any other field.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
-from litestar_queues_conformance.fields import CHANGING, FIELDS, TEXTS
+from litestar_queues_conformance.fields import FIELDS
 from litestar_queues_conformance.saboteurs.base import Saboteur
+
+__all__ = ("DEFECTS",)
 
 _DEFAULTS = {
     field.name: field.default for field in msgspec.structs.fields(NewTask) if field.default is not msgspec.NODEFAULT
@@ -66,27 +71,26 @@ class _CannotClear(Saboteur):
         return super()._commit(task, stale_before)
 
 
-def _one_each(base: type[Saboteur], fields: tuple[str, ...], what: Callable[[str], str]) -> None:
+DEFECTS: Mapping[str, tuple[type[Saboteur], str]] = {
+    "ForgetsOnEnqueue": (_ForgetsOnEnqueue, "An enqueue forgets the field {}."),
+    "CutsOnEnqueue": (_CutsOnEnqueue, "An enqueue cuts the last character of the longest {}."),
+    "LeavesOutOfClaims": (_LeavesOutOfClaims, "A claim's answer lacks the field {}."),
+    "KeepsOnCommit": (_KeepsOnCommit, "A commit leaves the field {} as it was."),
+    "CannotClear": (_CannotClear, "A commit can set the field {}, and cannot clear it."),
+}
+"""The class of each defect, which wants a `field`, and a sentence about it."""
+
+
+def _add(defect: str, *fields: str) -> None:
+    base, sentence = DEFECTS[defect]
     for field in fields:
-        name = f"{base.__name__[1:]}{''.join(part.title() for part in field.split('_'))}"
-        made = type(name, (base,), {"field": field, "__doc__": what(field), "__module__": __name__})
+        name = f"{defect}{''.join(part.title() for part in field.split('_'))}"
+        made = type(name, (base,), {"field": field, "__doc__": sentence.format(field), "__module__": __name__})
         globals()[name] = made  # where another process finds its target
 
 
-_one_each(_ForgetsOnEnqueue, tuple(_DEFAULTS), lambda field: f"An enqueue forgets the field {field}.")
-_one_each(_CutsOnEnqueue, TEXTS, lambda field: f"An enqueue cuts the last character of the longest {field}.")
-_one_each(
-    _LeavesOutOfClaims,
-    ("description", "metadata", "timeout", "expires_at", "execution_profile"),
-    lambda field: f"A claim's answer lacks the field {field}.",
-)
-_one_each(
-    _KeepsOnCommit,
-    tuple(name for name in CHANGING if name not in ("state", "fence")),
-    lambda field: f"A commit leaves the field {field} as it was.",
-)
-_one_each(
-    _CannotClear,
-    ("worker", "progress", "result", "error", "started_at", "finished_at"),
-    lambda field: f"A commit can set the field {field}, and cannot clear it.",
-)
+_add("ForgetsOnEnqueue", "priority", "metadata", "description", "timeout", "expires_at", "execution_profile")
+_add("CutsOnEnqueue", "description")
+_add("LeavesOutOfClaims", "metadata", "timeout")
+_add("KeepsOnCommit", "execution_backend", "execution_ref")
+_add("CannotClear", "worker", "finished_at")
