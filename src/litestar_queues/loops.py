@@ -147,8 +147,16 @@ class _Call(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     def start(self) -> None:
-        """Begin, in the loop of the call and the context of the caller."""
-        self._task = self._loop.create_task(self._function())
+        """Begin, in the loop of the call and the context of the caller.
+
+        An error before the first await is the outcome, too: the loop would only log it, and the caller wait for ever.
+        """
+        try:
+            self._task = self._loop.create_task(self._function())
+        except Exception as error:  # noqa: BLE001  # whatever the function raises is the caller's
+            if self.outcome.set_running_or_notify_cancel():
+                self.outcome.set_exception(error)
+            return
         self._task.add_done_callback(self._ended)
 
     def cancel(self) -> None:

@@ -317,6 +317,15 @@ def test_a_tester_without_a_running_application_says_what_is_missing(queue_teste
         QueueTester(make_service()).enqueued()
 
 
+def test_what_is_no_async_function_raises_at_once_instead_of_hanging(tester: QueueTester) -> None:
+    with pytest.raises(QueueError, match=r"an async function.*not the coroutine of QueueService.stats.*run\(lambda: "):
+        tester.run(tester.service.stats())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a coroutine was expected, got 3"):
+        tester.run(lambda: 3)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ZeroDivisionError):
+        tester.run(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+
+
 def test_a_service_without_an_application_is_opened_and_closed_by_its_tester() -> None:
     service = make_service()
     with QueueTester(service) as tester:

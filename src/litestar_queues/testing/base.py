@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     Source: TypeAlias = QueueService | QueuePlugin | Litestar | TestClient[Any] | AsyncTestClient[Any]
 
-__all__ = ("Tester", "Until", "check_enqueued", "check_refuted", "find_enqueued")
+__all__ = ("Tester", "Until", "check_enqueued", "check_function", "check_refuted", "find_enqueued")
 
 _MOST = 100_000
 
@@ -156,6 +157,21 @@ class Tester:
         change = Until(undo)
         self._changes.append(change)
         return change
+
+
+def check_function(function: object) -> None:
+    """Refuse what `run` cannot call, such as a coroutine.
+
+    Raises:
+        QueueError: `function` cannot be called.
+    """
+    if callable(function):
+        return
+    what = type(function).__qualname__
+    if inspect.iscoroutine(function):
+        what = f"the coroutine of {function.__qualname__}"
+        function.close()  # or Python warns that nobody awaited it
+    raise QueueError(f"run takes an async function, which it calls, not {what}: write run(lambda: service.cancel(id_))")
 
 
 async def find_enqueued(

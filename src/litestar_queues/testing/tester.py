@@ -15,7 +15,7 @@ from litestar_queues.lifecycle import State
 from litestar_queues.result import TaskResult
 from litestar_queues.service import QueueService
 from litestar_queues.task import Task, TaskCall, TaskTemplate
-from litestar_queues.testing.base import Tester, check_enqueued, check_refuted, find_enqueued
+from litestar_queues.testing.base import Tester, check_enqueued, check_function, check_refuted, find_enqueued
 from litestar_queues.testing.draining import Drained, Maintained, drain, maintain
 from litestar_queues.testing.performing import Performed, perform_sync
 from litestar_queues.testing.views import EnqueuedTask
@@ -45,8 +45,9 @@ class QueueTester(Tester):
         """Run an async function in the event loop of the service, and return what it returns.
 
         Raises:
-            QueueError: No service is open, or its event loop is the caller's own.
+            QueueError: No service is open, its event loop is the caller's own, or `function` is no function.
         """
+        check_function(function)
         home = self.service.home
         if home is None:
             raise QueueError("this queue service is not open: use `with QueueTester(service)`, which opens it")
