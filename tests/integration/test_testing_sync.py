@@ -260,9 +260,9 @@ def test_time_can_move_to_a_date_and_goes_on_from_there(tester: QueueTester) -> 
     assert timedelta(0) <= found.created_at - noon < timedelta(minutes=1)
     tester.travel(3 * 86_400)
     assert len(tester.drain()) == 2
-    for wrong in (-1, datetime(2031, 6, 1)):  # noqa: DTZ001  # naive, on purpose
+    for wrong in (-1, datetime(2031, 6, 1), 1e12, datetime.max.replace(tzinfo=UTC), None):  # noqa: DTZ001  # naive, on purpose
         with pytest.raises(InvalidTaskError):
-            tester.travel(wrong)
+            tester.travel(wrong)  # type: ignore[arg-type]
 
 
 def test_in_inline_mode_tasks_have_run_when_the_handler_answers(queue_tester: QueueTester) -> None:
@@ -347,6 +347,28 @@ def test_what_a_test_changed_is_undone_at_its_end() -> None:
         assert service.operations.backend is backend
         assert service.clock.offset == timedelta(0)
         assert tester.enqueue(welcome.call("ada")).status is State.PENDING
+
+
+def test_a_change_that_begins_inside_another_ends_with_it(tester: QueueTester) -> None:
+    service = tester.service
+    with QueueTester(service) as inner:
+        with inner.travel(10):
+            journey = inner.travel(100)
+        assert service.clock.offset == timedelta(0)
+        journey.end()
+        assert service.clock.offset == timedelta(0)
+        with inner.inline(), inner.inline():
+            inner.inline()
+    assert service.clock.offset == timedelta(0)
+    assert tester.enqueue(welcome.call("ada")).status is State.PENDING
+
+
+def test_a_service_that_was_closed_on_a_journey_is_back_when_it_opens_again() -> None:
+    service = make_service()
+    for tester in (QueueTester(service), QueueTester(service)):
+        with tester:
+            assert service.clock.offset == timedelta(0)
+            tester.travel(50)
 
 
 def test_a_worker_that_a_test_starts_itself_is_not_held(tester: QueueTester) -> None:

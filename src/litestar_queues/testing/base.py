@@ -65,7 +65,8 @@ class Tester:
 
     def __init__(self, source: Source | None = None) -> None:
         self._source: Any = source
-        self._changes: list[Until] = []
+        self._journeys: list[Callable[[], None]] = []
+        self._inlined: list[Callable[[], None]] = []
         self._held: Until | None = None
 
     @property
@@ -106,7 +107,7 @@ class Tester:
         """
         if self._held is None:
             IN_APP.take()
-            self._held = self._until(IN_APP.release)
+            self._held = Until(IN_APP.release)
 
     def release_workers(self) -> None:
         """Let the workers inside applications claim again, for the rest of the test."""
@@ -126,7 +127,7 @@ class Tester:
         def undo() -> None:
             service.config = before
 
-        return self._until(undo)
+        return _until(undo, self._inlined)
 
     def travel(self, to: timedelta | float | datetime) -> Until:
         """Move the time of the queue, by a duration (seconds, or a timedelta) or to a time with its zone.
@@ -135,7 +136,7 @@ class Tester:
         Journeys add up. Only the queue travels: the wall clock of the application stays as it is.
 
         Raises:
-            InvalidTaskError: A duration is negative, or a time has no zone.
+            InvalidTaskError: A duration is negative, a time has no zone, or the journey ends beyond the year 9998.
         """
         service = self.service
         before = service.clock.offset
@@ -145,18 +146,26 @@ class Tester:
             with suppress(QueueError):  # closed meanwhile
                 set_offset(service, before)
 
-        return self._until(undo)
+        return _until(undo, self._journeys)
 
     def stop(self) -> None:
-        """Undo every change that still holds, the latest first. Harmless when repeated."""
-        while self._changes:
-            self._changes.pop().end()
+        """Undo every change that still holds. Harmless when repeated."""
+        for changes in (self._journeys, self._inlined):
+            while changes:
+                changes.pop()()
+        self.release_workers()
         self._held = None
 
-    def _until(self, undo: Callable[[], None]) -> Until:
-        change = Until(undo)
-        self._changes.append(change)
-        return change
+
+def _until(undo: Callable[[], None], changes: list[Callable[[], None]]) -> Until:
+    """A change that is the latest of its kind. When it ends, the later ones end first: they count from it."""
+
+    def end() -> None:
+        while undo in changes:
+            changes.pop()()
+
+    changes.append(undo)
+    return Until(end)
 
 
 def check_function(function: object) -> None:

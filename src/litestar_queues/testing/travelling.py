@@ -8,7 +8,8 @@ from typing import Any
 
 from litestar_queues.backends.base import QueueBackend, TransactionalBackend, Wakeups
 from litestar_queues.clock import StoreClock
-from litestar_queues.options import check_duration
+from litestar_queues.errors import InvalidTaskError
+from litestar_queues.options import after, check_duration
 from litestar_queues.records import (
     Count,
     Enqueued,
@@ -23,6 +24,9 @@ from litestar_queues.records import (
 from litestar_queues.service import QueueService
 
 __all__ = ("move", "set_offset")
+
+_ROOM = timedelta(days=366)
+"""What the calendar must have left after a journey, for the times that are counted from there."""
 
 
 class _TravellingBackend:
@@ -100,10 +104,14 @@ class _TravellingTransactionalBackend(_TravellingBackend):
 
 
 def set_offset(service: QueueService, offset: timedelta) -> None:
-    """Let the time of an open service be so far ahead of its store's; none means the store's own clock again."""
+    """Let the time of a service be so far ahead of its store's; none means the store's own clock again.
+
+    Raises:
+        QueueError: The service is not open. Its clock is set all the same.
+    """
+    service.clock.offset = offset  # also of a service that was closed meanwhile: it may be opened again
     operations = service.operations
     backend = operations.backend
-    service.clock.offset = offset
     if isinstance(backend, _TravellingBackend):
         if not offset:
             operations.backend = backend.inner
@@ -116,12 +124,18 @@ def move(service: QueueService, to: datetime | timedelta | float) -> None:
     """Move the time of an open service by a duration, or to a time.
 
     Raises:
-        InvalidTaskError: A duration is negative, or a time has no zone.
+        InvalidTaskError: A duration is negative, a time has no zone, or the journey ends beyond the year 9998.
+        QueueError: The service is not open.
     """
+    _ = service.operations
+    now = service.clock.now()
     if isinstance(to, datetime):
         check_aware("the time to travel to", to)
-        ahead = to - service.clock.now()
+        ahead = to - now
+    elif to is None:  # pyright: ignore[reportUnnecessaryComparison]  # callers without a type checker
+        raise InvalidTaskError("travel takes a duration or a time, not None")
     else:
         check_duration("the time to travel by", to)
         ahead = seconds(to)
+    after(now, ahead + _ROOM, "the journey")
     set_offset(service, service.clock.offset + ahead)
