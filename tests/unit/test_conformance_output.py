@@ -63,6 +63,15 @@ def test_a_run_of_a_few_cases_prints_their_guarantees_alone(
     assert len(result.stdout.lines) < 20
 
 
+def test_a_run_without_a_terminal_ends_as_any_other(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_one=HEAD + BROKEN + KEPT)
+    result = pytester.runpytest_subprocess(
+        "-p", "no:terminal", "--backend=memory", "--report-json=report.json", "test_one.py"
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert '"ended": "complete"' in (pytester.path / "report.json").read_text()
+
+
 def test_a_run_that_was_stopped_says_that_it_proves_nothing(pytester: pytest.Pytester) -> None:
     result = run(pytester, BROKEN + KEPT, "-x")
     result.stdout.fnmatch_lines(["not run: KEY-02, the run ended before its cases"])

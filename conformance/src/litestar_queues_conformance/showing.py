@@ -26,7 +26,8 @@ class ShortFailures:
     """A plugin that shortens the failures of cases."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._wanted = config.getoption("tbstyle") == "auto" and not config.getoption("showlocals")
+        # With `-p no:terminal`, nobody prints a failure, and pytest lacks both options.
+        self._wanted = config.getoption("tbstyle", None) == "auto" and not config.getoption("showlocals", None)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_makereport(
