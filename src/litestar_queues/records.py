@@ -15,7 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from litestar_queues.columns import COLUMNS, names
-from litestar_queues.errors import InvalidTaskError
+from litestar_queues.errors import InvalidTaskError, QueueConfigurationError
 from litestar_queues.lifecycle import State, entry, holds_key
 
 __all__ = (
@@ -292,5 +292,11 @@ def seconds(value: float | timedelta) -> timedelta:
 
 
 def queue_names(queues: Iterable[str] | None) -> tuple[str, ...] | None:
-    """The queues of a filter, each once, in a stable order."""
+    """The queues of a filter, each once, in a stable order.
+
+    Raises:
+        QueueConfigurationError: `queues` is one text, whose letters would be the names.
+    """
+    if isinstance(queues, str):
+        raise QueueConfigurationError(f"queues is a list of names, not the text {queues!r}: write [{queues!r}]")
     return None if queues is None else tuple(sorted(set(queues)))

@@ -36,7 +36,7 @@ from litestar_queues.options import (
     EnqueueOptions,
     UniqueBy,
 )
-from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want, seconds
+from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want, queue_names, seconds
 from litestar_queues.result import TaskResult
 from litestar_queues.task import (
     Task,
@@ -387,10 +387,14 @@ class QueueService:
 
     @carried
     async def stats(self, queues: Sequence[str] | None = None) -> QueueStats:
-        """How many tasks are in each state, in these queues or in all."""
+        """How many tasks are in each state, in these queues or in all.
+
+        Raises:
+            QueueConfigurationError: `queues` is one text instead of a list of names.
+        """
         per_queue: dict[str, dict[State, int]] = {}
         totals = dict.fromkeys(State, 0)
-        for count in await self.operations.backend.count(None if queues is None else tuple(queues)):
+        for count in await self.operations.backend.count(queue_names(queues)):
             per_queue.setdefault(count.queue, dict.fromkeys(State, 0))[count.state] += count.tasks
             totals[count.state] += count.tasks
         return QueueStats(dict(sorted(per_queue.items())), totals)

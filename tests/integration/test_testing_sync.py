@@ -77,8 +77,24 @@ def test_tasks_are_listed_by_name_queue_and_state(tester: QueueTester) -> None:
     assert [task.args for task in tester.enqueued("order")] == [(NUMBER,)]
     assert [task.args for task in tester.enqueued(queue="mail")] == [("b",)]
     assert [task.args for task in tester.enqueued(state=(State.SCHEDULED, State.FAILED))] == [("b",)]
+    assert [task.args for task in tester.enqueued(state="scheduled")] == [("b",)]  # type: ignore[arg-type]
     with pytest.raises(UnknownTaskError, match="close to it: welcome"):
         tester.enqueued("welcom")
+
+
+def test_a_filter_that_could_never_match_is_refused(tester: QueueTester) -> None:
+    for state in ("wating", ["wating"], 3):
+        with pytest.raises(QueueError, match=r"is no state of a task: the states are pending, "):
+            tester.enqueued(state=state)  # type: ignore[arg-type]
+    with pytest.raises(QueueError, match="the name of one queue"):
+        tester.enqueued(queue=["mail"])  # type: ignore[arg-type]
+    for wrong in (welcome.call("a"), len):
+        with pytest.raises(TaskArgumentError, match="takes a task or its name, not "):
+            tester.enqueued(wrong)  # type: ignore[arg-type]
+    with pytest.raises(QueueError, match=r"not the text 'mail': write \['mail'\]"):
+        tester.drain(queues="mail")  # a text is a sequence of texts, for type checkers
+    with pytest.raises(QueueError, match=r"not the text 'mail': write \['mail'\]"):
+        tester.run(lambda: tester.service.stats("mail"))
 
 
 def test_arguments_are_compared_by_value_with_defaults_filled_in(tester: QueueTester) -> None:

@@ -86,6 +86,8 @@ class AsyncQueueTester(Tester):
 
         Raises:
             UnknownTaskError: No task of this name is registered.
+            TaskArgumentError: `task` is neither a task nor a name.
+            QueueError: There is no such state, or `queue` is not one name.
         """
         service = self.service
         return await self.run(lambda: find_enqueued(service, task, queue=queue, state=state))
@@ -170,6 +172,7 @@ class AsyncQueueTester(Tester):
 
         Raises:
             DrainError: A task failed, and `raises` is set; or the limit or the timeout is reached. Names the tasks.
+            QueueConfigurationError: `queues` is one text instead of a list of names.
         """
         service = self.service
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from litestar_queues.errors import QueueError
+from litestar_queues.errors import QueueError, TaskArgumentError
 from litestar_queues.lifecycle import State
 from litestar_queues.plugin import QueuePlugin
 from litestar_queues.records import Matching
@@ -191,14 +191,31 @@ async def find_enqueued(
     state: State | Collection[State] | None = None,
 ) -> list[EnqueuedTask]:
     """Stored tasks, in the order in which they were enqueued."""
-    name = task.task.name if isinstance(task, TaskTemplate) else task.name if isinstance(task, Task) else task
+    if isinstance(task, (Task, TaskTemplate)):
+        task = task.task.name if isinstance(task, TaskTemplate) else task.name
+    if task is not None and not isinstance(task, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TaskArgumentError(f"enqueued takes a task or its name, not {type(task).__qualname__}")
+    if queue is not None and not isinstance(queue, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+        raise QueueError(f"enqueued takes the name of one queue, not {queue!r}")
     query = Matching(
-        states=None if state is None else (state,) if isinstance(state, State) else tuple(state),
+        states=None if state is None else _states(state),
         queues=None if queue is None else (queue,),
-        names=None if name is None else (service.registry.get(name).name,),
+        names=None if task is None else (service.registry.get(task).name,),
     )
     found = await service.operations.backend.find(query, _MOST)
     return [EnqueuedTask.of(service, one) for one in sorted(found, key=lambda one: (one.created_at, one.id))]
+
+
+def _states(state: State | Collection[State]) -> tuple[State, ...]:
+    """The states, also of a caller who writes them as texts.
+
+    Raises:
+        QueueError: There is no such state.
+    """
+    try:
+        return tuple(map(State, (state,) if isinstance(state, str) else state))
+    except (TypeError, ValueError) as error:
+        raise QueueError(f"{state!r} is no state of a task: the states are {', '.join(State)}") from error
 
 
 async def check_enqueued(

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from litestar_queues.errors import QueueError
 from litestar_queues.lifecycle import WAITING, State
-from litestar_queues.records import Held, Matching, TaskRecord, Want, seconds
+from litestar_queues.records import Held, Matching, TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import SERVING, QueueService
 from litestar_queues.testing.travelling import set_offset
 from litestar_queues.testing.views import EnqueuedTask
@@ -126,7 +126,7 @@ async def drain(
     timeout: float | timedelta,  # noqa: ASYNC109  # the tasks that ran belong into its error
 ) -> Drained:
     """See `QueueTester.drain`."""
-    run = _Drain(service, with_scheduled, None if queues is None else tuple(queues), limit)
+    run = _Drain(service, with_scheduled, queue_names(queues), limit)
     offset, token = service.clock.offset, SERVING.set(service)
     try:
         async with asyncio.timeout(seconds(timeout).total_seconds()):

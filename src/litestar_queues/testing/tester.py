@@ -89,6 +89,8 @@ class QueueTester(Tester):
 
         Raises:
             UnknownTaskError: No task of this name is registered.
+            TaskArgumentError: `task` is neither a task nor a name.
+            QueueError: There is no such state, or `queue` is not one name.
         """
         service = self.service
         return self.run(lambda: find_enqueued(service, task, queue=queue, state=state))
@@ -173,6 +175,7 @@ class QueueTester(Tester):
 
         Raises:
             DrainError: A task failed, and `raises` is set; or the limit or the timeout is reached. Names the tasks.
+            QueueConfigurationError: `queues` is one text instead of a list of names.
         """
         service = self.service
 
