@@ -188,6 +188,8 @@ def test_a_drain_of_tasks_without_end_stops_and_names_them(tester: QueueTester) 
     tester.enqueue(forever.call())
     with pytest.raises(DrainError, match=r"did not finish within 20 attempts: forever \(21 times\)"):
         tester.drain(limit=20)
+    assert [task.attempt for task in tester.enqueued(state=State.PENDING)] == [0], "the last one was given back"
+    assert tester.enqueued(state=State.RUNNING) == []
     tester.enqueue(later.call(60))
     with pytest.raises(DrainError, match="later"):
         tester.drain(with_scheduled=True, limit=20)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from litestar_queues.errors import QueueError
-from litestar_queues.lifecycle import WAITING, State
+from litestar_queues.lifecycle import WAITING, Requeue, State
+from litestar_queues.operations import Move
 from litestar_queues.records import Held, Matching, TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import SERVING, QueueService
 from litestar_queues.testing.travelling import set_offset
@@ -201,9 +202,9 @@ class _Drain:
         self.names[record.name] += 1
         said = f"{record.name} (task {record.id})"
         self.running.append(said)
+        await self._check_limit(record)
         execution = asyncio.get_running_loop().create_task(self.service.run_claimed(record))
         try:
-            self._check_limit()
             while not execution.done():
                 await asyncio.wait({execution}, timeout=_LOOK)
                 if not execution.done():
@@ -224,8 +225,9 @@ class _Drain:
                     self._move_to(record)
                 await self._claim_and_run(record)
 
-    def _check_limit(self) -> None:
+    async def _check_limit(self, record: TaskRecord) -> None:
         if self.attempts > self.limit:
+            await self.service.operations.apply([Move(record, Requeue())])  # it has not begun
             often = ", ".join(f"{name} ({count} times)" for name, count in self.names.most_common(3))
             raise DrainError(
                 f"the drain did not finish within {self.limit} attempts: {often}. Does a task enqueue or snooze itself without "
