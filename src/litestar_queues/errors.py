@@ -40,6 +40,10 @@ class MissingDependencyError(QueueError, ImportError):
         self.package = package
         self.extra = extra
 
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str]]:
+        """As it was made: an exception is otherwise pickled and copied by its text."""
+        return type(self), (self.package, self.extra)
+
 
 class InvalidTaskError(QueueError, ValueError):
     """What was to be enqueued is refused, and nothing was stored."""

@@ -12,6 +12,7 @@ changes nobody's right to write, and therefore leaves the fence alone.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -202,6 +203,10 @@ class IllegalTransition(Exception):
         self.task_id = task.id
         self.event = event
         self.state = task.state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its text and attributes: it is not made again, for it does not keep the task."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 def entry(due_at: datetime, now: datetime) -> tuple[State, datetime]:

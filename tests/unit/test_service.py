@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from litestar_queues import (
     BackendUnavailableError,
     EncodingError,
     KeyHeldError,
+    MissingDependencyError,
     QueueConfig,
     QueueConfigurationError,
     QueueError,
@@ -35,7 +37,8 @@ from litestar_queues import (
 )
 from litestar_queues.backends.memory import MemoryBackend, MemoryBackendConfig
 from litestar_queues.clock import StoreClock
-from litestar_queues.records import Want
+from litestar_queues.lifecycle import IllegalTransition
+from litestar_queues.records import NewTask, Want, admit
 
 pytestmark = pytest.mark.anyio
 
@@ -463,6 +466,18 @@ async def test_a_failure_is_raised_with_what_was_stored_of_it() -> None:
         assert (await result.refresh()).status is State.PENDING
         with pytest.raises(TaskNotFinishedError):
             result.value()
+
+
+async def test_every_error_is_pickled_and_copied_with_its_text_and_attributes() -> None:
+    record = admit(NewTask(id="t1", name="n"), datetime(2030, 1, 1, tzinfo=UTC))
+    errors: list[Exception] = [
+        MissingDependencyError("pyarrow", "arrow"),
+        IllegalTransition(record, "complete", "it is 'pending'"),
+        TaskFailedError("n", "t1", State.CANCELLED),
+    ]
+    for error in errors:
+        for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+            assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 async def test_an_expired_task_has_no_value() -> None:
