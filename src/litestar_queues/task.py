@@ -293,12 +293,7 @@ def _name_of(function: Callable[..., Any]) -> str:
         ) from None
 
 
-@overload
-def task(name: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-@overload
-def task(name: Callable[P, A], /) -> AsyncTask[P, Any]: ...  # type: ignore[overload-overlap]
-@overload
-def task(name: Callable[P, R], /) -> SyncTask[P, R]: ...
+# The options come first: for functools.partial, type checkers take the first overload alone.
 @overload
 def task(
     name: str | None = None,
@@ -308,6 +303,12 @@ def task(
     registry: TaskRegistry = default_registry,
     **options: Unpack[EnqueueOptions],
 ) -> TaskDecorator: ...
+@overload
+def task(name: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
+@overload
+def task(name: Callable[P, A], /) -> AsyncTask[P, Any]: ...  # type: ignore[overload-overlap]
+@overload
+def task(name: Callable[P, R], /) -> SyncTask[P, R]: ...
 def task(
     name: Callable[..., Any] | str | None = None,
     /,

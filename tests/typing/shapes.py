@@ -83,6 +83,19 @@ async def of_callables(service: QueueService) -> None:
     assert_type(task("lambda")(nothing).call(), TaskCall[int])
 
 
+mail = functools.partial(task, queue="mail", retries=3)
+
+
+@mail("shapes.mailed")
+async def mailed(a: int) -> str:
+    return str(a)
+
+
+async def of_options_made_beforehand(service: QueueService) -> None:
+    assert_type(await service.enqueue(mailed, 1), TaskResult[str])
+    await service.enqueue(mailed, "1")  # type: ignore[arg-type]
+
+
 def timed(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
     return function
 
