@@ -468,6 +468,27 @@ async def test_a_failure_is_raised_with_what_was_stored_of_it() -> None:
             result.value()
 
 
+async def test_sync_immediate_tasks_inside_each_other_need_no_thread_to_be_free() -> None:
+    async with open_lab(execution_backend="immediate", worker_max_threads=1) as lab:
+
+        @lab.task("count")
+        def count(down: int) -> int:
+            if down == 0:
+                return 0
+            return 1 + int(current_task().run_async(lambda: lab.service.enqueue(count, down - 1)).value())
+
+        @lab.task("forever")
+        def forever() -> None:
+            results.append(current_task().run_async(lambda: lab.service.enqueue(forever)))
+
+        results: list[TaskResult[Any]] = []
+        assert (await within(lab.service.enqueue(count, 5))).value() == 5
+        await within(lab.service.enqueue(forever))
+        assert str(results[0].error) == (
+            "RecursionError: 100 sync tasks run inside each other: does an immediate task enqueue itself?"
+        )
+
+
 async def test_every_error_is_pickled_and_copied_with_its_text_and_attributes() -> None:
     record = admit(NewTask(id="t1", name="n"), datetime(2030, 1, 1, tzinfo=UTC))
     errors: list[Exception] = [
