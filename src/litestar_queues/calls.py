@@ -38,7 +38,7 @@ def make_call(registry: TaskRegistry, task: AnyTask, args: tuple[Any, ...], give
                 f"the call of task {task.task.name!r} has its arguments already: "
                 f"{', '.join([*map(repr, args), *kwargs])} is too much{hint and f' ({hint})'}"
             )
-        return TaskCall(task.task, task.args, task.kwargs, options.over(task.options))
+        return TaskCall(task.task, task.args, task.kwargs, options.over(task.options), options.over(task.stated))
     if isinstance(task, TaskTemplate):
         options, task = options.over(task.options), task.task
     if isinstance(task, str):
@@ -46,7 +46,7 @@ def make_call(registry: TaskRegistry, task: AnyTask, args: tuple[Any, ...], give
     elif not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
         raise TaskArgumentError(f"enqueue takes a task, a task's name or a call of it, not {_described(task)}")
     _refuse_mistaken_options(task, given)
-    return TaskCall(task, args, kwargs, options.over(task.options))
+    return TaskCall(task, args, kwargs, options.over(task.options), options)
 
 
 def checked_calls(calls: Iterable[TaskCall[Any]]) -> list[TaskCall[Any]]:

@@ -132,7 +132,7 @@ class TaskTemplate(Generic[P, R_co]):
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R_co]:
         """The task with these arguments and options, to be enqueued."""
-        return TaskCall(self.task, args, kwargs, self.options.over(self.task.options))
+        return TaskCall(self.task, args, kwargs, self.options.over(self.task.options), self.options)
 
     def using(self, **options: Unpack[EnqueueOptions]) -> TaskTemplate[P, R_co]:
         """This template with further options, which replace those it has; metadata is merged.
@@ -155,6 +155,8 @@ class TaskCall(Generic[R]):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     options: TaskOptions
+    stated: TaskOptions = field(default=TaskOptions(), compare=False, repr=False)
+    """Those of the options that were said at the call, also where they are the task's own."""
 
     def new_task(self, now: datetime, *, execution_backend: str = "local") -> NewTask:
         """What to store.

@@ -160,6 +160,15 @@ def test_stated_options_have_to_fit(tester: QueueTester) -> None:
     tester.refute_enqueued(welcome.using(unique_by="task"), "b")
 
 
+def test_stated_options_have_to_fit_where_they_are_those_of_the_task_too(tester: QueueTester) -> None:
+    tester.enqueue(order.using(queue="mail", retries=0).call(NUMBER))
+    tester.assert_enqueued(order.call(NUMBER), count=1)
+    for stated in (order.using(queue="orders"), order.using(retries=2)):
+        tester.refute_enqueued(stated, NUMBER)
+        tester.refute_enqueued(stated.call(NUMBER))
+        tester.refute_enqueued(tester.service.prepare(stated.call(NUMBER)))
+
+
 def test_a_drain_runs_what_tasks_enqueue_and_says_what_failed(tester: QueueTester) -> None:
     for call in (chain.call(3), refuse.call(), flaky.call(2)):
         tester.enqueue(call)

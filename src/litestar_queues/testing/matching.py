@@ -93,7 +93,7 @@ class Expectation:
                     f"{', '.join([*map(short, args), *kwargs])} is too much"
                 )
             args, kwargs, given = task.args, task.kwargs, True
-            options, task = _differing(task.options, task.task.options), task.task
+            options, task = task.stated, task.task
         elif isinstance(task, TaskTemplate):
             options, task = task.options, task.task
         elif isinstance(task, str):
@@ -182,12 +182,6 @@ class Expectation:
         hidden = max(len(named) - _NEAREST, 0) + max(len(rest) - _OTHERS, 0)
         lines += [f"  and {hidden} more"] if hidden else []
         return "enqueued instead:\n" + "\n".join(lines) if lines else "nothing is enqueued"
-
-
-def _differing(options: TaskOptions, own: TaskOptions) -> TaskOptions:
-    """What a call says beyond its task's own options."""
-    said = {name: value for name in OPTION_NAMES if (value := getattr(options, name)) != getattr(own, name)}
-    return TaskOptions(**said)
 
 
 def _is_near(wanted: datetime, actual: datetime, late: timedelta) -> bool:
