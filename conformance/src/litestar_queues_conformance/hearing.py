@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from typing import Any
 
 from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues_conformance.harness import Check
-from litestar_queues_conformance.patience import TURN, ended_beside
+from litestar_queues_conformance.patience import TURN, Deadline
 
 __all__ = ("AGAIN", "MARK", "SOON", "heard", "hints", "marked", "ready", "wakes")
 
@@ -17,7 +16,6 @@ SOON = 10.0
 AGAIN = 25.0
 """The same after connections were cut, when the first hints may be lost."""
 MARK = "a mark"
-_LONG = 3600.0
 
 
 def hints(actor: QueueBackend) -> Wakeups:
@@ -27,13 +25,17 @@ def hints(actor: QueueBackend) -> Wakeups:
 
 
 async def heard(speaker: QueueBackend, ear: QueueBackend, wanted: tuple[str, ...] | None) -> bool:
-    """Wait for a hint; whether one came, before the speaker was answered so many times that none will come."""
-    waiting = asyncio.ensure_future(hints(ear).wait(wanted, _LONG))
-    try:
-        return await ended_beside(speaker.count, [waiting], SOON) and waiting.result()
-    finally:
-        waiting.cancel()
-        await asyncio.wait({waiting})
+    """Wait for a hint; whether one came, before the speaker was answered so many times that none will come.
+
+    It waits in the caller's own task: a client may remember hints for each task that waits.
+    """
+    deadline, turns = Deadline(SOON), int(SOON / TURN)
+    while turns > 0 or deadline.left > 0:
+        if await hints(ear).wait(wanted, TURN):
+            return True
+        await speaker.count()
+        turns -= 1
+    return False
 
 
 async def wakes(speaker: QueueBackend, ear: QueueBackend, queues: Collection[str], wanted: Any, seconds: float) -> bool:

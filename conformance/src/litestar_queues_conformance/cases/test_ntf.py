@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -163,7 +164,7 @@ async def test_a_hint_reaches_another_process(store: Store, check: Check) -> Non
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         loop = asyncio.get_running_loop()
         with starting():
-            await loop.run_in_executor(pool, multiprocessing.current_process)
+            await loop.run_in_executor(pool, os.getpid)
         woken = loop.run_in_executor(pool, _wait_elsewhere, store.target_name, store.config)
         while not woken.done():  # when the other has begun to listen is not known
             await hints(a).notify(["q"])
