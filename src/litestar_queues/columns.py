@@ -2,16 +2,20 @@
 
 `NewTask`, `TaskRecord` and the mixin of the ORM are typed by hand, and a test compares each with this table. Everything
 else that lists columns is made from it: the statements of the SQL families, the rows of batches, the fields of Redis, the
-types of Arrow. A new column is a row here, a field of those three, and an option where users choose its value.
+types of Arrow, and what the migrations add. A new column is a row here, a field of those three, and an option where users
+choose its value.
+
+The schema has versions. What a version brought stays as it is: a column that came later says since when there it is, and
+can be left out by those who do not know it yet, because it may hold nothing or has a default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ("ACTIVE_KEY", "BY_NAME", "COLUMNS", "Column", "ColumnKind", "names")
+__all__ = ("ACTIVE_KEY", "BY_NAME", "COLUMNS", "STATES", "VERSION", "Column", "ColumnKind", "names", "states_of")
 
 ColumnKind = Literal[
     "id", "name", "queue", "state", "key", "int", "bigint", "float", "json", "text", "short", "tag", "time"
@@ -34,6 +38,9 @@ class Column:
         enqueued: Whether `NewTask` brings its value.
         committed: Whether a transition can change it.
         initial: The value of a new task, for a column that is not nullable and whose value no `NewTask` brings.
+        since: The version of the schema that brought it.
+        default: What a task has there that was written without it, for a column that is not nullable and came after
+            version 1.
     """
 
     name: str
@@ -42,6 +49,8 @@ class Column:
     enqueued: bool = False
     committed: bool = False
     initial: int | None = None
+    since: int = 1
+    default: int | None = None
 
 
 def _given(name: str, kind: ColumnKind, *, nullable: bool = False, committed: bool = False) -> Column:
@@ -80,11 +89,23 @@ COLUMNS = (
     _later("started_at", "time"),
     _later("heartbeat_at", "time"),
     _later("finished_at", "time"),
+    Column(name="recoveries", kind="int", committed=True, initial=0, since=2, default=0),
+    Column(name="max_recoveries", kind="int", enqueued=True, since=2, default=3),
+    Column(name="stale_after", kind="float", nullable=True, committed=True, since=2),
+    Column(name="history", kind="json", nullable=True, committed=True, since=2),
 )
 """In the order in which tables have them. The store itself writes `created_at`."""
 
 ACTIVE_KEY = Column(name="active_key", kind="key", nullable=True, enqueued=True, committed=True)
 """The key while the task keeps it from others: a column of tables, behind `key`, which no record has."""
+
+VERSION = 2
+"""The version of the schema that this code needs."""
+
+STATES: Mapping[int, tuple[str, ...]] = {
+    1: ("pending", "scheduled", "running", "completed", "failed", "cancelled", "expired"),
+}
+"""The states that a table may hold, from each version on that changed them."""
 
 BY_NAME = {column.name: column for column in (*COLUMNS, ACTIVE_KEY)}
 
@@ -92,3 +113,8 @@ BY_NAME = {column.name: column for column in (*COLUMNS, ACTIVE_KEY)}
 def names(holds: Callable[[Column], bool], columns: Iterable[Column] = COLUMNS) -> tuple[str, ...]:
     """The names of those columns for which it holds."""
     return tuple(column.name for column in columns if holds(column))
+
+
+def states_of(version: int) -> tuple[str, ...]:
+    """The states that a table of this version may hold."""
+    return STATES[max(one for one in STATES if one <= version)]

@@ -257,9 +257,12 @@ EFFECTS: dict[str, tuple[Effect, str]] = {
     "count_attempt": (lambda t, e, now: {"attempt": t.attempt + 1}, "`attempt` grows by one"),
     "return_attempt": (lambda t, e, now: {"attempt": t.attempt - 1}, "the attempt is given back"),
     "reset_attempts": (lambda t, e, now: {"attempt": 0}, "`attempt` is 0"),
-    "disown": (lambda t, e, now: {"heartbeat_at": None}, "the heartbeat is cleared"),
+    "disown": (
+        lambda t, e, now: {"heartbeat_at": None, "stale_after": None},
+        "the heartbeat is cleared, and how long its owner may be silent",
+    ),
     "null_heartbeat": (
-        lambda t, e, now: {"heartbeat_at": None},
+        lambda t, e, now: {"heartbeat_at": None, "stale_after": None},
         "the heartbeat is cleared, so that it counts as stale",
     ),
     "due_now": (lambda t, e, now: {"due_at": now}, "`due_at` is now: to the back of its priority"),

@@ -50,6 +50,8 @@ BACKEND_MAX, PROFILE_MAX, DESCRIPTION_MAX = 50, 100, 1000
 """Longest name of an execution backend and of an execution profile, and longest description, in characters."""
 PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
 ATTEMPTS_MAX = 2**31 - 1
+RECOVERIES = 3
+"""How often a task whose worker went silent is given to another one, unless said."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """NUL, and halves of surrogate pairs."""
 
@@ -78,6 +80,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     execution_backend: str = "local"
     execution_profile: str | None = None
+    max_recoveries: int = RECOVERIES
 
     def __post_init__(self) -> None:
         check_text("id", self.id, 36)
@@ -92,6 +95,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
             check_text("description", self.description, DESCRIPTION_MAX)
         check_int("priority", self.priority, PRIORITY_MIN, PRIORITY_MAX)
         check_int("max_attempts", self.max_attempts, 1, ATTEMPTS_MAX)
+        check_int("max_recoveries", self.max_recoveries, 0, ATTEMPTS_MAX)
         if self.timeout is not None and not 0 < self.timeout < float("inf"):
             raise InvalidTaskError(f"the timeout must be a positive number of seconds, not {self.timeout!r}")
         check_aware("run_at", self.run_at)
@@ -147,7 +151,11 @@ def check_aware(what: str, value: datetime | None) -> None:
 
 
 class TaskRecord(msgspec.Struct, frozen=True):
-    """A task as it is stored. `args`, `kwargs`, `metadata`, `progress`, `result` and `error` are JSON text.
+    """A task as it is stored. `args`, `kwargs`, `metadata`, `progress`, `result`, `error` and `history` are JSON text.
+
+    `recoveries` says how often stale recovery requeued it, and `max_recoveries` how often that may be; `stale_after` for how
+    many seconds its owner may be silent, and `history` what went wrong in earlier attempts. No transition writes these
+    four yet.
 
     Construct it by keywords: versions to come add fields, each with a default.
     """
@@ -179,6 +187,10 @@ class TaskRecord(msgspec.Struct, frozen=True):
     started_at: datetime | None = None
     heartbeat_at: datetime | None = None
     finished_at: datetime | None = None
+    recoveries: int = 0
+    max_recoveries: int = RECOVERIES
+    stale_after: float | None = None
+    history: str | None = None
 
     def evolve(self, **changes: Any) -> Self:
         """The same record with these fields changed."""

@@ -24,7 +24,7 @@ async def test_autogenerate_makes_the_tables_and_finds_no_difference_then(base: 
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'queue.db'}")
     with engine.begin() as connection:
         code = migrate(connection, made.metadata)
-    assert code.count("op.create_table(") == 2
+    assert code.count("op.create_table(") == 3
     assert code.count("op.create_index(") == len(made.__table__.indexes)
     assert "litestar_queues" not in code, "a migration needs nothing of ours"
     with engine.connect() as connection:

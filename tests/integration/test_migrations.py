@@ -22,6 +22,7 @@ pytestmark = pytest.mark.anyio
 CONFIGS: dict[str, type[Any]] = {"aiosqlite": AiosqliteConfig, "sqlite": SqliteConfig}
 ADAPTERS = pytest.mark.parametrize("adapter", list(CONFIGS))
 MIGRATED: dict[str, Any] = {"create_schema": False, "run_migrations": True}
+OURS = ["ext_litestar_queues_0001", "ext_litestar_queues_0002"]
 
 
 def config_for(adapter: str, path: Path | str, **options: Any) -> Any:
@@ -57,7 +58,7 @@ async def test_migrations_make_the_same_tables_as_create_schema(adapter: str, tm
     await opened(config_for(adapter, migrated), **MIGRATED)
     assert dump(created) == dump(migrated)
     assert len(dump(created)) > 10
-    assert applied(migrated) == ["ext_litestar_queues_0001"] == list(VERSIONS)
+    assert applied(migrated) == OURS == list(VERSIONS)
 
 
 @ADAPTERS
@@ -69,7 +70,7 @@ async def test_they_are_applied_once_and_tasks_stay(adapter: str, tmp_path: Path
         assert len(await backend.get([f"{earlier}" for earlier in range(number)])) == number
         await backend.enqueue_many([NewTask(id=f"{number}", name="app.task")])
         await backend.close()
-    assert applied(path) == ["ext_litestar_queues_0001"]
+    assert applied(path) == OURS
 
 
 @ADAPTERS
@@ -79,14 +80,14 @@ async def test_tables_that_create_schema_made_are_taken_over(adapter: str, tmp_p
     before = dump(path)
     await opened(config_for(adapter, path), **MIGRATED)
     assert dump(path) == before
-    assert applied(path) == ["ext_litestar_queues_0001"]
+    assert applied(path) == OURS
 
 
 @ADAPTERS
 async def test_where_both_are_on_the_migrations_make_the_tables(adapter: str, tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     await opened(config_for(adapter, path), create_schema=True, run_migrations=True)
-    assert applied(path) == ["ext_litestar_queues_0001"]
+    assert applied(path) == OURS
 
 
 async def test_a_database_in_memory_can_be_migrated() -> None:
@@ -114,17 +115,17 @@ async def test_the_migrations_of_the_application_are_left_to_it(adapter: str, tm
     (folder / "0001_first.py").write_text(APP_MIGRATION)
     config = config_for(adapter, path, migration_config={"script_location": str(folder)})
     await opened(config, **MIGRATED)
-    assert applied(path) == ["ext_litestar_queues_0001"], "theirs is pending"
+    assert applied(path) == OURS, "theirs is pending"
     running = config.migrate_up(use_logger=True, echo=False)
     if running is not None:
         await running
-    assert applied(path) == ["ext_litestar_queues_0001", "0001"]
+    assert applied(path) == [*OURS, "0001"]
     assert ask(path, "SELECT count(*) FROM of_the_app") == [0]
     closing = config.close_pool()
     if closing is not None:
         await closing
     await opened(config_for(adapter, path), **MIGRATED)
-    assert applied(path) == ["ext_litestar_queues_0001", "0001"]
+    assert applied(path) == [*OURS, "0001"]
 
 
 @ADAPTERS
@@ -134,14 +135,18 @@ async def test_the_application_can_run_ours_in_its_own_flow(adapter: str, tmp_pa
     where = "litestar_queues.backends.sqlspec:migrations"
     config.add_extension_migrations("litestar_queues", where, {"table_name": "app_tasks"})
 
-    async def migrate(way: str) -> None:
-        running = getattr(config, f"migrate_{way}")(use_logger=True, echo=False)
+    async def migrate(way: str, *revision: str) -> None:
+        running = getattr(config, f"migrate_{way}")(*revision, use_logger=True, echo=False)
         if running is not None:
             await running
 
     await migrate("up")
     await opened(config, create_schema=False, table_name="app_tasks")
     await migrate("down")
+    assert applied(path) == OURS[:1]
+    await migrate("up")
+    await opened(config, create_schema=False, table_name="app_tasks")
+    await migrate("down", "base")
     assert applied(path) == []
     assert dump(path) == []
     closing = config.close_pool()
@@ -154,8 +159,8 @@ async def test_the_names_of_the_table_and_of_the_records_are_those_configured(ad
     path = tmp_path / "queue.db"
     config = config_for(adapter, path, migration_config={"version_table_name": "app_versions"})
     await opened(config, table_name="order", **MIGRATED)
-    assert applied(path, "app_versions") == ["ext_litestar_queues_0001"]
-    assert {"order", "order_lock", "app_versions"} == set(
+    assert applied(path, "app_versions") == OURS
+    assert {"order", "order_lock", "order_record", "app_versions"} == set(
         ask(path, "SELECT name FROM sqlite_schema WHERE type = 'table'")
     )
 
@@ -248,4 +253,4 @@ def test_eight_processes_that_start_at_the_same_moment_migrate_once(adapter: str
     assert [results.get(timeout=DEADLINE) for _ in processes] == [None] * 8
     for process in processes:
         process.join(60)
-    assert applied(path) == ["ext_litestar_queues_0001"]
+    assert applied(path) == OURS

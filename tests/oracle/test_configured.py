@@ -13,11 +13,13 @@ from page_lab import sample
 from sqlspec.adapters.oracledb import OracleAsyncConfig, OracleSyncConfig
 from sqlspec.core.splitter import split_sql_script
 
-from litestar_queues.backends.sql.families import ORACLE, schema_statements
+from litestar_queues.backends.sql.families import ORACLE
+from litestar_queues.backends.sql.schema import schema_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
-from litestar_queues.backends.sqlspec.migrating import to_create, to_drop
+from litestar_queues.backends.sqlspec.migrating import down, up
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.backends.sqlspec.wakeups import SQLSpecWakeups
+from litestar_queues.columns import VERSION
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
 from litestar_queues_matrix.servers import ServerUnavailable, sources
 from litestar_queues_matrix.sqlserver import TARGETS
@@ -75,9 +77,10 @@ def test_an_arrow_load_is_refused_because_it_would_lock_the_table(cls: Any) -> N
 @both
 def test_the_migration_has_the_statements_of_create_schema_each_whole(cls: Any) -> None:
     context = SimpleNamespace(config=config(cls), extension_config={"table_name": "ops.tasks"})
-    created = to_create(context)
-    assert created == schema_statements(ORACLE, "ops.tasks")
-    for text in (*created, *to_drop(context)):
+    versions = range(1, VERSION + 1)
+    created = [text for version in versions for text in up(context, version)]
+    assert created == schema_of(ORACLE, "ops.tasks").texts()
+    for text in (*created, *(text for version in versions for text in down(context, version))):
         assert split_sql_script(text, dialect="oracle", strip_trailing_terminator=True) == [text]
     made: Any = SQLSpecBackendConfig(config=config(cls), run_migrations=True, create_schema=False).create_backend()
     assert made._migrator._records == '"DDL_MIGRATIONS"', "as SQLSpec's own tracker of Oracle has it"

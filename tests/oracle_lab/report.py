@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from litestar_queues.backends.sql.families import ORACLE, drop_statements, statements_of
+from litestar_queues.backends.sql.families import ORACLE, statements_of
+from litestar_queues.backends.sql.schema import schema_of
 from oracle_lab.alchemy import MODELS, statements
 from oracle_lab.corpus import WRONG
 from oracle_lab.validators import VALIDATORS
@@ -49,7 +50,7 @@ class Report:
 def examine(table: str = "ops.Order") -> Report:
     """Ask each validator that is to be had, once, about our statements for this table and about the wrong ones."""
     named = {name: one.text for name, one in statements_of(ORACLE, table).items()}
-    named |= {f"drop {place}": text for place, text in enumerate(drop_statements(ORACLE, table))}
+    named |= {f"drop {place}": text for place, text in enumerate(schema_of(ORACLE, table).drops())}
     for model in MODELS:
         named |= dict(statements(model))
     refused: dict[str, Mapping[str, str]] = {}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from litestar_queues.backends.sql.engine import Engine
-from litestar_queues.backends.sql.families import SQLITE, Kind, Statement, load, statements_of
+from litestar_queues.backends.sql.families import SQLITE, TABLE, Kind, Statement, load, statements_of
 from litestar_queues.backends.sql.program import Call, Program, Rows, advance
+from litestar_queues.backends.sql.schema import Schema
 from litestar_queues.clock import Clock, ManualClock
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class Lab:
     def __init__(self, statements: Mapping[str, Statement], clock: Clock | None = None) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.engine = Engine(SQLITE, statements, clock or ManualClock())
-        self.run(self.engine.create_schema())
+        self.run(Schema(SQLITE, statements, TABLE).create())
 
     def run(self, program: Program[T]) -> T:
         steps = program.start()

@@ -17,12 +17,11 @@ from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import (
     ORACLE,
     bare_name,
-    drop_statements,
     quoted_name,
-    schema_statements,
     statements_of,
 )
 from litestar_queues.backends.sql.program import Call, Rows, advance
+from litestar_queues.backends.sql.schema import Found, schema_of
 from litestar_queues.backends.sql.values import COLUMNS, COMMITTED, ENQUEUED, kept_text, text_kept
 from litestar_queues.clock import ManualClock
 from litestar_queues.errors import QueueConfigurationError
@@ -36,7 +35,7 @@ ODD_NAMES = ("litestar_queue_task", "order", "ops.Tasks_2", "_" * 112)
 def test_no_rule_is_broken_by_a_statement_for_whatever_table(table: str) -> None:
     for name, statement in statements_of(ORACLE, table).items():
         assert complaints(statement.text) == [], name
-    for text in drop_statements(ORACLE, table):
+    for text in schema_of(ORACLE, table).drops():
         assert complaints(text) == []
 
 
@@ -58,13 +57,15 @@ def test_every_rule_is_needed_for_a_wrong_statement() -> None:
 def test_a_name_stands_in_capitals_and_in_the_schema_that_it_was_given() -> None:
     assert quoted_name(ORACLE, "ops.Order", "_ready") == '"OPS"."ORDER_READY"'
     assert bare_name(ORACLE, "ops.Order", "_lock") == "ORDER_LOCK"
-    assert 'CREATE INDEX "OPS"."ORDER_READY" ON "OPS"."ORDER"' in " ".join(schema_statements(ORACLE, "ops.Order"))
-    missing = schema_statements(ORACLE, existing=["LITESTAR_QUEUE_TASK", "LITESTAR_QUEUE_TASK_LOCK"])
+    assert 'CREATE INDEX "OPS"."ORDER_READY" ON "OPS"."ORDER"' in " ".join(schema_of(ORACLE, "ops.Order").texts())
+    tables = frozenset({"LITESTAR_QUEUE_TASK", "LITESTAR_QUEUE_TASK_LOCK"})
+    missing = schema_of(ORACLE).texts(Found("LITESTAR_QUEUE_TASK", tables), 1)
     assert [text.split()[1] for text in missing] == ["INDEX"] * 4
 
 
 def test_the_names_that_nobody_chose_fit_into_the_30_bytes_of_old_versions() -> None:
-    assert max(len(bare_name(ORACLE, "litestar_queue_task", suffix)) for suffix in ORACLE.ddl.values()) <= 30
+    created = [suffix for version in ORACLE.versions for suffix in version.creates.values()]
+    assert max(len(bare_name(ORACLE, "litestar_queue_task", suffix)) for suffix in created) <= 30
 
 
 def test_a_name_that_is_too_long_is_refused() -> None:

@@ -67,6 +67,10 @@ FIELDS: Mapping[str, Field] = {
     "started_at": Field(value=at(60, microseconds=5), changes=True),
     "heartbeat_at": Field(value=at(70, microseconds=6), changes=True),
     "finished_at": Field(value=at(80, microseconds=8), changes=True),
+    "recoveries": Field(value=2, changes=True),
+    "max_recoveries": Field(value=5, other=0),
+    "stale_after": Field(value=7.5, changes=True),
+    "history": Field(value='[{"attempt": 1, "é": null}]', changes=True),
 }
 """Every field but the id, which each task has its own of."""
 
@@ -78,7 +82,7 @@ UNCHANGING = tuple(name for name in FIELDS if not FIELDS[name].changes and name 
 """The fields of a record that no commit writes."""
 NULLABLE = frozenset(
     {"key", "description", "timeout", "execution_profile", "execution_ref", "worker", "progress", "result", "error"}
-    | {"expires_at", "started_at", "heartbeat_at", "finished_at"}
+    | {"expires_at", "started_at", "heartbeat_at", "finished_at", "stale_after", "history"}
 )
 """The fields of a record that may hold nothing."""
 

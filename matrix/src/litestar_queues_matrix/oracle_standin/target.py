@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from litestar_queues.backends.sql.families import ORACLE, drop_statements, quoted_name, statements_of
+from litestar_queues.backends.sql.families import ORACLE, quoted_name, statements_of
+from litestar_queues.backends.sql.schema import schema_of
 from litestar_queues_matrix.adapters import POOL, Adapter
 from litestar_queues_matrix.oracle_standin.words import translated
 from litestar_queues_matrix.servers import Kind, ServerRow, ask
@@ -53,7 +54,9 @@ class OracleStandInTarget(SqlServerTarget):
         return quoted_name(ORACLE, config["table"])
 
     async def reset(self, config: dict[str, Any]) -> None:
-        drops = (one.replace("DROP TABLE", "DROP TABLE IF EXISTS") for one in drop_statements(ORACLE, config["table"]))
+        drops = (
+            one.replace("DROP TABLE", "DROP TABLE IF EXISTS") for one in schema_of(ORACLE, config["table"]).drops()
+        )
         await asyncio.to_thread(ask.execute, config["url"], "SET lock_timeout = '20s'", *drops)
 
     async def reshape(self, config: dict[str, Any], how: str) -> None:

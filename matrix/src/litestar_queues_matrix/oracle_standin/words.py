@@ -19,7 +19,7 @@ def _bound(found: re.Match[str]) -> str:
 
 
 def _merged(found: re.Match[str]) -> str:
-    assignments = re.sub(r"\b[tl]\.(\w+) =", r"\1 =", found[1])
+    assignments = re.sub(r"\b[tlr]\.(\w+) =", r"\1 =", found[1])
     return f"WHEN MATCHED AND ({found[2].strip()}) THEN UPDATE SET {assignments.strip()}{found[3]}"
 
 
@@ -35,6 +35,7 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\bCLOB\b", "text"),
     (r"\bBINARY_DOUBLE\b", "double precision"),
     (r"\) VIRTUAL", ") STORED"),
+    (r"(?s)^(ALTER TABLE \S+ ADD) \((.*)\)$", r"\1 COLUMN \2"),
     (r'^CREATE INDEX "\w+"\.("\w+") ON', r"CREATE INDEX \1 ON"),
     (r"(?s)WHEN MATCHED THEN UPDATE SET(.*?)\nWHERE (.*?)(\nWHEN|$)", _merged),
     (r"(UPDATE \S+ t SET) t\.", r"\1 "),
@@ -58,6 +59,13 @@ SETUP = (
         "CREATE OR REPLACE VIEW oracle.all_indexes AS "
         "SELECT schemaname AS table_owner, tablename AS table_name, indexname AS index_name FROM pg_indexes"
     ),
+    (
+        "CREATE OR REPLACE VIEW oracle.all_tab_columns AS SELECT table_schema AS owner, table_name, column_name "
+        "FROM information_schema.columns"
+    ),
+    "CREATE OR REPLACE FUNCTION oracle.to_char(integer) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1::text'",
+    "CREATE OR REPLACE FUNCTION oracle.to_char(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+    "CREATE OR REPLACE FUNCTION oracle.to_number(text) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT $1::numeric'",
     (
         "CREATE OR REPLACE VIEW oracle.product_component_version AS "
         "SELECT 'Oracle, and in truth a PostgreSQL' AS product, '19.0.0.0.0' AS version"

@@ -26,12 +26,22 @@ from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.port import Attempts, SqlPort
+from litestar_queues.backends.sql.schema import Advice, Standing, migrated_by_others, standing_of, usable
 from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 
 __all__ = ("AdvancedAlchemyBackend",)
 
 T = TypeVar("T")
+
+_ADVICE = Advice(
+    missing="apply the application's migrations, or set create_schema=True where it is to be created",
+    foreign="give the model another table, or make a migration that brings it to the model",
+    older=(
+        "make a migration with Alembic (revision --autogenerate), see to its check of the states, and apply it; or set "
+        "create_schema=True"
+    ),
+)
 
 _log = logging.getLogger("litestar_queues")
 
@@ -50,6 +60,7 @@ class AdvancedAlchemyBackend(SqlPort):
         failures: Failures,
         *,
         create_schema: bool,
+        migration_timeout: float,
         heartbeats: Callable[[], AsyncSession] | None,
         patience: float,
         limit: float | None,
@@ -65,6 +76,7 @@ class AdvancedAlchemyBackend(SqlPort):
         self._dialect = dialect
         self._failures = failures
         self._creates_schema = create_schema
+        self._migration_timeout = migration_timeout
         self._heartbeat_maker = heartbeats
         self._under_way = UnderWay()
         self._patience = patience
@@ -151,20 +163,21 @@ class AdvancedAlchemyBackend(SqlPort):
             )
 
     async def _check_schema(self, transport: SessionTransport) -> None:
-        name = self._table.tasks.fullname
+        family, table = self._dialect.family, self._table
+        look = partial(self._define, transport, Kind.READ, "look at the schema", partial(schema.look, table=table))
         try:
-            if self._creates_schema:
-                is_complete = partial(schema.is_complete, table=self._table)
-                if not await self._define(transport, Kind.READ, "look at the schema", is_complete):
+            if self._creates_schema and standing_of(await look(), family)[0] is not Standing.FOREIGN:
+                changes = partial(schema.changes, table=table)
+                if await self._define(transport, Kind.READ, "look at the schema", changes):
                     await self.create_schema()
+            found = await migrated_by_others(look, family, self._database, self._migration_timeout)
+            usable(found, family, self._database, _ADVICE)
             await self._run(self._engine.check_schema())
         except BackendUnavailableError:
             raise
         except BackendError as error:
             raise QueueConfigurationError(
-                f"{error}; the table {name!r} or the one beside it is not there, or is not that of "
-                f"{self._table.model.__qualname__}: apply the application's migrations, or set create_schema=True where "
-                f"they are to be created"
+                f"{error}; the table {table.tasks.fullname!r} cannot be used for {table.model.__qualname__}"
             ) from error
 
     def _hint_inside(self, queues: list[str]) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from litestar_queues.backends.advanced_alchemy.model import QueueTaskModel
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.retry import PATIENCE
+from litestar_queues.backends.sql.schema import MIGRATION_TIMEOUT
 from litestar_queues.errors import QueueConfigurationError
 
 __all__ = ("AdvancedAlchemyBackendConfig",)
@@ -34,6 +35,8 @@ class AdvancedAlchemyBackendConfig:
         model_class: The class whose table holds the tasks: `QueueTaskModelMixin` with a base of the application's.
         create_schema: Create what is missing of the tables when the backend opens; otherwise they have to be there, by the
             application's own migrations.
+        migration_timeout: Seconds for which a backend that may not change the tables waits where they are of an older
+            version, until somebody else has migrated them; 0 waits for nobody.
         heartbeat_session_maker: Makes the sessions in which heartbeats are written and nulled, on an engine of the
             application's own for the same database, so that they stay on time while every connection of the first is busy.
             That engine is never disposed of here, and what is wrong with it shows at the first heartbeat.
@@ -49,6 +52,7 @@ class AdvancedAlchemyBackendConfig:
     sqlalchemy_config: Any
     model_class: type[Any] = QueueTaskModel
     create_schema: bool = False
+    migration_timeout: float = MIGRATION_TIMEOUT
     heartbeat_session_maker: Callable[[], AsyncSession] | None = None
     lock_timeout: float = PATIENCE
     answer_timeout: float | None = 60.0
@@ -67,6 +71,10 @@ class AdvancedAlchemyBackendConfig:
         table = QueueTable.of(self.model_class)
         if self.lock_timeout <= 0:
             raise QueueConfigurationError(f"lock_timeout must be a positive number of seconds, not {self.lock_timeout}")
+        if self.migration_timeout < 0:
+            raise QueueConfigurationError(
+                f"migration_timeout is a number of seconds from 0, not {self.migration_timeout}"
+            )
         if self.answer_timeout is not None and self.answer_timeout <= 0:
             raise QueueConfigurationError(
                 f"answer_timeout must be a positive number of seconds, or None, not {self.answer_timeout}"
@@ -77,6 +85,7 @@ class AdvancedAlchemyBackendConfig:
             dialect,
             Failures(dialect.family, place_of(url), {"password": url.password or ""}),
             create_schema=self.create_schema,
+            migration_timeout=self.migration_timeout,
             heartbeats=self.heartbeat_session_maker,
             patience=self.lock_timeout,
             limit=self.answer_timeout,

@@ -15,18 +15,19 @@ from sqlalchemy import (
     ColumnElement,
     Index,
     Integer,
-    MetaData,
     Table,
     and_,
     event,
 )
+from sqlalchemy import text as sql_text
 from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
 
 from litestar_queues.backends.advanced_alchemy.types import exact, json_text, moment, number, owner, text
 from litestar_queues.backends.sql.families import TABLE
+from litestar_queues.columns import BY_NAME, STATES
 from litestar_queues.lifecycle import State
 
-__all__ = ("UNIQUE", "QueueTaskModel", "QueueTaskModelMixin", "lock_table_of")
+__all__ = ("BESIDE", "UNIQUE", "QueueTaskModel", "QueueTaskModelMixin", "states_check", "table_beside")
 
 _Columns = Mapping[str, Column[Any]]
 
@@ -64,16 +65,24 @@ _STORAGE = """ALTER TABLE %(fullname)s SET (
     fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02
 )"""
 """A page keeps room for the next versions of its rows, and dead ones are cleaned away before many are stepped over."""
+BESIDE = ("_lock", "_record")
+"""What follows the table's name in those of the tables beside it."""
 UNIQUE = {"task": "task_id", "key": "active_key"}
 """What follows the table's name in that of a unique index, and its column: what an enqueue may find there already."""
+
+
+def _default(name: str) -> Any:
+    """What a worker of an older version leaves to the database."""
+    return sql_text(str(BY_NAME[name].default))
 
 
 @declarative_mixin
 class QueueTaskModelMixin:
     """The columns of a task, for a class that inherits from a base of the application's, too.
 
-    The class's table gets indexes that are named after it, and a table beside it for the locks of schedules and
-    maintenance, called the same with `_lock` after it, in the same metadata and schema. The primary key, and audit columns
+    The class's table gets indexes that are named after it, and two tables beside it, in the same metadata and schema: one
+    for the locks of schedules and maintenance, called the same with `_lock` after it, and one for named records, among them
+    the version of the schema, with `_record`. The primary key, and audit columns
     where the base has them, are the base's: a key of UUIDs is that of the task, any other is made as the base says.
 
     The backend writes these columns; an application may read them.
@@ -113,6 +122,10 @@ class QueueTaskModelMixin:
     started_at: Mapped[datetime | None] = mapped_column(moment())
     heartbeat_at: Mapped[datetime | None] = mapped_column(moment())
     finished_at: Mapped[datetime | None] = mapped_column(moment())
+    recoveries: Mapped[int] = mapped_column(Integer, server_default=_default("recoveries"))
+    max_recoveries: Mapped[int] = mapped_column(Integer, server_default=_default("max_recoveries"))
+    stale_after: Mapped[float | None] = mapped_column(number())
+    history: Mapped[str | None] = mapped_column(json_text())
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -123,18 +136,22 @@ class QueueTaskModelMixin:
             _complete(cast("Any", cls), cast("Any", table))  # generic from SQLAlchemy 2.1 on
 
 
-def lock_table_of(table: Table) -> Table:
-    """The table of the locks that belongs to a table of tasks."""
-    return table.metadata.tables[_key_of(table)]
+def states_check(table: Table) -> CheckConstraint:
+    """The check of a table of tasks that says which states there are.
+
+    Its name changes with them: migration tools compare checks by their names, where they do at all.
+    """
+    return next(one for one in table.constraints if isinstance(one, CheckConstraint) and "litestar_queues" in one.info)
 
 
-def _key_of(table: Table) -> str:
-    name = f"{table.name}_lock"
-    return name if table.schema is None else f"{table.schema}.{name}"
+def table_beside(table: Table, suffix: str) -> Table:
+    """One of the tables that belong to a table of tasks."""
+    name = f"{table.name}{suffix}"
+    return table.metadata.tables[name if table.schema is None else f"{table.schema}.{name}"]
 
 
 def _complete(model: Any, table: Table) -> None:
-    """Give a table its indexes, its check, and the table beside it."""
+    """Give a table its indexes, its check, and the tables beside it."""
     columns = {attribute.key: attribute.columns[0] for attribute in model.__mapper__.column_attrs}
     if "active_key" not in columns or f"{table.name}_key" in {index.name for index in table.indexes}:
         return
@@ -146,23 +163,18 @@ def _complete(model: Any, table: Table) -> None:
         if condition is not None:
             where = dict.fromkeys(("postgresql_where", "sqlite_where"), condition(columns))
         Index(f"{table.name}_{suffix}", *parts, **where)
-    states = [state.value for state in State]
-    table.append_constraint(CheckConstraint(columns["state"].in_(states), name="state"))
+    since = max(STATES)
+    check = CheckConstraint(columns["state"].in_(STATES[since]), name="state" if since == 1 else f"state_{since}")
+    check.info["litestar_queues"] = "states"
+    table.append_constraint(check)
     storage: Any = DDL(_STORAGE)  # type: ignore[no-untyped-call]  # SQLAlchemy's own
     event.listen(table, "after_create", storage.execute_if(dialect="postgresql"))
-    _add_lock_table(table.metadata, table)
-
-
-def _add_lock_table(metadata: MetaData, table: Table) -> None:
-    Table(
-        f"{table.name}_lock",
-        metadata,
-        Column("name", exact(255), primary_key=True),
-        Column("owner", owner(), nullable=False),
-        Column("expires_at", moment(), nullable=False),
-        schema=table.schema,
-        info=dict(table.info),
-    )
+    locks = Column("owner", owner(), nullable=False), Column("expires_at", moment(), nullable=False)
+    records = Column("version", BigInteger, nullable=False), Column("value", json_text(), nullable=False)
+    for suffix, columns in zip(BESIDE, (locks, records), strict=True):
+        name: Column[str] = Column("name", exact(255), primary_key=True)
+        beside = {"schema": table.schema, "info": dict(table.info)}
+        Table(f"{table.name}{suffix}", table.metadata, name, *columns, **beside)
 
 
 class QueueTaskModel(UUIDAuditBase, QueueTaskModelMixin):

@@ -1,31 +1,85 @@
-"""The tables in the database: whether they are there, and making what is missing."""
+"""The tables in the database: what there is of them, and making what is missing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from sqlalchemy import Connection, inspect
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Connection, Inspector, Table, func, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn
 
 from litestar_queues.backends.advanced_alchemy.dialects import Dialect
+from litestar_queues.backends.advanced_alchemy.model import states_check
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
+from litestar_queues.backends.sql.schema import Found
+from litestar_queues.columns import VERSION, states_of
 
-__all__ = ("create", "is_complete")
+__all__ = ("changes", "create", "look")
+
+_SCHEMA = "schema"
+"""The record that holds the version."""
+
+Change = Callable[[Connection], None]
 
 
-def is_complete(connection: Connection, table: QueueTable) -> bool:
-    """Whether both tables are there, and their indexes. Reads only."""
-    return next(_missing(connection, table), None) is None
+def look(connection: Connection, table: QueueTable) -> Found:
+    """What there is, by the names of fields. Reads only.
+
+    The version is that of what is there, since the application's migrations record none; a newer one that is recorded
+    counts, whatever that is.
+    """
+    inspector = inspect(connection)
+    tasks = table.tasks
+    names = {one.name for one in _tables(table) if inspector.has_table(one.name, schema=one.schema)}
+    if tasks.name in names:
+        columns = {one["name"] for one in inspector.get_columns(tasks.name, schema=tasks.schema)}
+        names |= {f".{field}" for field, key in table.keys.items() if tasks.c[key].name in columns}
+    found = Found(tasks.name, frozenset(names))
+    lacking = [version for version in range(1, VERSION + 1) if _lacks(inspector, table, found, version)]
+    version = min(lacking) - 1 if lacking else VERSION
+    recorded = _recorded(connection, table) if table.records.name in names else None
+    return Found(tasks.name, found.names, max(version, recorded or 0) if (recorded or 0) > VERSION else version)
+
+
+def _lacks(inspector: Inspector, table: QueueTable, found: Found, version: int) -> bool:
+    """Whether something is missing that came with a version."""
+    if found.lacks_columns(version) or (version > 1 and table.records.name not in found.names):
+        return True
+    return version > 1 and states_of(version) != states_of(version - 1) and _refuses(inspector, table, version)
+
+
+def _refuses(inspector: Inspector, table: QueueTable, version: int) -> bool:
+    """Whether the table refuses a state that a task can have from a version on."""
+    told = inspector.get_check_constraints(table.tasks.name, schema=table.tasks.schema)
+    allowed = [set(re.findall(r"'(\w+)'", one["sqltext"])) for one in told]
+    return any("pending" in states and not states.issuperset(states_of(version)) for states in allowed)
+
+
+def changes(connection: Connection, table: QueueTable) -> list[Change]:
+    """What brings the tables up to date, in order; nothing, where they are of a newer version."""
+    found = look(connection, table)
+    if found.version > VERSION:
+        return []
+    made = [*_changes(inspect(connection), table, found)]
+    recorded = _recorded(connection, table) if table.records.name in found.names else None
+    return made if recorded == VERSION else [*made, partial(_record, table=table)]
 
 
 def create(connection: Connection, table: QueueTable, dialect: Dialect) -> None:
-    """Create what is missing.
+    """Create what is missing, and bring an older version up to date.
 
     Where a statement of definition is a transaction of its own, what others create at the same moment is passed over: a
     transaction that was tried again for each of nine indexes would not end while eight processes start.
     """
-    for make in _missing(connection, table):
+    if connection.dialect.name == "postgresql":
+        # Behind a change that waits for the table stands every worker that wants it: it rather comes again.
+        limit = func.set_config("lock_timeout", "2s", True)  # noqa: FBT003  # for this transaction
+        connection.execute(select(limit, func.pg_advisory_xact_lock(func.hashtext(table.tasks.fullname))))
+    for make in changes(connection, table):
         try:
             make(connection)
         except DBAPIError as error:
@@ -33,14 +87,60 @@ def create(connection: Connection, table: QueueTable, dialect: Dialect) -> None:
                 raise
 
 
-def _missing(connection: Connection, table: QueueTable) -> Iterator[Callable[[Connection], None]]:
-    """What creates what is not there, in order: tables before their indexes, which come with a table that is new."""
-    for one in (table.tasks, table.locks):
-        inspector = inspect(connection)
-        if not inspector.has_table(one.name, schema=one.schema):
-            yield partial(one.create, checkfirst=False)
-            inspector = inspect(connection)
-        there = {index["name"] for index in inspector.get_indexes(one.name, schema=one.schema)}
-        for index in sorted(one.indexes, key=lambda index: str(index.name)):
+def _changes(inspector: Inspector, table: QueueTable, found: Found) -> Iterator[Change]:
+    """Tables before their indexes, which come with a table that is new."""
+    tasks = table.tasks
+    is_new = tasks.name not in found.names
+    yield from (partial(one.create, checkfirst=False) for one in _tables(table) if one.name not in found.names)
+    if not is_new:
+        for field, key in table.keys.items():
+            if f".{field}" not in found.names:
+                yield partial(_add_column, table=tasks, key=key)
+        if _refuses(inspector, table, VERSION):
+            yield partial(_widen, table=tasks)
+        there = {index["name"] for index in inspector.get_indexes(tasks.name, schema=tasks.schema)}
+        for index in sorted(tasks.indexes, key=lambda index: str(index.name)):
             if index.name not in there:
                 yield partial(index.create, checkfirst=False)
+
+
+def _tables(table: QueueTable) -> tuple[Table, Table, Table]:
+    return table.tasks, table.locks, table.records
+
+
+def _add_column(connection: Connection, table: Table, key: str) -> None:
+    compiler = connection.dialect.ddl_compiler(connection.dialect, None)
+    name = connection.dialect.identifier_preparer.format_table(table)
+    connection.exec_driver_sql(f"ALTER TABLE {name} ADD {compiler.process(CreateColumn(table.c[key]))}")
+
+
+def _widen(connection: Connection, table: Table) -> None:
+    """Let the table take the states of this version. SQLite changes no check: there a new table takes its place."""
+    operations = Operations(MigrationContext.configure(connection))
+    if connection.dialect.name == "sqlite":
+        with operations.batch_alter_table(table.name, schema=table.schema, copy_from=table, recreate="always"):
+            return
+    told = inspect(connection).get_check_constraints(table.name, schema=table.schema)
+    for one in told:
+        if one["name"] is not None and "'pending'" in one["sqltext"]:
+            operations.drop_constraint(one["name"], table.name, type_="check", schema=table.schema)
+    check = states_check(table)
+    operations.create_check_constraint(check.name, table.name, check.sqltext, schema=table.schema)
+
+
+def _recorded(connection: Connection, table: QueueTable) -> int | None:
+    """The version that is recorded."""
+    records = table.records.c
+    value: str | None = connection.scalar(select(records.value).where(records.name == _SCHEMA))
+    return None if value is None else int(value)
+
+
+def _record(connection: Connection, table: QueueTable) -> None:
+    """Record the version, which never falls."""
+    recorded, value = _recorded(connection, table), str(VERSION)
+    if recorded is None:
+        connection.execute(insert(table.records).values(name=_SCHEMA, version=1, value=value))
+    elif recorded < VERSION:
+        records = table.records.c
+        changed = update(table.records).where(records.name == _SCHEMA, records.value == str(recorded))
+        connection.execute(changed.values(version=records.version + 1, value=value))

@@ -12,7 +12,7 @@ import sqlalchemy
 from sqlalchemy import Column, ColumnElement, FromClause, Table
 from sqlalchemy.exc import NoInspectionAvailable
 
-from litestar_queues.backends.advanced_alchemy.model import QueueTaskModelMixin, lock_table_of
+from litestar_queues.backends.advanced_alchemy.model import QueueTaskModelMixin, table_beside
 from litestar_queues.backends.sql.values import COLUMNS
 from litestar_queues.errors import QueueConfigurationError
 
@@ -30,7 +30,8 @@ class QueueTable:
     Attributes:
         model: The class.
         tasks: Its table.
-        locks: The table beside it.
+        locks: The table of locks beside it.
+        records: The table of named records beside it.
         keys: The key of each field's column in `tasks`.
         uuid: The key of the primary key, where it is one UUID.
         audited: The key of the base's `created_at`, where it has one.
@@ -39,6 +40,7 @@ class QueueTable:
     model: type[Any]
     tasks: Table
     locks: Table
+    records: Table
     keys: Mapping[str, str]
     uuid: str | None = None
     audited: str | None = None
@@ -67,7 +69,8 @@ class QueueTable:
         return cls(
             model,
             tasks,
-            lock_table_of(tasks),
+            table_beside(tasks, "_lock"),
+            table_beside(tasks, "_record"),
             keys,
             primary[0].key if is_uuid else None,
             created.key if created is not None and audited else None,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from litestar_queues.backends.redis.keys import FIELDS
-from litestar_queues.columns import BY_NAME, COLUMNS, ColumnKind, names
+from litestar_queues.columns import BY_NAME, COLUMNS, Column, ColumnKind, names
 from litestar_queues.lifecycle import State
 from litestar_queues.records import MUTABLE, Held, NewTask, TaskRecord
 
@@ -91,8 +91,14 @@ def _as_it_is(text: Any) -> Any:
     return text
 
 
-def _or_none(read: Callable[[str], Any]) -> Callable[[Any], Any]:
-    return lambda text: None if text is False else read(text)
+def _or(default: int | None, read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    return lambda text: default if text is False else read(text)
+
+
+def _reader(column: Column) -> Callable[[Any], Any]:
+    """What reads a field. One that is missing holds nothing, or was not known to the version that wrote the task."""
+    read = _READERS.get(column.kind, _as_it_is)
+    return _or(column.default, read) if column.nullable or column.default is not None else read
 
 
 _WRITERS: Mapping[ColumnKind, Callable[[Any], str]] = {
@@ -106,8 +112,5 @@ _NEW = names(lambda one: one.enqueued and one.name != "id" and one.kind not in (
 _of_new = attrgetter(*_NEW)
 _changed = attrgetter(*MUTABLE)
 _INITIAL = [text for one in COLUMNS if one.initial is not None for text in (one.name, str(one.initial))]
-_READ = [
-    (_or_none if column.nullable else _as_it_is)(_READERS.get(column.kind, _as_it_is))
-    for column in (*(BY_NAME[name] for name in FIELDS), BY_NAME["id"])
-]
+_READ = [_reader(BY_NAME[name]) for name in (*FIELDS, "id")]
 """What reads each value of an answer."""

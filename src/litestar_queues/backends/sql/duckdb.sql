@@ -59,8 +59,13 @@ END
 SELECT table_name FROM duckdb_tables()
 WHERE database_name = current_database() AND schema_name = /* include: schema */
 AND table_name IN (
-    trim(split_part('litestar_queue_task', '.', -1), '"'), trim(split_part('litestar_queue_task_lock', '.', -1), '"')
+    trim(split_part('litestar_queue_task', '.', -1), '"'), trim(split_part('litestar_queue_task_lock', '.', -1), '"'),
+    trim(split_part('litestar_queue_task_record', '.', -1), '"')
 )
+UNION ALL
+SELECT '.' || column_name FROM duckdb_columns()
+WHERE database_name = current_database() AND schema_name = /* include: schema */
+AND table_name = trim(split_part('litestar_queue_task', '.', -1), '"')
 UNION ALL
 SELECT index_name FROM duckdb_indexes()
 WHERE database_name = current_database() AND schema_name = /* include: schema */
@@ -80,6 +85,44 @@ CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
     owner VARCHAR NOT NULL,
     expires_at TIMESTAMP NOT NULL
 )
+
+-- name: create_record_table
+CREATE TABLE IF NOT EXISTS litestar_queue_task_record (
+    name VARCHAR NOT NULL PRIMARY KEY,
+    version BIGINT NOT NULL,
+    value JSON NOT NULL
+)
+
+-- name: add_column
+ALTER TABLE litestar_queue_task ADD COLUMN IF NOT EXISTS /* slot: column */
+
+-- The version of the schema is the record of that name; it never falls.
+
+-- name: schema_version
+SELECT value FROM litestar_queue_task_record WHERE name = 'schema'
+
+-- name: record_version
+INSERT INTO litestar_queue_task_record AS held (name, version, value)
+VALUES ('schema', 1, CAST(/* slot: version */ AS VARCHAR))
+ON CONFLICT (name) DO UPDATE SET version = held.version + 1, value = excluded.value
+WHERE CAST(CAST(held.value AS VARCHAR) AS INTEGER) < /* slot: version */
+
+-- DuckDB changes nothing of a table that has an index but adding a column, which need not have a value: a new one takes
+-- its place, and gets its indexes.
+
+-- name: rebuild_create
+CREATE TABLE litestar_queue_task_new (
+    /* slot: whole_table */
+) /* slot: options */
+
+-- name: rebuild_copy
+INSERT INTO litestar_queue_task_new (/* slot: whole */) SELECT /* slot: whole */ FROM litestar_queue_task
+
+-- name: rebuild_drop
+DROP TABLE litestar_queue_task
+
+-- name: rebuild_rename
+ALTER TABLE litestar_queue_task_new RENAME TO /* slot: bare */
 
 -- name: check_schema
 SELECT /* slot: columns */, active_key FROM litestar_queue_task LIMIT 0

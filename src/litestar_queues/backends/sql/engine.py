@@ -12,11 +12,11 @@ that cannot look at the parts of several queues in one statement looks at one af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement, bare_name
+from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement
 from litestar_queues.backends.sql.program import (
     Call,
     ConflictError,
@@ -24,7 +24,6 @@ from litestar_queues.backends.sql.program import (
     Program,
     Rows,
     Steps,
-    defines,
     reads,
     writes_each,
     writes_once,
@@ -85,32 +84,13 @@ class Engine:
     ) -> None:
         self.family = family
         self._table_name = table
-        self._table = bare_name(family, table)
         self._statements = statements
         self._clock = clock
         self._loads = "enqueue" not in statements and "enqueue_timed" not in statements
         self._kept: Callable[[str], str] | None = kept_text if family.empty_is_null else None
         self._read = family.read_value or _as_it_is
 
-    # The schema
-
-    @defines
-    def create_schema(self) -> Steps[None]:
-        existing = yield from self._existing()
-        for name, made in self._schema():
-            if made not in existing:
-                yield self._call(name)
-
-    @reads
-    def existing(self) -> Steps[set[str]]:
-        """The names of those tables and indexes that are there; of none, in a family that cannot tell."""
-        return (yield from self._existing())
-
-    @reads
-    def lacks_schema(self) -> Steps[bool]:
-        """Whether anything has to be created, so that a schema that is complete costs no lock, and no write."""
-        existing = yield from self._existing()
-        return any(made not in existing for _, made in self._schema())
+    # The server
 
     @reads
     def check_schema(self) -> Steps[None]:
@@ -416,16 +396,6 @@ class Engine:
         yield self._call("notify", {"channel": channel, "payload": payload})
 
     # What they share
-
-    def _schema(self) -> Iterator[tuple[str, str]]:
-        """The statements that create something, each with the name of that."""
-        fold = self.family.fold
-        return ((name, f"{self._table}{fold(suffix)}") for name, suffix in self.family.ddl.items())
-
-    def _existing(self) -> Steps[set[str]]:
-        if "existing" not in self._statements:
-            return set()
-        return {str(row[0]) for row in (yield self._call("existing")).rows}
 
     def _call(self, name: str, parameters: Mapping[str, Any] | None = None) -> Call:
         statement = self._statements.get(name)

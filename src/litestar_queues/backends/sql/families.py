@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from litestar_queues.backends.sql.lists import Lists
+from litestar_queues.backends.sql.lists import Lists, later, quoted
 from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
 from litestar_queues.columns import ColumnKind
 from litestar_queues.errors import QueueConfigurationError
@@ -29,11 +29,11 @@ __all__ = (
     "Family",
     "Kind",
     "Statement",
+    "Version",
     "bare_name",
-    "drop_statements",
+    "is_table",
     "load",
     "quoted_name",
-    "schema_statements",
     "statements_of",
 )
 
@@ -43,7 +43,7 @@ TABLE = "litestar_queue_task"
 _OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 _NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
-_TABLES = ("", "_lock")
+_TABLES = ("", "_lock", "_record", "_new")
 """What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
 
@@ -65,6 +65,26 @@ def _no_code(_error: BaseException) -> None:
     return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What a version of the schema changes, besides adding the columns that came with it.
+
+    Attributes:
+        creates: Statements that create something, each with what follows the table's name in the name of that.
+        drops: Statements that drop an index, each with the same.
+        alters: Statements of which nothing is seen afterwards but that the version is recorded; those of a database that
+            commits each by itself can be repeated.
+        rebuilds: Whether a new table takes the place of the old one, where the database cannot change it.
+        options: What stands behind the definition of a table that is rebuilt.
+    """
+
+    creates: Mapping[str, str] = field(default_factory=dict[str, str])
+    drops: Mapping[str, str] = field(default_factory=dict[str, str])
+    alters: tuple[str, ...] = ()
+    rebuilds: bool = False
+    options: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:
     """Databases that share their statements.
@@ -74,8 +94,7 @@ class Family:
         clock: Whose time counts: the client's for a database without a server, else the server's; in a family of which
             every statement takes a `now` of NULL for the server's time, nobody needs to ask for that beforehand.
         lists: How it writes lists of columns.
-        ddl: The statements that create the schema, in their order, each with what follows the table's name in the name
-            of what it creates. Where the family has a statement `existing`, only what that does not list is created.
+        versions: What each version of the schema brought besides its columns, from the first on.
         begin: The arguments of a driver's `begin` for a kind of transaction; a kind that is absent needs no `begin`.
         before_begin: A statement that is sent before each `begin`, and is about the transaction that follows.
         one_writer: Whether only one transaction at a time may write, so that those of one process had better queue for it
@@ -109,7 +128,7 @@ class Family:
     name: str
     clock: Literal["client", "server", "statement"]
     lists: Lists
-    ddl: Mapping[str, str]
+    versions: tuple[Version, ...]
     begin: Mapping[Kind, tuple[str, ...]]
     before_begin: str | None = None
     one_writer: bool = False
@@ -183,6 +202,7 @@ def _sqlstate(error: BaseException) -> str | None:
     return getattr(error, "sqlstate", None)
 
 
+_RECORDS = Version(creates={"create_record_table": "_record"})
 _TEXTS: tuple[ColumnKind, ...] = ("id", "name", "queue", "state", "key", "json", "text", "short", "tag")
 _PRIMARY = {"id": " PRIMARY KEY", "state": " CHECK (state IN (<states>))"}
 
@@ -200,19 +220,24 @@ SQLITE = Family(
         unpack=lambda name, _kind, place: f"value ->> {place} AS {name}",
         constraints=_PRIMARY,
     ),
-    ddl={
-        "create_task_table": "",
-        "create_key_index": "_key",
-        "create_ready_index": "_ready",
-        "create_queue_ready_index": "_queue_ready",
-        "create_scheduled_index": "_scheduled",
-        "create_queue_scheduled_index": "_queue_scheduled",
-        "create_running_index": "_running",
-        "create_overdue_index": "_overdue",
-        "create_finished_index": "_finished",
-        "create_queue_finished_index": "_queue_finished",
-        "create_lock_table": "_lock",
-    },
+    versions=(
+        Version(
+            creates={
+                "create_task_table": "",
+                "create_key_index": "_key",
+                "create_ready_index": "_ready",
+                "create_queue_ready_index": "_queue_ready",
+                "create_scheduled_index": "_scheduled",
+                "create_queue_scheduled_index": "_queue_scheduled",
+                "create_running_index": "_running",
+                "create_overdue_index": "_overdue",
+                "create_finished_index": "_finished",
+                "create_queue_finished_index": "_queue_finished",
+                "create_lock_table": "_lock",
+            }
+        ),
+        _RECORDS,
+    ),
     # A deferred transaction that reads first and writes later fails at once where another has written in between.
     begin={Kind.ONE: ("IMMEDIATE",), Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
     one_writer=True,
@@ -257,7 +282,7 @@ _LOCKING = Family(
         unsent=frozenset({"state"}),
         constraints=_PRIMARY | {"active_key": "<exact>"},
     ),
-    ddl=SQLITE.ddl,
+    versions=SQLITE.versions,
     begin={Kind.WRITE: ()},
     # Serialization failures, deadlocks, locks that were waited for too long; and what two see who create the same thing,
     # or give the same key to two tasks, at one moment.
@@ -277,6 +302,8 @@ _LOCKING = Family(
         **_BY_LOCK,
         "json": "JSON",
         "exact": ' COLLATE "C"',
+        "schema_lock": "pg_advisory_xact_lock(hashtext('litestar_queue_task'))",
+        "state_check": "litestar_queue_task_state_check",
         # A page keeps room for the next versions of its rows: 23,000 against 13,600 settled a second. Dead rows are
         # cleaned away before a claim has to step over many.
         "storage": "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)",
@@ -285,7 +312,17 @@ _LOCKING = Family(
 
 _SWAPPING = replace(_LOCKING, swaps=True, slots={**_LOCKING.slots, **_BY_SWAP})
 POSTGRES = replace(_LOCKING, swapping=_SWAPPING)
-COCKROACH = replace(_SWAPPING, slots={**_SWAPPING.slots, "json": "TEXT", "exact": "", "storage": ""})
+COCKROACH = replace(
+    _SWAPPING,
+    slots={
+        **_SWAPPING.slots,
+        "json": "TEXT",
+        "exact": "",
+        "storage": "",
+        "schema_lock": "''",
+        "state_check": "check_state",
+    },
+)
 """CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were."""
 
 
@@ -349,15 +386,23 @@ MYSQL = Family(
         spelt={"key": "`key`"},
         constraints=_PRIMARY,
     ),
-    slots={"exact": "CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */"},
-    ddl={"create_task_table": "", "create_lock_table": "_lock"},
+    slots={
+        "exact": "CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */",
+        # The one product gives the check a name, and has it beside the columns; to the other it is part of its column.
+        "state_check": (
+            "/*!80017 DROP CHECK litestar_queue_task_chk_1, "
+            "ADD CONSTRAINT litestar_queue_task_chk_1 CHECK (state IN (<states>)) */"
+            "/*M!100600 MODIFY COLUMN state VARCHAR(9) NOT NULL CHECK (state IN (<states>)) */"
+        ),
+    },
+    versions=(Version(creates={"create_task_table": "", "create_lock_table": "_lock"}), _RECORDS),
     begin={Kind.EACH: (), Kind.WRITE: ()},
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
     # again is what was there before.
     before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 1050 who create a table;
-    # locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
-    conflict_codes=frozenset({1062, 1050, 1205, 1213, 1020}),
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, 1050 who create a table, and 1060
+    # who add a column; locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
+    conflict_codes=frozenset({1062, 1050, 1060, 1205, 1213, 1020}),
     # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
     lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
     lost_text=re.compile("Connection not available"),
@@ -394,8 +439,12 @@ DUCKDB = Family(
         shape="'[{{{0}}}]'",  # a text of its own: no slot is filled inside one
         read={"json": "CAST({0} AS VARCHAR) AS {1}"},
         constraints=_PRIMARY,
+        adds_required=False,
     ),
-    ddl={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"},
+    versions=(
+        Version(creates={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"}),
+        _RECORDS,
+    ),
     begin={Kind.WRITE: ()},
     # What a transaction finds that began before another gave the same key to a task.
     conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
@@ -446,18 +495,23 @@ ORACLE = Family(
         fields={"key": "of_key", "timeout": "seconds", "error": "failure"},
         constraints=_PRIMARY | {"active_key": " UNIQUE"},
     ),
-    ddl={
-        "create_task_table": "",
-        "create_ready_index": "_ready",
-        "create_queue_ready_index": "_q_ready",
-        "create_overdue_index": "_overdue",
-        "create_finished_index": "_finished",
-        "create_lock_table": "_lock",
-    },
+    versions=(
+        Version(
+            creates={
+                "create_task_table": "",
+                "create_ready_index": "_ready",
+                "create_queue_ready_index": "_q_ready",
+                "create_overdue_index": "_overdue",
+                "create_finished_index": "_finished",
+                "create_lock_table": "_lock",
+            }
+        ),
+        _RECORDS,
+    ),
     begin={Kind.EACH: (), Kind.WRITE: ()},
-    # Duplicate keys, which two see who give the same key to two tasks at one moment, and 955 who create a table; rows and
-    # tables that another holds (54, 30006); deadlocks; and rows that changed since a transaction began.
-    conflict_codes=frozenset({1, 54, 60, 955, 4020, 4021, 8176, 8177, 14411, 30006}),
+    # Duplicate keys, which two see who give the same key to two tasks at one moment, 955 who create a table, and 1430 who
+    # add a column; rows and tables that another holds (54, 30006); deadlocks; and rows that changed since a transaction began.
+    conflict_codes=frozenset({1, 54, 60, 955, 1430, 4020, 4021, 8176, 8177, 14411, 30006}),
     # The session was killed or ran out; the instance starts, stops or moves; the network or the listener gave up.
     lost_codes=frozenset(
         {28, 1012, 1033, 1034, 1041, 1089, 1090, 1092, 2396, 3113, 3114, 3135, 12153, 12514, 12516, 12518, 12519, 12520}
@@ -511,27 +565,19 @@ def quoted_name(family: Family, table: str, suffix: str = "") -> str:
     """The table of a configured name, or what is called like it with a suffix, as the family writes it."""
     schema, _ = split_name(family, table)
     quote = family.quote
-    qualified = schema and (suffix in _TABLES or family.qualifies_indexes)
+    qualified = schema and (is_table(suffix) or family.qualifies_indexes)
     where = f"{quote}{family.fold(schema)}{quote}." if schema and qualified else ""
     return f"{where}{quote}{bare_name(family, table, suffix)}{quote}"
+
+
+def is_table(suffix: str) -> bool:
+    """Whether what follows the configured name makes the name of a table; else it is that of an index."""
+    return suffix in _TABLES
 
 
 def bare_name(family: Family, table: str, suffix: str = "") -> str:
     """The same without its schema and quotes, as the database's own catalog has it."""
     return family.fold(f"{split_name(family, table)[1]}{suffix}")
-
-
-def schema_statements(family: Family, table: str = TABLE, *, existing: Collection[str] = ()) -> list[str]:
-    """The statements that create what is missing of the schema, in their order."""
-    statements = statements_of(family, table)
-    return [
-        statements[ddl].text for ddl, suffix in family.ddl.items() if bare_name(family, table, suffix) not in existing
-    ]
-
-
-def drop_statements(family: Family, table: str = TABLE) -> list[str]:
-    """The statements that remove the schema, and all tasks with it."""
-    return [f"DROP TABLE {quoted_name(family, table, suffix)}" for suffix in reversed(_TABLES)]
 
 
 @cache
@@ -549,7 +595,8 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     """The statements of a file, by name; our names in them become those of the table, quoted."""
     from sqlspec.loader import SQLFileLoader  # noqa: PLC0415  # the statements of other backends stand in no file
 
-    own = {"states": ", ".join(f"'{state}'" for state in State), **family.slots}
+    own = {name: value.replace("<states>", quoted(State)) for name, value in family.slots.items()}
+    own |= {"states": quoted(State), "bare": f"{family.quote}{bare_name(family, table)}{family.quote}"}
     slots = own | family.lists.slots(own)
 
     def named(found: re.Match[str]) -> str:
@@ -559,8 +606,27 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     loader.load_sql(path)
     statements: dict[str, Statement] = {}
     for name in loader.list_queries():
-        fills = {slot.name: slots[slot.name] for slot in loader.get_query_slots(name)}
-        text = loader.get_sql(name, **fills).raw_sql
-        # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
-        statements[name] = Statement(name, _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
+        left_open = {slot.name for slot in loader.get_query_slots(name)}
+        for suffix, more in _variants(family, own, left_open).items():
+            filled = slots | more
+            text = loader.get_sql(name, **{slot: filled[slot] for slot in left_open}).raw_sql
+            # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
+            made = Statement(f"{name}{suffix}", _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
+            statements[made.name] = made
     return statements
+
+
+def _variants(family: Family, own: Mapping[str, str], left_open: Collection[str]) -> dict[str, dict[str, str]]:
+    """What follows a statement's name, and fills its slots: it may be there for each column, or version, that came later."""
+    lists, numbered = family.lists, list(enumerate(family.versions, 1))
+    if not left_open.isdisjoint({"column", "column_name"}):
+        return {f"_{column.name}": lists.added(column, own) for column in later()}
+    if not left_open.isdisjoint({"whole_table", "whole"}):
+        return {
+            f"_{number}": lists.whole(number, own) | {"options": one.options}
+            for number, one in numbered
+            if one.rebuilds
+        }
+    if "version" in left_open:
+        return {f"_{number}": {"version": str(number)} for number, _ in numbered[1:]}
+    return {"": {}}

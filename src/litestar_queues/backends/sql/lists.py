@@ -6,7 +6,11 @@ order, stands in `litestar_queues.columns` alone.
 `columns`
     The columns of a record, to be read.
 `table`
-    The columns of the table, in its definition.
+    The columns of the table in the definition of version 1, which stays as it is.
+`whole_table`, `whole`
+    The columns of a table of a later version, in the definition of one that takes its place, and their names.
+`column`, `column_name`
+    A column that came later, in the statement that adds it, and its name.
 `new_columns`, `new_values`, `new_fields`
     What an enqueue inserts into, what it inserts from the rows `n` of its batch, and how the batch is unpacked. Columns
     whose values a file states itself (`stated`) are left out of the first two.
@@ -24,13 +28,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from litestar_queues.backends.sql.values import COLUMNS, COMMITTED, ENQUEUED, HELD
-from litestar_queues.columns import ACTIVE_KEY, BY_NAME, Column, ColumnKind
+from litestar_queues.columns import ACTIVE_KEY, BY_NAME, Column, ColumnKind, states_of
 from litestar_queues.columns import COLUMNS as ALL
 
-__all__ = ("STORED", "Lists")
+__all__ = ("STORED", "Lists", "later", "quoted")
 
 STORED = tuple(column for one in ALL for column in ((one, ACTIVE_KEY) if one.name == "key" else (one,)))
 """The columns of the table, in their order."""
+
+
+def later(version: int | None = None) -> Iterable[Column]:
+    """The columns that came after version 1, or with this version."""
+    return (one for one in STORED if (one.since > 1 if version is None else one.since == version))
+
+
+def quoted(texts: Iterable[str]) -> str:
+    """Texts as a statement lists them."""
+    return ", ".join(f"'{text}'" for text in texts)
 
 
 def _named(field_: str, kind: str, _place: int) -> str:
@@ -60,6 +74,8 @@ class Lists:
         stated: The columns whose values the file's `enqueue` states itself.
         unsent: The fields that the batch of an enqueue does not have.
         constraints: What stands behind a column in the table's definition.
+        earlier: The types of kinds up to and including a version, where they were others once.
+        adds_required: Whether a column that is added can be one that has to have a value.
     """
 
     types: Mapping[ColumnKind, str]
@@ -74,13 +90,15 @@ class Lists:
     stated: frozenset[str] = frozenset({"created_at"})
     unsent: frozenset[str] = frozenset()
     constraints: Mapping[str, str] = field(default_factory=dict[str, str])
+    earlier: Mapping[int, Mapping[ColumnKind, str]] = field(default_factory=dict[int, Mapping[ColumnKind, str]])
+    adds_required: bool = True
 
     def slots(self, others: Mapping[str, str]) -> dict[str, str]:
         """What each list's slot is filled with; `others` are the slots that it may name, as `<exact>`."""
         inserted = [one for one in STORED if self._is_inserted(one)]
         made = {
             "columns": ", ".join(self._reading(BY_NAME[name]) for name in COLUMNS),
-            "table": ",\n    ".join(self._definition(one) for one in STORED),
+            "table": self._table(1).replace("<states>", quoted(states_of(1))),
             "new_columns": ", ".join(self._spelling(one) for one in inserted),
             "new_values": ", ".join(self._inserting(one) for one in inserted),
             "new_fields": self._unpacking(ENQUEUED, self.unsent),
@@ -90,6 +108,20 @@ class Lists:
             "held_fields": self._unpacking(HELD),
         }
         return {slot: _filled(text, others) for slot, text in made.items()}
+
+    def added(self, column: Column, others: Mapping[str, str]) -> dict[str, str]:
+        """What the slots of the statement that adds a column are filled with."""
+        return {
+            "column": _filled(self._definition(column, column.since), others),
+            "column_name": self._spelling(column),
+        }
+
+    def whole(self, version: int, others: Mapping[str, str]) -> dict[str, str]:
+        """What the slots of the statements are filled with that put a table of a version in the place of an older one."""
+        return {
+            "whole_table": _filled(self._table(version), others | {"states": quoted(states_of(version))}),
+            "whole": ", ".join(self._spelling(one) for one in STORED if one.since <= version),
+        }
 
     def batch_types(self, others: Mapping[str, str]) -> dict[ColumnKind, str]:
         """The types of the fields of a batch; `others` as for `slots`."""
@@ -105,9 +137,22 @@ class Lists:
         name = f"{self.alias}{self._spelling(column)}"
         return self.read.get(column.kind, "{0}").format(name, column.name)
 
-    def _definition(self, column: Column) -> str:
+    def _table(self, version: int) -> str:
+        return ",\n    ".join(self._definition(one, version) for one in STORED if one.since <= version)
+
+    def _definition(self, column: Column, version: int) -> str:
         required = "" if column.nullable else " NOT NULL"
-        return f"{self._spelling(column)} {self.types[column.kind]}{required}{self.constraints.get(column.name, '')}"
+        if column.default is not None:
+            required = f" DEFAULT {column.default}{required if self.adds_required else ''}"
+        type_ = next(
+            (
+                types[column.kind]
+                for last, types in sorted(self.earlier.items())
+                if version <= last and column.kind in types
+            ),
+            self.types[column.kind],
+        )
+        return f"{self._spelling(column)} {type_}{required}{self.constraints.get(column.name, '')}"
 
     def _inserting(self, column: Column) -> str:
         if column.initial is not None:

@@ -51,6 +51,14 @@ UNION ALL
 SELECT replace(substring_index('litestar_queue_task_lock', '.', -1), '`', '') FROM information_schema.tables
 WHERE table_schema = /* include: schema */
 AND table_name = replace(substring_index('litestar_queue_task_lock', '.', -1), '`', '')
+UNION ALL
+SELECT replace(substring_index('litestar_queue_task_record', '.', -1), '`', '') FROM information_schema.tables
+WHERE table_schema = /* include: schema */
+AND table_name = replace(substring_index('litestar_queue_task_record', '.', -1), '`', '')
+UNION ALL
+SELECT concat('.', column_name) FROM information_schema.columns
+WHERE table_schema = /* include: schema */
+AND table_name = replace(substring_index('litestar_queue_task', '.', -1), '`', '')
 
 -- Of two that create a table at one moment, one meets an error, and looks again. IF NOT EXISTS would leave a warning in
 -- the logs of the application.
@@ -73,6 +81,35 @@ CREATE TABLE litestar_queue_task_lock (
     owner TEXT NOT NULL,
     expires_at DATETIME(6) NOT NULL
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* slot: exact */
+
+-- name: create_record_table
+CREATE TABLE litestar_queue_task_record (
+    name VARCHAR(255) NOT NULL PRIMARY KEY,
+    version BIGINT NOT NULL,
+    value LONGTEXT NOT NULL
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* slot: exact */
+
+-- Of two that add a column at one moment, one meets an error, and looks again.
+
+-- name: add_column
+ALTER TABLE litestar_queue_task ADD COLUMN /* slot: column */
+
+-- name: drop_column
+ALTER TABLE litestar_queue_task DROP COLUMN /* slot: column_name */
+
+-- name: widen_states
+ALTER TABLE litestar_queue_task /* slot: state_check */
+
+-- The version of the schema is the record of that name; it never falls.
+
+-- name: schema_version
+SELECT value FROM litestar_queue_task_record WHERE name = 'schema'
+
+-- name: record_version
+INSERT INTO litestar_queue_task_record (name, version, value) VALUES ('schema', 1, /* slot: version */)
+ON DUPLICATE KEY UPDATE
+    version = IF(CAST(value AS SIGNED) < /* slot: version */, version + 1, version),
+    value = IF(CAST(value AS SIGNED) < /* slot: version */, /* slot: version */, value)
 
 -- name: check_schema
 SELECT /* slot: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_queue_task AS t LIMIT 0

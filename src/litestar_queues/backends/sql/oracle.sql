@@ -77,8 +77,12 @@ SELECT o.table_name FROM all_tables o
 WHERE o.owner = /* include: schema */
 AND o.table_name IN (
     /* include: table_name */,
-    REPLACE(SUBSTR('litestar_queue_task_lock', INSTR('litestar_queue_task_lock', '.') + 1), '"')
+    REPLACE(SUBSTR('litestar_queue_task_lock', INSTR('litestar_queue_task_lock', '.') + 1), '"'),
+    REPLACE(SUBSTR('litestar_queue_task_record', INSTR('litestar_queue_task_record', '.') + 1), '"')
 )
+UNION ALL
+SELECT '.' || o.column_name FROM all_tab_columns o
+WHERE o.owner = /* include: schema */ AND o.table_name = /* include: table_name */
 UNION ALL
 SELECT o.index_name FROM all_indexes o
 WHERE o.table_owner = /* include: schema */ AND o.table_name = /* include: table_name */
@@ -111,6 +115,31 @@ CREATE TABLE litestar_queue_task_lock (
     owner VARCHAR2(1000 CHAR) NOT NULL,
     expires_at TIMESTAMP(6) NOT NULL
 )
+
+-- name: create_record_table
+CREATE TABLE litestar_queue_task_record (
+    name VARCHAR2(256 CHAR) NOT NULL PRIMARY KEY,
+    version NUMBER(19) NOT NULL,
+    value CLOB NOT NULL
+)
+
+-- name: add_column
+ALTER TABLE litestar_queue_task ADD (/* slot: column */)
+
+-- name: drop_column
+ALTER TABLE litestar_queue_task DROP COLUMN /* slot: column_name */
+
+-- The version of the schema is the record of that name; it never falls.
+
+-- name: schema_version
+SELECT r.value FROM litestar_queue_task_record r WHERE r.name = 'schema'
+
+-- name: record_version
+MERGE INTO litestar_queue_task_record r
+USING (SELECT /* slot: version */ AS wanted FROM dual) w ON (r.name = 'schema')
+WHEN MATCHED THEN UPDATE SET r.version = r.version + 1, r.value = TO_CHAR(w.wanted)
+WHERE TO_NUMBER(TO_CHAR(r.value)) < w.wanted
+WHEN NOT MATCHED THEN INSERT (name, version, value) VALUES ('schema', 1, TO_CHAR(w.wanted))
 
 -- name: check_schema
 SELECT /* slot: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_queue_task t WHERE 1 = 0

@@ -42,8 +42,13 @@ AND (
 
 -- name: existing
 SELECT c.relname FROM pg_catalog.pg_class AS c
-WHERE c.oid IN (to_regclass('litestar_queue_task'), to_regclass('litestar_queue_task_lock'))
+WHERE c.oid IN (
+    to_regclass('litestar_queue_task'), to_regclass('litestar_queue_task_lock'), to_regclass('litestar_queue_task_record')
+)
 OR c.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = to_regclass('litestar_queue_task'))
+UNION ALL
+SELECT '.' || a.attname FROM pg_catalog.pg_attribute AS a
+WHERE a.attrelid = to_regclass('litestar_queue_task') AND a.attnum > 0 AND NOT a.attisdropped
 
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
@@ -94,6 +99,40 @@ CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
     owner text NOT NULL,
     expires_at timestamptz NOT NULL
 )
+
+-- name: create_record_table
+CREATE TABLE IF NOT EXISTS litestar_queue_task_record (
+    name text /* slot: exact */ NOT NULL PRIMARY KEY,
+    version bigint NOT NULL,
+    value /* slot: json */ NOT NULL
+)
+
+-- Of several that change the schema, one does, and the others see then that it is done. None of them waits for long: behind
+-- a change that waits for the table stands every worker that wants it.
+
+-- name: lock_schema
+SELECT set_config('lock_timeout', '2s', true), /* slot: schema_lock */
+
+-- name: add_column
+ALTER TABLE litestar_queue_task ADD COLUMN IF NOT EXISTS /* slot: column */
+
+-- name: drop_column
+ALTER TABLE litestar_queue_task DROP COLUMN /* slot: column_name */
+
+-- name: widen_states
+ALTER TABLE litestar_queue_task DROP CONSTRAINT IF EXISTS /* slot: state_check */,
+ADD CONSTRAINT /* slot: state_check */ CHECK (state IN (/* slot: states */))
+
+-- The version of the schema is the record of that name; it never falls.
+
+-- name: schema_version
+SELECT CAST(value AS text) FROM litestar_queue_task_record WHERE name = 'schema'
+
+-- name: record_version
+INSERT INTO litestar_queue_task_record AS held (name, version, value)
+VALUES ('schema', 1, CAST(CAST(/* slot: version */ AS text) AS /* slot: json */))
+ON CONFLICT (name) DO UPDATE SET version = held.version + 1, value = excluded.value
+WHERE CAST(CAST(held.value AS text) AS integer) < /* slot: version */
 
 -- name: check_schema
 SELECT /* slot: columns */, active_key FROM litestar_queue_task LIMIT 0

@@ -20,11 +20,15 @@ WHERE litestar_queue_task.id = c.id
 AND litestar_queue_task.fence = c.fence - 1
 AND (:stale_before IS NULL OR litestar_queue_task.heartbeat_at IS NULL OR litestar_queue_task.heartbeat_at < :stale_before)
 
--- The name of a table comes quoted, also inside a text.
+-- The name of a table comes quoted, also inside a text. A column stands there with a dot before it.
 
 -- name: existing
 SELECT name FROM sqlite_master
-WHERE tbl_name IN (trim('litestar_queue_task', '"'), trim('litestar_queue_task_lock', '"'))
+WHERE tbl_name IN (
+    trim('litestar_queue_task', '"'), trim('litestar_queue_task_lock', '"'), trim('litestar_queue_task_record', '"')
+)
+UNION ALL
+SELECT '.' || name FROM pragma_table_info(trim('litestar_queue_task', '"'))
 
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
@@ -78,6 +82,46 @@ CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
     owner TEXT NOT NULL,
     expires_at TEXT NOT NULL
 )
+
+-- name: create_record_table
+CREATE TABLE IF NOT EXISTS litestar_queue_task_record (
+    name TEXT NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    value TEXT NOT NULL
+)
+
+-- name: add_column
+ALTER TABLE litestar_queue_task ADD COLUMN /* slot: column */
+
+-- name: drop_column
+ALTER TABLE litestar_queue_task DROP COLUMN /* slot: column_name */
+
+-- The version of the schema is the record of that name; it never falls.
+
+-- name: schema_version
+SELECT value FROM litestar_queue_task_record WHERE name = 'schema'
+
+-- name: record_version
+INSERT INTO litestar_queue_task_record (name, version, value)
+VALUES ('schema', 1, CAST(/* slot: version */ AS TEXT))
+ON CONFLICT (name) DO UPDATE SET version = litestar_queue_task_record.version + 1, value = excluded.value
+WHERE CAST(litestar_queue_task_record.value AS INTEGER) < /* slot: version */
+
+-- SQLite changes no type and no check of a table: a new one takes its place, and gets its indexes.
+
+-- name: rebuild_create
+CREATE TABLE litestar_queue_task_new (
+    /* slot: whole_table */
+) /* slot: options */
+
+-- name: rebuild_copy
+INSERT INTO litestar_queue_task_new (/* slot: whole */) SELECT /* slot: whole */ FROM litestar_queue_task
+
+-- name: rebuild_drop
+DROP TABLE litestar_queue_task
+
+-- name: rebuild_rename
+ALTER TABLE litestar_queue_task_new RENAME TO litestar_queue_task
 
 -- name: check_schema
 SELECT /* slot: columns */, active_key FROM litestar_queue_task LIMIT 0

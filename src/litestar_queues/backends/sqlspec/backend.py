@@ -18,11 +18,12 @@ from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Statement, statements_of
 from litestar_queues.backends.sql.port import SqlPort
 from litestar_queues.backends.sql.program import statements
+from litestar_queues.backends.sql.schema import Advice, Found, Schema, migrated_by_others, usable
 from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
-from litestar_queues.backends.sqlspec.migrating import Migrator
+from litestar_queues.backends.sqlspec.migrating import VERSIONS, Migrator
 from litestar_queues.backends.sqlspec.observer import RuntimeObserver
 from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore
@@ -32,6 +33,11 @@ from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 
 __all__ = ("SQLSpecBackend",)
+
+
+_MISSING = "set create_schema=True or run_migrations=True where it is to be created, or choose another table_name"
+_FOREIGN = "choose another table_name"
+_OLDER = f"apply the migration {VERSIONS[-1]}, or set create_schema=True or run_migrations=True"
 
 
 def _skips_locked(driver: Any) -> Any:
@@ -53,6 +59,7 @@ class SQLSpecBackend(SqlPort):
         sqlspec: SQLSpec | None,
         create_schema: bool,
         run_migrations: bool = False,
+        migration_timeout: float = 0.0,
         table_name: str,
         patience: float,
         limit: float | None = None,
@@ -69,6 +76,7 @@ class SQLSpecBackend(SqlPort):
         self._config = config
         self._shared = sqlspec
         self._creates_schema = create_schema
+        self._migration_timeout = migration_timeout
         self._table_name = table_name
         self._under_way = UnderWay()
         self._patience = patience
@@ -76,6 +84,7 @@ class SQLSpecBackend(SqlPort):
         self._loads_from = arrow_from
         self._clock = clock or SystemClock()
         self._engine = Engine(store.family, statements, self._clock, table=table_name)
+        self._schema = Schema(store.family, statements, table_name)
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._database = self._failures.database
         self._migrator = Migrator(config, table_name, self._failures) if run_migrations else None
@@ -143,7 +152,7 @@ class SQLSpecBackend(SqlPort):
         return bound
 
     async def create_schema(self) -> None:
-        await self._run(self._engine.create_schema())
+        await self._run(self._schema.create())
 
     async def _choose_claims(self, transport: Transport) -> None:
         """Claim by compare-and-swap where the database has no SKIP LOCKED."""
@@ -156,20 +165,24 @@ class SQLSpecBackend(SqlPort):
                 self._engine = Engine(swapping, statements, self._clock, table=self._table_name)
 
     async def _check_schema(self) -> None:
-        advice = "set create_schema=True where it is to be created, or choose another table_name"
+        look = partial(self._look, self._schema)
+        missing = _MISSING
         try:
             if self._migrator is not None:
-                await self._migrator.apply(self._run, self._engine.existing)
-                advice = self._migrator.missing_table()
-            elif self._creates_schema and await self._run(self._engine.lacks_schema()):
+                await self._migrator.apply(self._run, self._schema)
+                missing = self._migrator.missing_table()
+            elif self._creates_schema and self._schema.steps(await look()):
                 await self.create_schema()
+            found = await migrated_by_others(look, self._store.family, self._database, self._migration_timeout)
+            usable(found, self._store.family, self._database, Advice(missing, _FOREIGN, _OLDER))
             await self._run(self._engine.check_schema())
         except BackendUnavailableError:
             raise
         except BackendError as error:
-            raise QueueConfigurationError(
-                f"{error}; the table {self._table_name!r} is not there, or is not a queue's of this version: {advice}"
-            ) from error
+            raise QueueConfigurationError(f"{error}; the table {self._table_name!r} cannot be used") from error
+
+    async def _look(self, schema: Schema) -> Found:
+        return await self._run(schema.look())
 
     async def _open_channel(self) -> None:
         if self._channel is None:

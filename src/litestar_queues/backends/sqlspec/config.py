@@ -11,6 +11,7 @@ from sqlspec import SQLSpec
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.retry import PATIENCE
 from litestar_queues.backends.sql.families import TABLE, statements_of
+from litestar_queues.backends.sql.schema import MIGRATION_TIMEOUT
 from litestar_queues.backends.sqlspec.arrow import is_installed
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.sqlspec.channel import plan_channel
@@ -42,6 +43,8 @@ class SQLSpecBackendConfig:
         create_schema: Create what is missing of the tables when the backend opens.
         run_migrations: Let SQLSpec apply the packaged migrations when the backend opens, and none of the application's;
             `create_schema` is then without effect. With both off, the tables have to be there.
+        migration_timeout: Seconds for which a backend that may not change the tables waits where they are of an older
+            version, until somebody else has migrated them; 0 waits for nobody.
         heartbeat_pool_config: A second configuration of the same adapter and the same database, whose pool is for
             heartbeats only, so that they stay on time while every connection of the first is busy. Where it cannot be
             opened, the backend warns once and does without. Under the `bind_key` of the first, it gets one of its own.
@@ -73,6 +76,7 @@ class SQLSpecBackendConfig:
     sqlspec: SQLSpec | None = None
     create_schema: bool = True
     run_migrations: bool = False
+    migration_timeout: float = MIGRATION_TIMEOUT
     heartbeat_pool_config: Any = None
     queue_observability: bool = True
     table_name: str = TABLE
@@ -98,6 +102,10 @@ class SQLSpecBackendConfig:
         store = store_of(self.config)
         if self.lock_timeout <= 0:
             raise QueueConfigurationError(f"lock_timeout must be a positive number of seconds, not {self.lock_timeout}")
+        if self.migration_timeout < 0:
+            raise QueueConfigurationError(
+                f"migration_timeout is a number of seconds from 0, not {self.migration_timeout}"
+            )
         if self.answer_timeout is not None and self.answer_timeout <= 0:
             raise QueueConfigurationError(
                 f"answer_timeout must be a positive number of seconds, or None, not {self.answer_timeout}"
@@ -113,6 +121,7 @@ class SQLSpecBackendConfig:
             sqlspec=self.sqlspec,
             create_schema=self.create_schema,
             run_migrations=self.run_migrations,
+            migration_timeout=self.migration_timeout,
             table_name=self.table_name,
             patience=self.lock_timeout,
             limit=self.answer_timeout,

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
-from litestar_queues.backends.sql.families import TABLE, Statement, drop_statements, schema_statements
+from litestar_queues.backends.sql.families import TABLE, Statement
 from litestar_queues.backends.sql.program import Call, Program, Steps, reads
+from litestar_queues.backends.sql.schema import Found, Schema, schema_of
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 
-__all__ = ("EXTENSION", "VERSIONS", "Migrator", "register_migrations", "to_create", "to_drop")
+__all__ = ("EXTENSION", "VERSIONS", "Migrator", "down", "register_migrations", "up")
 
 EXTENSION = "litestar_queues"
 """What SQLSpec calls us: the versions of our migrations begin with `ext_litestar_queues_`."""
@@ -30,6 +31,8 @@ _WHERE = "litestar_queues.backends.sqlspec:migrations"
 _TRIES = 6
 """How often the migrations are started where others are in the way, or nobody says why they were not applied."""
 _FIRST_PAUSE = 0.05
+
+T = TypeVar("T")
 _SIZES = (  # what adapters call the sizes of their pools; some refuse one of a single connection
     "min",
     "max",
@@ -41,20 +44,29 @@ _SIZES = (  # what adapters call the sizes of their pools; some refuse one of a 
     "max_db_pool_size",
 )
 
-Run = Callable[[Program[set[str]]], Awaitable[set[str]]]
+
+class Run(Protocol):
+    """Runs a program on the main pool."""
+
+    async def __call__(self, program: Program[T], /) -> T: ...
 
 
-def to_create(context: Any) -> list[str]:
-    """The statements with which the first migration creates the schema."""
+def up(context: Any, version: int) -> list[str]:
+    """The statements of the migration to a version: those that `create_schema` sends, too."""
+    schema = _schema_of(context)
     settings: Mapping[str, Any] = context.extension_config or {}
-    family = store_of(context.config).family
-    return schema_statements(family, settings.get("table_name", TABLE), existing=settings.get("existing", ()))
+    found = Found(schema.table, frozenset(settings.get("existing", ())), settings.get("version", 0))
+    return schema.texts(found, version)
 
 
-def to_drop(context: Any) -> list[str]:
-    """The statements that take the first migration back."""
+def down(context: Any, version: int) -> list[str]:
+    """The statements that take the migration to a version back."""
+    return _schema_of(context).undoing(version)
+
+
+def _schema_of(context: Any) -> Schema:
     settings: Mapping[str, Any] = context.extension_config or {}
-    return drop_statements(store_of(context.config).family, settings.get("table_name", TABLE))
+    return schema_of(store_of(context.config).family, settings.get("table_name", TABLE))
 
 
 def register_migrations(config: Any, table: str) -> None:
@@ -86,14 +98,14 @@ class Migrator:
         self._config = config
         self._table = table
         self._failures = failures
-        self._records = self._derived(()).get_migration_commands().tracker.version_table
+        self._records = self._derived(Found(table)).get_migration_commands().tracker.version_table
 
-    async def apply(self, run: Run, existing: Callable[[], Program[set[str]]]) -> None:
+    async def apply(self, run: Run, schema: Schema) -> None:
         """Apply what is not recorded as applied; where all is, this costs one statement that reads.
 
         Args:
             run: Runs a program on the main pool.
-            existing: Which tables and indexes are there.
+            schema: Looks at the tables.
 
         Raises:
             QueueConfigurationError: They were not applied; names the reason.
@@ -101,15 +113,16 @@ class Migrator:
         """
         pause = _FIRST_PAUSE
         for tries in range(1, _TRIES + 1):
-            if await self._is_applied(run):
+            if not await self._pending(run):
                 return
-            derived = self._derived(await run(existing()))
+            derived = self._derived(await run(schema.look()))
             errors = await _in_a_thread_of_its_own(partial(_migrate, derived))
-            if await self._is_applied(run):
+            pending = await self._pending(run)
+            if not pending:
                 return
             conflict = not errors or any(self._failures.is_conflict(error) for error in errors)
             if not conflict or tries == _TRIES:
-                raise self._failure(errors, in_the_way=bool(errors) and conflict)
+                raise self._failure(pending[0], errors, in_the_way=bool(errors) and conflict)
             await anyio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # no secret
             pause *= 2
 
@@ -120,13 +133,15 @@ class Migrator:
             f"create_schema=True for this one, or a migration_config with another version_table_name"
         )
 
-    async def _is_applied(self, run: Run) -> bool:
+    async def _pending(self, run: Run) -> list[str]:
+        """Those of our migrations that are not recorded as applied, in order."""
         try:
-            return (await run(self._applied())).issuperset(VERSIONS)
+            applied = await run(self._applied())
         except BackendUnavailableError:
             raise
         except BackendError:  # there is no such table yet
-            return False
+            applied = set()
+        return [version for version in VERSIONS if version not in applied]
 
     @reads
     def _applied(self) -> Steps[set[str]]:
@@ -134,7 +149,7 @@ class Migrator:
         found = yield Call(Statement("applied_migrations", text))
         return {str(row[0]) for row in found.rows}
 
-    def _derived(self, existing: Collection[str]) -> Any:
+    def _derived(self, found: Found) -> Any:
         """A configuration for the same database and the same records, with our migrations and a small pool."""
         config = self._config
         if config.connection_instance is not None and not config.connection_config:
@@ -155,13 +170,13 @@ class Migrator:
             extension_config={},
             bind_key="queue_migrations",
         )
-        settings = {"table_name": self._table, "existing": sorted(existing)}
+        settings = {"table_name": self._table, "existing": sorted(found.names), "version": found.version}
         derived.add_extension_migrations(EXTENSION, _WHERE, settings)
         return derived
 
-    def _failure(self, errors: list[Exception], *, in_the_way: bool) -> Exception:
+    def _failure(self, version: str, errors: list[Exception], *, in_the_way: bool) -> Exception:
         reason = self._failures.text(errors[0]) if errors else "SQLSpec gave no reason; its log may"
-        text = f"{self._failures.database}: the migration {VERSIONS[-1]} was not applied: {reason}"
+        text = f"{self._failures.database}: the migration {version} was not applied: {reason}"
         return BackendUnavailableError(text) if in_the_way else QueueConfigurationError(text)
 
 
