@@ -169,12 +169,17 @@ def _complete(model: Any, table: Table) -> None:
     table.append_constraint(check)
     storage: Any = DDL(_STORAGE)  # type: ignore[no-untyped-call]  # SQLAlchemy's own
     event.listen(table, "after_create", storage.execute_if(dialect="postgresql"))
-    locks = Column("owner", owner(), nullable=False), Column("expires_at", moment(), nullable=False)
-    records = Column("version", BigInteger, nullable=False), Column("value", json_text(), nullable=False)
-    for suffix, columns in zip(BESIDE, (locks, records), strict=True):
+    locks: tuple[Column[Any], ...] = (
+        Column("owner", owner(), nullable=False),
+        Column("expires_at", moment(), nullable=False),
+    )
+    records: tuple[Column[Any], ...] = (
+        Column("version", BigInteger, nullable=False),
+        Column("value", json_text(), nullable=False),
+    )
+    for suffix, more in zip(BESIDE, (locks, records), strict=True):
         name: Column[str] = Column("name", exact(255), primary_key=True)
-        beside = {"schema": table.schema, "info": dict(table.info)}
-        Table(f"{table.name}{suffix}", table.metadata, name, *columns, **beside)
+        Table(f"{table.name}{suffix}", table.metadata, name, *more, schema=table.schema, info=dict(table.info))
 
 
 class QueueTaskModel(UUIDAuditBase, QueueTaskModelMixin):

@@ -77,7 +77,7 @@ def create(connection: Connection, table: QueueTable, dialect: Dialect) -> None:
     """
     if connection.dialect.name == "postgresql":
         # Behind a change that waits for the table stands every worker that wants it: it rather comes again.
-        limit = func.set_config("lock_timeout", "2s", True)  # noqa: FBT003  # for this transaction
+        limit = func.set_config("lock_timeout", "2s", True)  # for this transaction
         connection.execute(select(limit, func.pg_advisory_xact_lock(func.hashtext(table.tasks.fullname))))
     for make in changes(connection, table):
         try:
@@ -109,9 +109,9 @@ def _tables(table: QueueTable) -> tuple[Table, Table, Table]:
 
 
 def _add_column(connection: Connection, table: Table, key: str) -> None:
-    compiler = connection.dialect.ddl_compiler(connection.dialect, None)
+    definition = CreateColumn(table.c[key]).compile(dialect=connection.dialect)
     name = connection.dialect.identifier_preparer.format_table(table)
-    connection.exec_driver_sql(f"ALTER TABLE {name} ADD {compiler.process(CreateColumn(table.c[key]))}")
+    connection.exec_driver_sql(f"ALTER TABLE {name} ADD {definition}")
 
 
 def _widen(connection: Connection, table: Table) -> None:
@@ -125,7 +125,8 @@ def _widen(connection: Connection, table: Table) -> None:
         if one["name"] is not None and "'pending'" in one["sqltext"]:
             operations.drop_constraint(one["name"], table.name, type_="check", schema=table.schema)
     check = states_check(table)
-    operations.create_check_constraint(check.name, table.name, check.sqltext, schema=table.schema)
+    name = connection.dialect.identifier_preparer.format_constraint(check)
+    operations.create_check_constraint(name, table.name, check.sqltext, schema=table.schema)
 
 
 def _recorded(connection: Connection, table: QueueTable) -> int | None:

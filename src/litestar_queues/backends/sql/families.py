@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -616,7 +616,7 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     return statements
 
 
-def _variants(family: Family, own: Mapping[str, str], left_open: Collection[str]) -> dict[str, dict[str, str]]:
+def _variants(family: Family, own: Mapping[str, str], left_open: set[str]) -> dict[str, dict[str, str]]:
     """What follows a statement's name, and fills its slots: it may be there for each column, or version, that came later."""
     lists, numbered = family.lists, list(enumerate(family.versions, 1))
     if not left_open.isdisjoint({"column", "column_name"}):

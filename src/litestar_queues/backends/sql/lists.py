@@ -119,7 +119,7 @@ class Lists:
     def whole(self, version: int, others: Mapping[str, str]) -> dict[str, str]:
         """What the slots of the statements are filled with that put a table of a version in the place of an older one."""
         return {
-            "whole_table": _filled(self._table(version), others | {"states": quoted(states_of(version))}),
+            "whole_table": _filled(self._table(version), {**others, "states": quoted(states_of(version))}),
             "whole": ", ".join(self._spelling(one) for one in STORED if one.since <= version),
         }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -199,8 +199,8 @@ class Schema:
 
         Columns stay where the database cannot drop them. Whoever does not know them does without.
         """
-        made = reversed(self.family.versions[version - 1].creates.values())
-        drops = [f"DROP TABLE {quoted_name(self.family, self._configured, one)}" for one in made if is_table(one)]
+        made = [suffix for suffix in self.family.versions[version - 1].creates.values() if is_table(suffix)]
+        drops = [f"DROP TABLE {quoted_name(self.family, self._configured, suffix)}" for suffix in reversed(made)]
         dropped = [self._statements.get(f"drop_column_{column.name}") for column in later(version)]
         return [*drops, *(one.text for one in dropped if one is not None)]
 

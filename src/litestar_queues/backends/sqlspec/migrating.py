@@ -140,7 +140,7 @@ class Migrator:
         except BackendUnavailableError:
             raise
         except BackendError:  # there is no such table yet
-            applied = set()
+            applied = set[str]()
         return [version for version in VERSIONS if version not in applied]
 
     @reads
