@@ -596,7 +596,8 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     from sqlspec.loader import SQLFileLoader  # noqa: PLC0415  # the statements of other backends stand in no file
 
     own = {name: value.replace("<states>", quoted(State)) for name, value in family.slots.items()}
-    own |= {"states": quoted(State), "bare": f"{family.quote}{bare_name(family, table)}{family.quote}"}
+    own |= {"states": quoted(State), "bare": "<bare>"}
+    bare = f"{family.quote}{bare_name(family, table)}{family.quote}"
     slots = own | family.lists.slots(own)
 
     def named(found: re.Match[str]) -> str:
@@ -611,7 +612,9 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
             filled = slots | more
             text = loader.get_sql(name, **{slot: filled[slot] for slot in left_open}).raw_sql
             # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
-            made = Statement(f"{name}{suffix}", _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()))
+            made = Statement(
+                f"{name}{suffix}", _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()).replace("<bare>", bare)
+            )
             statements[made.name] = made
     return statements
 

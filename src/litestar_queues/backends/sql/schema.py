@@ -215,10 +215,10 @@ class Schema:
         lacking = found.lacks_columns(number, self.family.fold)
         if number > 1:
             yield from (f"add_column_{name}" for name in lacking)
+        yield from (name for name, suffix in version.drops.items() if self._named(suffix) in found.names)
         if is_due and version.rebuilds:
             yield from self._rebuilding(number)
         yield from (name for name, suffix in self._creates(number) if self._named(suffix) not in found.names)
-        yield from (name for name, suffix in version.drops.items() if self._named(suffix) in found.names)
         if is_due:
             yield from version.alters
             if number > 1:
