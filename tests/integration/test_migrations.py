@@ -12,6 +12,8 @@ from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
 from waiting import DEADLINE
 
+from litestar_queues.backends.sql.families import SQLITE
+from litestar_queues.backends.sql.schema import schema_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.migrating import VERSIONS
 from litestar_queues.errors import QueueConfigurationError
@@ -254,3 +256,71 @@ def test_eight_processes_that_start_at_the_same_moment_migrate_once(adapter: str
     for process in processes:
         process.join(60)
     assert applied(path) == OURS
+
+
+def older(path: Path) -> None:
+    """A table as version 1 of the schema had it."""
+    connection = sqlite3.connect(path)
+    for text in schema_of(SQLITE).texts(version=1):
+        connection.execute(text)
+    connection.close()
+
+
+@ADAPTERS
+@pytest.mark.parametrize("options", [{}, MIGRATED], ids=["create_schema", "run_migrations"])
+async def test_an_older_table_is_brought_up_to_date(adapter: str, tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "queue.db"
+    older(path)
+    await opened(config_for(adapter, path), **options)
+    new = tmp_path / "new.db"
+    await opened(config_for(adapter, new), **options)
+    assert dump(path) == dump(new)
+    await opened(config_for(adapter, path), create_schema=False, migration_timeout=0)
+
+
+@ADAPTERS
+async def test_after_the_limit_the_advice_for_an_older_table_is_given(adapter: str, tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    older(path)
+    before = dump(path)
+    says = r"version 1 of the schema, and this release needs 2: apply the migration ext_litestar_queues_0002, or set create"
+    with pytest.raises(QueueConfigurationError, match=says):
+        await opened(config_for(adapter, path), create_schema=False, migration_timeout=0)
+    assert dump(path) == before
+
+
+@ADAPTERS
+async def test_whoever_may_not_change_an_older_table_waits_for_who_may(
+    adapter: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "queue.db"
+    older(path)
+    async with anyio.create_task_group() as group:
+        options = {"create_schema": False, "migration_timeout": DEADLINE}
+        group.start_soon(lambda: opened(config_for(adapter, path), **options))
+        with anyio.fail_after(DEADLINE):
+            while "waiting for up to" not in caplog.text:
+                await anyio.sleep(0.01)
+        await opened(config_for(adapter, path), **MIGRATED)
+    assert caplog.text.count("waiting for up to") == 1, "said once"
+
+
+@pytest.mark.parametrize("options", [{}, MIGRATED], ids=["create_schema", "run_migrations"])
+async def test_several_that_upgrade_at_one_moment_do_it_once(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "queue.db"
+    older(path)
+    async with anyio.create_task_group() as group:
+        for adapter in [*CONFIGS] * 4:
+            group.start_soon(lambda adapter=adapter: opened(config_for(adapter, path), **options))
+    assert ask(path, "SELECT version FROM litestar_queue_task_record") == [1]
+
+
+@ADAPTERS
+async def test_a_table_that_is_no_queues_is_said_to_be_none(adapter: str, tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE litestar_queue_task (id TEXT)")
+    connection.close()
+    with pytest.raises(QueueConfigurationError, match=r"is no queue's: it has no column .*: choose another table_name"):
+        await opened(config_for(adapter, path))
+    assert len(dump(path)) == 1, "and it is left as it is"
