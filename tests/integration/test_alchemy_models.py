@@ -110,12 +110,14 @@ async def test_columns_may_have_other_names(tmp_path: Path) -> None:
     await backend.close()
 
 
-def test_indexes_and_the_table_of_the_locks_are_named_after_the_table() -> None:
+def test_indexes_and_the_tables_beside_it_are_named_after_the_table() -> None:
     for made in (model(), model("other_task", __table_args__={"schema": "queues", "comment": "the application's"})):
         table = made.__table__
         assert {index.name for index in table.indexes} == {f"{table.name}_{suffix}" for suffix in SUFFIXES}
-        [locks] = [one for one in table.metadata.tables.values() if one is not table]
-        assert (locks.name, locks.schema) == (f"{table.name}_lock", table.schema)
+        beside = [one for one in table.metadata.tables.values() if one is not table]
+        assert {(one.name, one.schema) for one in beside} == {
+            (f"{table.name}{suffix}", table.schema) for suffix in ("_lock", "_record")
+        }
     assert made.__table__.comment == "the application's"
 
 

@@ -20,6 +20,7 @@ from sqlspec.adapters.duckdb import DuckDBConfig
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import DUCKDB, Statement, statements_of
+from litestar_queues.backends.sql.schema import schema_of
 from litestar_queues.backends.sql.values import COLUMNS, COMMITTED, ENQUEUED, HELD
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
@@ -71,7 +72,8 @@ async def backend(tmp_path: Path) -> AsyncIterator[QueueBackend]:
 def test_the_table_has_a_column_for_each_field_and_the_active_key(tmp_path: Path) -> None:
     texts = statements_of(DUCKDB)
     with duckdb.connect(str(tmp_path / "queue.duckdb")) as connection:
-        connection.execute(texts["create_task_table"].text)
+        for text in schema_of(DUCKDB).texts():
+            connection.execute(text)
         columns = {row[0] for row in connection.execute("DESCRIBE litestar_queue_task").fetchall()}
         read = [column[0] for column in connection.execute(texts["check_schema"].text).description]
     assert columns == {*COLUMNS, "active_key"}
@@ -110,7 +112,7 @@ def _another_table(path: Path) -> Path:
         (_missing_directory, BackendUnavailableError, "check that its directory exists"),
         (lambda path: path, BackendUnavailableError, "directory"),
         (_no_database, QueueConfigurationError, "not a valid DuckDB database.*choose another file"),
-        (_another_table, QueueConfigurationError, "not a queue's"),
+        (_another_table, QueueConfigurationError, "is no queue's"),
     ],
 )
 async def test_a_database_that_cannot_hold_a_queue_is_named_at_once(
@@ -401,7 +403,7 @@ async def test_an_odd_or_qualified_table_name_is_used_everywhere(table: str, tmp
         await backend.close()
     schema, _, name = table.rpartition(".")
     query = "SELECT schema_name, table_name FROM duckdb_tables() ORDER BY 2"
-    assert ask(path, query) == [(schema or "main", name), (schema or "main", f"{name}_lock")]
+    assert ask(path, query) == [(schema or "main", f"{name}{suffix}") for suffix in ("", "_lock", "_record")]
     assert ask(path, f'SELECT id FROM "{schema or "main"}"."{name}" ORDER BY 1') == [("a",), ("b",)]
     assert ask(path, "SELECT index_name FROM duckdb_indexes()") == [(f"{name}_key",)]
 
@@ -428,7 +430,7 @@ async def test_migrations_make_the_same_tables_as_create_schema(tmp_path: Path) 
         tables = "SELECT sql FROM duckdb_tables() WHERE table_name LIKE 'litestar%' ORDER BY table_name"
         dumps[how] = ask(path, f"({tables}) UNION ALL SELECT sql FROM duckdb_indexes()")
     assert dumps["create_schema"] == dumps["run_migrations"]
-    assert len(dumps["create_schema"]) == 3
+    assert len(dumps["create_schema"]) == 4
 
 
 @pytest.mark.parametrize("how", ["arrow", "statement"])

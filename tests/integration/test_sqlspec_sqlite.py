@@ -300,7 +300,7 @@ def _another_table(path: Path) -> Path:
         (lambda path: path, BackendUnavailableError, "unable to open"),
         (_no_database, QueueConfigurationError, "not a database"),
         (_read_only, QueueConfigurationError, "has to be written"),
-        (_another_table, QueueConfigurationError, "not a queue's"),
+        (_another_table, QueueConfigurationError, "is no queue's"),
     ],
 )
 @pytest.mark.usefixtures("_endless_patience")

@@ -77,7 +77,10 @@ async def test_every_statement_of_the_file_is_sent_as_it_stands_with_just_its_pa
     await backend.next_due(("x", "y"))
     assert await backend.lock("name", "owner", later)
     assert await backend.unlock("name", "owner")
-    assert {*store.names()} - {"commit", "rollback"} == {*statements_of(ORACLE, store.config["table"])}
+    ours = {*statements_of(ORACLE, store.config["table"])}
+    dropping = {name for name in ours if name.startswith("drop_column_")}  # SQLSpec's, where a migration is taken back
+    assert {*store.names()} - {"commit", "rollback"} == ours - dropping
+    assert len(dropping) == 4
 
 
 async def test_more_than_4000_bytes_travel_as_a_clob_and_come_back(store: Store) -> None:

@@ -14,6 +14,7 @@ from sqlspec.adapters.pymysql import PyMysqlConfig, PyMysqlDriver
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import MYSQL, Statement, statements_of
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Rows, advance
+from litestar_queues.backends.sql.schema import schema_of
 from litestar_queues.backends.sqlspec.transports import rows_of, statement_of
 from litestar_queues.clock import ManualClock
 from litestar_queues_matrix.servers import Server, start
@@ -64,7 +65,7 @@ class Lab:
         self.engine = Engine(MYSQL, statements_of(MYSQL), ManualClock())
         self._session = self.config.provide_session()
         self.driver: PyMysqlDriver = self._session.__enter__()
-        self.run(self.engine.create_schema())
+        self.run(schema_of(MYSQL).create())
 
     def close(self) -> None:
         self._session.__exit__(None, None, None)

@@ -137,7 +137,11 @@ WHOLE = frozenset({TABLE, f"{TABLE}_lock"})
     ("names", "version", "says"),
     [
         ((), 0, r"db: the table 'litestar_queue_task' is not there: make it"),
-        ((TABLE, ".id"), 0, r"'litestar_queue_task' is no queue's: it has no column name, queue, state and 24 more: take"),
+        (
+            (TABLE, ".id"),
+            0,
+            r"'litestar_queue_task' is no queue's: it has no column name, queue, state and 24 more: take",
+        ),
         ("version 1", 0, r"has version 1 of the schema, and this release needs \d: migrate it"),
         ("no locks", 0, r"'litestar_queue_task_lock', which belongs to 'litestar_queue_task', is not there: make it"),
     ],
@@ -171,7 +175,10 @@ THIRD = Path(__file__).with_name("third_version.sql")
 
 def third(family: Family, monkeypatch: pytest.MonkeyPatch) -> Schema:
     monkeypatch.setitem(STATES, 3, (*STATES[1], "reserved"))  # type: ignore[misc]
-    changes: dict[str, Any] = {"creates": {"create_history_index": "_history"}, "drops": {"drop_overdue_index": "_overdue"}}
+    changes: dict[str, Any] = {
+        "creates": {"create_history_index": "_history"},
+        "drops": {"drop_overdue_index": "_overdue"},
+    }
     if family is DUCKDB:
         changes = {}  # it has no indexes but the unique ones
     version = Version(**changes, rebuilds=True, options="STRICT" if family is SQLITE else "")

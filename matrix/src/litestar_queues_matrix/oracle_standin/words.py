@@ -60,8 +60,8 @@ SETUP = (
         "SELECT schemaname AS table_owner, tablename AS table_name, indexname AS index_name FROM pg_indexes"
     ),
     (
-        "CREATE OR REPLACE VIEW oracle.all_tab_columns AS SELECT table_schema AS owner, table_name, column_name "
-        "FROM information_schema.columns"
+        "CREATE OR REPLACE VIEW oracle.all_tab_columns AS "
+        "SELECT table_schema AS owner, table_name, upper(column_name) AS column_name FROM information_schema.columns"
     ),
     "CREATE OR REPLACE FUNCTION oracle.to_char(integer) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1::text'",
     "CREATE OR REPLACE FUNCTION oracle.to_char(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",

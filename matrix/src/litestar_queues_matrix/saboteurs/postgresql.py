@@ -77,9 +77,7 @@ class ReportsCandidatesOfClaims(_PostgreSQL):
         statements.drop("FOR UPDATE OF t SKIP LOCKED", "claim_held")
         statements.rewrite(_CLAIM, _CHOSEN, *_CLAIMS)
         statements.replace(f"SELECT {_BEFORE}", f"SELECT {_AFTER}", *_CLAIMS)
-        statements.replace(
-            " started_at, heartbeat_at, finished_at FROM", f" {_NOW}, {_NOW}, finished_at FROM", *_CLAIMS
-        )
+        statements.replace(" started_at, heartbeat_at, finished_at,", f" {_NOW}, {_NOW}, finished_at,", *_CLAIMS)
         statements.replace("execution_ref, worker, CAST", "execution_ref, CAST(:worker AS text), CAST", *_CLAIMS)
 
 

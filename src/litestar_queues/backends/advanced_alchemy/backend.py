@@ -60,7 +60,7 @@ class AdvancedAlchemyBackend(SqlPort):
         failures: Failures,
         *,
         create_schema: bool,
-        migration_timeout: float,
+        migration_timeout: float = 0.0,
         heartbeats: Callable[[], AsyncSession] | None,
         patience: float,
         limit: float | None,

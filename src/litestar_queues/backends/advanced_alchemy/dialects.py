@@ -97,13 +97,13 @@ MYSQL = Dialect(
     # SQLAlchemy's connections count the rows that an update finds, and not those that it changes.
     counts=False,
     opening={Kind.EACH: _COMMITTED, Kind.WRITE: _COMMITTED},
-    made_meanwhile=frozenset({1050, 1061}),  # a table, and an index
+    made_meanwhile=frozenset({1050, 1060, 1061}),  # a table, a column, and an index
 )
 
 ORACLE = Dialect(
     family=replace(families.ORACLE, bind_time=_naive, read_time=_in_utc),
     statements=oracle,
-    made_meanwhile=frozenset({955, 1408}),  # a table or an index, and one of these columns
+    made_meanwhile=frozenset({955, 1408, 1430}),  # a table or an index, one of these columns, and a column
 )
 
 _DIALECTS: Mapping[str, Dialect] = {

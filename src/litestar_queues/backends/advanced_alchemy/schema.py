@@ -75,8 +75,11 @@ def create(connection: Connection, table: QueueTable, dialect: Dialect) -> None:
     Where a statement of definition is a transaction of its own, what others create at the same moment is passed over: a
     transaction that was tried again for each of nine indexes would not end while eight processes start.
     """
-    if connection.dialect.name == "postgresql":
-        # Behind a change that waits for the table stands every worker that wants it: it rather comes again.
+    # Behind a change that waits for the table stands every worker that wants it: it rather comes again.
+    is_mysql = connection.dialect.name in ("mysql", "mariadb")
+    if is_mysql:
+        connection.exec_driver_sql("SET SESSION lock_wait_timeout = 2")
+    elif connection.dialect.name == "postgresql":
         limit = func.set_config("lock_timeout", "2s", True)  # for this transaction
         connection.execute(select(limit, func.pg_advisory_xact_lock(func.hashtext(table.tasks.fullname))))
     for make in changes(connection, table):
@@ -85,6 +88,8 @@ def create(connection: Connection, table: QueueTable, dialect: Dialect) -> None:
         except DBAPIError as error:
             if error.orig is None or dialect.family.code_of(error.orig) not in dialect.made_meanwhile:
                 raise
+    if is_mysql:
+        connection.exec_driver_sql("SET SESSION lock_wait_timeout = DEFAULT")
 
 
 def _changes(inspector: Inspector, table: QueueTable, found: Found) -> Iterator[Change]:

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from litestar_queues.backends.sql.lists import Lists, later, quoted
 from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
-from litestar_queues.columns import ColumnKind
+from litestar_queues.columns import ColumnKind, states_of
 from litestar_queues.errors import QueueConfigurationError
-from litestar_queues.lifecycle import State
 
 __all__ = (
     "COCKROACH",
@@ -595,8 +594,9 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     """The statements of a file, by name; our names in them become those of the table, quoted."""
     from sqlspec.loader import SQLFileLoader  # noqa: PLC0415  # the statements of other backends stand in no file
 
-    own = {name: value.replace("<states>", quoted(State)) for name, value in family.slots.items()}
-    own |= {"states": quoted(State), "bare": "<bare>"}
+    states = quoted(states_of(len(family.versions)))
+    own = {name: value.replace("<states>", states) for name, value in family.slots.items()}
+    own |= {"states": states, "bare": "<bare>"}
     bare = f"{family.quote}{bare_name(family, table)}{family.quote}"
     slots = own | family.lists.slots(own)
 

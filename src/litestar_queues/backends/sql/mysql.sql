@@ -89,6 +89,15 @@ CREATE TABLE litestar_queue_task_record (
     value LONGTEXT NOT NULL
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT /* slot: exact */
 
+-- Behind a change that waits for the table stands every worker that wants it: it does not wait for long, and comes again. An
+-- attempt that fails leaves its session so: whatever else waits there for a definition is tried again as well.
+
+-- name: lock_schema
+SET SESSION lock_wait_timeout = 2
+
+-- name: unlock_schema
+SET SESSION lock_wait_timeout = DEFAULT
+
 -- Of two that add a column at one moment, one meets an error, and looks again.
 
 -- name: add_column

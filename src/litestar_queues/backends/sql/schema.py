@@ -179,6 +179,8 @@ class Schema:
         if standing_of(found, self.family)[0] is not Standing.FOREIGN:
             for name in self.steps(found):
                 yield self._call(name)
+        if "unlock_schema" in self._statements:
+            yield self._call("unlock_schema")
 
     def steps(self, found: Found, only: int | None = None) -> list[str]:
         """The names of the statements that bring what is there up to date, or to one version from that before it.
