@@ -45,6 +45,7 @@ __all__ = (
     "entry",
     "holds_key",
     "step",
+    "stored_state",
 )
 
 
@@ -67,6 +68,24 @@ class State(StrEnum):
     """Its `expires_at` passed before it started."""
 
 
+_OF_OTHERS: dict[str, State] = {}
+
+
+def stored_state(text: str) -> State:
+    """The state of a task as it is stored.
+
+    One that this version does not know, a newer one has written: it is a state by that name, which keeps the task's key, and
+    no event leads away from it. So such a task can be read and counted, and is left alone.
+    """
+    known = _KNOWN.get(text) or _OF_OTHERS.get(text)
+    if known is None:
+        known = str.__new__(State, text)
+        known._name_, known._value_ = text.upper(), text
+        _OF_OTHERS[text] = known
+    return known
+
+
+_KNOWN = {state.value: state for state in State}
 WAITING = frozenset({State.PENDING, State.SCHEDULED})
 ACTIVE = WAITING | {State.RUNNING}
 TERMINAL = frozenset(State) - ACTIVE
@@ -216,7 +235,7 @@ def entry(due_at: datetime, now: datetime) -> tuple[State, datetime]:
 
 def holds_key(state: State) -> bool:
     """Whether a task in this state keeps its key from others."""
-    return state in ACTIVE
+    return state not in TERMINAL
 
 
 def _overdue(task: LifecycleTask, now: datetime) -> bool:

@@ -254,3 +254,37 @@ async def test_overdue_tasks_are_looked_at_once(server: Server, database: RedisD
 
 def test_every_state_has_its_index() -> None:
     assert set(INDEX) == set(State)
+
+
+async def test_a_task_in_a_state_of_a_newer_version_is_read_and_left_alone(
+    server: Server, database: RedisDatabase, opened: Opens
+) -> None:
+    backend = await opened(notifications=False)
+    await backend.enqueue_many([NewTask(id=name, name="x", key=f"k-{name}") for name in ("newer", "known")])
+    [known, newer] = sorted(await backend.claim(Want(worker="w", limit=2)), key=lambda record: record.id)
+    with resp.connected(server.url) as command:
+        command("HSET", f"{{{database.prefix}}}:task:newer", "state", "reserved")
+    stored = (await backend.get(["newer"]))["newer"]
+    assert (stored.state, stored.active_key) == ("reserved", "k-newer")
+    assert {one.state for one in await backend.find(Matching(), 9)} == {"running", "reserved"}
+    [answer] = await backend.enqueue_many([NewTask(id="other", name="x", key="k-newer")])
+    assert (answer.is_new, answer.record.id) == (False, "newer")
+    with pytest.raises(IllegalTransition, match="'reserved'"):
+        step(stored, Cancel(), at(1))
+    done = [step(one, Complete("1"), at(1)) for one in (known, newer)]
+    assert await backend.commit(done) == {"known"}
+    assert await backend.delete([stored.held]) == set()
+    assert await backend.get(["newer"]) == {"newer": stored}
+
+
+async def test_a_task_of_an_older_version_reads_as_it_would_be_upgraded(
+    server: Server, database: RedisDatabase, opened: Opens
+) -> None:
+    backend = await opened(notifications=False)
+    await backend.enqueue_many([NewTask(id="old", name="x", max_recoveries=7)])
+    with resp.connected(server.url) as command:
+        command("HDEL", f"{{{database.prefix}}}:task:old", "recoveries", "max_recoveries", "stale_after", "history")
+    stored = (await backend.get(["old"]))["old"]
+    assert (stored.recoveries, stored.max_recoveries, stored.stale_after, stored.history) == (0, 3, None, None)
+    [claimed] = await backend.claim(Want(worker="w", limit=1))
+    assert await backend.commit([step(claimed, Complete("1"), at(1))]) == {"old"}

@@ -6,11 +6,13 @@ import inspect
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
 import pytest
+from sql_lab import WHOLE, Lab
 
 from litestar_queues.backends.sql.families import (
     COCKROACH,
@@ -28,7 +30,8 @@ from litestar_queues.backends.sql.program import Call, Program, Rows, advance
 from litestar_queues.backends.sql.schema import Advice, Found, Schema, Standing, schema_of, standing_of, usable
 from litestar_queues.columns import STATES, VERSION, states_of
 from litestar_queues.errors import QueueConfigurationError
-from litestar_queues.lifecycle import State
+from litestar_queues.lifecycle import Cancel, Complete, IllegalTransition, State, step, stored_state
+from litestar_queues.records import Matching, NewTask, Want
 
 FAMILIES = [SQLITE, POSTGRES, COCKROACH, MYSQL, DUCKDB, ORACLE]
 TABLE = "litestar_queue_task"
@@ -130,7 +133,7 @@ def test_a_table_that_is_no_queues_is_not_touched(family: Family, connection: An
 
 
 ADVICE = Advice(missing="make it", foreign="take another", older="migrate it")
-WHOLE = frozenset({TABLE, f"{TABLE}_lock"})
+TABLES = frozenset({TABLE, f"{TABLE}_lock"})
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ WHOLE = frozenset({TABLE, f"{TABLE}_lock"})
 def test_each_way_in_which_a_table_cannot_be_used_has_its_own_advice(names: Any, version: int, says: str) -> None:
     columns = {f".{name}" for name in statements_of(SQLITE)["create_task_table"].text.split("(", 1)[1].split()}
     if names == "version 1":
-        names = WHOLE | columns
+        names = TABLES | columns
     elif names == "no locks":
         names = {TABLE} | columns
     with pytest.raises(QueueConfigurationError, match=says):
@@ -169,6 +172,39 @@ def test_the_newest_version_has_the_states_of_the_lifecycle() -> None:
 
 
 # A version to come, of all that one can change where the database cannot: a state, STRICT, a partial index, and one less.
+
+
+@pytest.mark.anyio
+async def test_a_state_of_a_newer_version_is_read_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(WHOLE)
+    lab.run(third(SQLITE, monkeypatch).create())
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    await lab.enqueue_many([NewTask(id=name, name="x", key=f"k-{name}") for name in ("newer", "known")], now=now)
+    [known, newer] = sorted(await lab.claim(Want(worker="w", limit=2), now=now), key=lambda record: record.id)
+    lab.connection.execute(f"UPDATE {TABLE} SET state = 'reserved', fence = 7 WHERE id = 'newer'")
+    stored = (await lab.get(["newer"]))["newer"]
+    assert (stored.state, stored.active_key) == ("reserved", "k-newer")
+    assert stored.state is stored_state("reserved")
+    assert {one.state for one in await lab.find(Matching(), 9)} == {"running", "reserved"}
+    assert {(one.state, one.tasks) for one in await lab.count()} == {("running", 1)}, "nobody here counts it"
+    [answer] = await lab.enqueue_many([NewTask(id="other", name="x", key="k-newer")], now=now)
+    assert (answer.is_new, answer.record.id) == (False, "newer")
+    assert await lab.claim(Want(worker="w", limit=9, tasks=(stored.held,)), now=now) == []
+    with pytest.raises(IllegalTransition, match="it is 'reserved'"):
+        step(stored, Cancel(), now)
+    assert await lab.commit([step(one, Complete("1"), now) for one in (known, newer)]) == {"known"}
+    assert await lab.delete([stored.held]) == set()
+    assert await lab.get(["newer"]) == {"newer": stored}
+
+
+def test_only_what_is_stored_can_be_a_state_of_a_newer_version() -> None:
+    assert stored_state("pending") is State.PENDING
+    assert stored_state("reserved").value == "reserved"
+    assert repr(stored_state("reserved")) == "<State.RESERVED: 'reserved'>"
+    with pytest.raises(ValueError, match="reserved"):
+        State("reserved")
+    assert "reserved" not in [*State]
+
 
 THIRD = Path(__file__).with_name("third_version.sql")
 

@@ -21,7 +21,7 @@ from litestar_queues.backends.redis.values import committed, held_of, packed_tim
 from litestar_queues.backends.redis.wakeups import RedisWakeups
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
-from litestar_queues.lifecycle import State
+from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import (
     Count,
     Enqueued,
@@ -210,7 +210,7 @@ class RedisBackend:
             return []
         asked = {"queues": queue_names(queues), "states": [state.value for state in State]}
         found = await self._run("count", asked)
-        return [Count(queue, State(state), tasks) for queue, state, tasks in sorted(found)]
+        return [Count(queue, stored_state(state), tasks) for queue, state, tasks in sorted(found)]
 
     async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
         first = await self._run("next_due", {"queues": queue_names(queues)})

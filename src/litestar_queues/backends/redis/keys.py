@@ -62,6 +62,7 @@ def tables() -> str:
         f"local INDEX = {{ {index} }} "
         f"local ACTIVE = {_set(state for state in State if holds_key(state))} "
         f"local WAITING = {_set(WAITING)} "
+        f"local TERMINAL = {_set(TERMINAL)} "
         f"local FIELDS = {{ {', '.join(repr(name) for name in FIELDS)} }} "
         f"local AT = {{ {places} }}"
     )

@@ -11,12 +11,11 @@ import msgspec
 
 from litestar_queues.backends.redis.keys import FIELDS
 from litestar_queues.columns import BY_NAME, COLUMNS, Column, ColumnKind, names
-from litestar_queues.lifecycle import State
+from litestar_queues.lifecycle import stored_state
 from litestar_queues.records import MUTABLE, Held, NewTask, TaskRecord
 
 __all__ = ("committed", "held_of", "pack", "packed_time", "read_time", "record_of", "submitted", "unpack")
 
-_STATES = {state.value: state for state in State}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 _read = datetime.fromisoformat
@@ -106,7 +105,7 @@ _WRITERS: Mapping[ColumnKind, Callable[[Any], str]] = {
     "float": lambda value: repr(float(value)),
 }
 _READERS: Mapping[ColumnKind, Callable[[str], Any]] = {
-    "state": _STATES.__getitem__, "int": int, "bigint": int, "float": float, "time": read_time,
+    "state": stored_state, "int": int, "bigint": int, "float": float, "time": read_time,
 }  # fmt: skip
 _NEW = names(lambda one: one.enqueued and one.name != "id" and one.kind not in ("state", "time"))
 _of_new = attrgetter(*_NEW)

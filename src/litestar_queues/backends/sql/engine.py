@@ -44,7 +44,7 @@ from litestar_queues.backends.sql.values import (
 )
 from litestar_queues.clock import Clock
 from litestar_queues.errors import QueueConfigurationError
-from litestar_queues.lifecycle import TERMINAL, Claim, State, step
+from litestar_queues.lifecycle import TERMINAL, Claim, State, step, stored_state
 from litestar_queues.records import (
     Count,
     Enqueued,
@@ -346,7 +346,7 @@ class Engine:
     def count(self, queues: tuple[str, ...] | None) -> Steps[list[Count]]:
         found = yield self._call("count", {"queues": self._any_of(queues)})
         read = self._read
-        return [Count(read(queue), State(state), read(tasks)) for queue, state, tasks in found.rows]
+        return [Count(read(queue), stored_state(state), read(tasks)) for queue, state, tasks in found.rows]
 
     @reads
     def next_due(self, queues: tuple[str, ...] | None) -> Steps[datetime | None]:

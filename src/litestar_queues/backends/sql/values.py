@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from litestar_queues.columns import ACTIVE_KEY, BY_NAME, names
-from litestar_queues.lifecycle import State, entry
+from litestar_queues.lifecycle import entry, stored_state
 from litestar_queues.records import Held, NewTask, TaskRecord
 
 __all__ = (
@@ -40,7 +40,6 @@ __all__ = (
 COLUMNS = TaskRecord.__struct_fields__
 """What is read of a task, in the order of the record's fields."""
 
-_STATES = {state.value: state for state in State}
 _encode = msgspec.json.Encoder().encode
 _LONG = len("2030-01-01T00:00:00.000001")
 
@@ -81,7 +80,7 @@ def text_kept(value: Any) -> Any:
 def record_of(row: Sequence[Any], read_time: Callable[[Any], datetime]) -> TaskRecord:
     """The record of a row of `COLUMNS`."""
     values = list(row)
-    values[_STATE] = _STATES[values[_STATE]]
+    values[_STATE] = stored_state(values[_STATE])
     for place in _TIMES:
         if (value := values[place]) is not None:
             values[place] = read_time(value)

@@ -16,7 +16,8 @@ end
 for i, after in ipairs(asked.tasks) do
     local id, state = after[1], after[3]
     local task = look(id)
-    local held = task and task.fence == after[2]
+    -- A task in a state that is not known here is a newer version's, and left to it.
+    local held = task and INDEX[task.state] and task.fence == after[2]
     local saved = held and asked.stale_before and task.heartbeat_at and task.heartbeat_at >= asked.stale_before
     if held and not saved and (not task.key or not ACTIVE[state] or is_free(task.key, id)) then
         displace(task)

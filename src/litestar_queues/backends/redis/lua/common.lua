@@ -10,7 +10,8 @@ local asked = cmsgpack.unpack(ARGV[1])
 local call = redis.call
 
 -- @TABLES@ INDEX: the index that a task in a state stands in. ACTIVE: the states in which it keeps its key. WAITING: those
--- in which it can expire. FIELDS: the fields of a record as they are answered, its id after them. AT: their places.
+-- in which it can expire. TERMINAL: those that end it. FIELDS: the fields of a record as they are answered, its id after
+-- them. AT: their places.
 
 local NEVER = '0000-00-00T00:00:00.000000' -- sorts before every time
 local AFTER_ALL = '\255' -- sorts after every text in UTF-8

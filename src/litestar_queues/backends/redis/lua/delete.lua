@@ -8,7 +8,7 @@ local gone = {}
 for i, held in ipairs(asked.tasks) do
     local id = held[1]
     local task = look(id)
-    if task and not ACTIVE[task.state] and task.fence == held[2] then
+    if task and TERMINAL[task.state] and task.fence == held[2] then
         displace(task)
         remove(space .. 'ids', call('HGET', task_key(id), 'created_at') .. id)
         call('DEL', task_key(id))
