@@ -30,6 +30,16 @@ def migrate(connection: sa.Connection, metadata: sa.MetaData) -> str:
     return code
 
 
+LATER = ("recoveries", "max_recoveries", "stale_after", "history")
+
+
+def take_back(connection: sa.Connection, table: sa.Table) -> None:
+    """Make the tables as version 1 of the schema had them."""
+    connection.execute(sa.schema.DropTable(table.metadata.tables[f"{table.name}_record"]))
+    for column in LATER:
+        connection.execute(sa.text(f"ALTER TABLE {table.name} DROP COLUMN {column}"))
+
+
 def differences(connection: sa.Connection, metadata: sa.MetaData) -> list[Any]:
     """What autogenerate would change now."""
     found = compare_metadata(MigrationContext.configure(connection, opts=_options(connection)), metadata)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from advanced_alchemy.base import BigIntAuditBase, UUIDAuditBase
 from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
 from alchemy_lab import model, registry, runs_a_task, work
-from alembic_lab import differences, migrate
+from alembic_lab import differences, migrate, take_back
 from sqlalchemy.ext.asyncio import AsyncSession
 from waiting import DEADLINE
 
@@ -21,6 +21,7 @@ from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConf
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.clock import SystemClock
+from litestar_queues.columns import STATES
 from litestar_queues.operations import QueueOperations
 from litestar_queues.records import NewTask, Want
 from litestar_queues_matrix.alchemy import ALCHEMY
@@ -71,6 +72,47 @@ async def test_autogenerate_makes_the_tables_and_finds_no_difference_then(
     with sync_engine.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
         assert differences(connection, made.metadata) == []
+
+
+@pytest.mark.parametrize("way", ["create_schema", "autogenerate"])
+async def test_an_older_table_is_brought_up_to_date(
+    config: SQLAlchemyAsyncConfig, sync_engine: sa.Engine, way: str
+) -> None:
+    made = model()
+    creating = AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made, create_schema=True)
+    await runs_a_task(creating)
+    with sync_engine.begin() as connection:
+        take_back(connection, made.__table__)
+    if way == "autogenerate":
+        with sync_engine.begin() as connection:
+            migrate(connection, made.metadata)
+        await runs_a_task(AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made))
+    else:
+        backends = [creating.create_backend() for _ in range(4)]
+        await asyncio.gather(*(backend.open() for backend in backends))
+        for backend in backends:
+            await backend.close()
+        await runs_a_task(creating)
+    with sync_engine.connect() as connection:
+        assert differences(connection, made.metadata) == []
+        records = connection.execute(sa.text("SELECT name, version, value FROM app_queue_task_record"))
+        assert [tuple(row) for row in records] == ([("schema", 1, "2")] if way == "create_schema" else [])
+
+
+async def test_a_state_of_a_later_version_is_let_in(
+    config: SQLAlchemyAsyncConfig, sync_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = model()
+    await runs_a_task(AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made, create_schema=True))
+    monkeypatch.setitem(STATES, 3, (*STATES[1], "reserved"))  # type: ignore[misc]
+    monkeypatch.setattr("litestar_queues.backends.advanced_alchemy.schema.VERSION", 3)
+    monkeypatch.setattr("litestar_queues.backends.sql.schema.VERSION", 3)
+    made = model()
+    await runs_a_task(AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made, create_schema=True))
+    with sync_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE app_queue_task SET state = 'reserved'"))
+    with sync_engine.begin() as connection, pytest.raises((sa.exc.IntegrityError, sa.exc.OperationalError)):
+        connection.execute(sa.text("UPDATE app_queue_task SET state = 'dreaming'"))
 
 
 @pytest.mark.parametrize("base", [UUIDAuditBase, BigIntAuditBase], ids=lambda base: base.__name__)
