@@ -125,11 +125,17 @@ async def test_a_state_of_a_later_version_is_let_in(
     monkeypatch.setitem(STATES, 3, (*STATES[1], "reserved"))  # type: ignore[misc]
     monkeypatch.setattr(schema, "VERSION", 3)
     monkeypatch.setattr("litestar_queues.backends.sql.schema.VERSION", 3)
-    made = model()
+    made = model(base=BigIntAuditBase)
     refused = AdvancedAlchemyBackendConfig(sqlalchemy_config=sqlite(tmp_path), model_class=made, migration_timeout=0)
     with pytest.raises(QueueConfigurationError, match="see to its check of the states"):
         await refused.create_backend().open()
     config = AdvancedAlchemyBackendConfig(sqlalchemy_config=sqlite(tmp_path), model_class=made, create_schema=True)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE app_queue_task ADD theirs TEXT"))
+    with pytest.raises(QueueConfigurationError, match=r"would lose what its model does not know: theirs; add that"):
+        await config.create_backend().open()
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE app_queue_task DROP theirs"))
     for _ in range(2):
         await runs_a_task(config)
     with engine.begin() as connection:

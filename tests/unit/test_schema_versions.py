@@ -256,3 +256,15 @@ def test_a_version_can_rebuild_the_table(
             "execution_backend, created_at, due_at, max_recoveries) VALUES ('x', 'n', 'q', 'dreaming', 0, 0, 1, 0, '[]', "
             "'{}', '{}', 'local', '2030-01-01', '2030-01-01', 3)"
         )
+
+
+def test_a_table_with_columns_of_the_application_s_is_not_rebuilt(
+    family: Family, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_version(connection, schema_of(family))
+    connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN theirs VARCHAR(10)")
+    run(connection, schema_of(family).create())
+    with pytest.raises(QueueConfigurationError, match="would lose what is no queue's: theirs; move"):
+        run(connection, third(family, monkeypatch).create())
+    connection.execute("ROLLBACK")
+    assert rows(connection, f"SELECT id, theirs FROM {TABLE}") == [("old", None)]

@@ -17,6 +17,7 @@ from litestar_queues.backends.advanced_alchemy.model import states_check
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.sql.schema import Found
 from litestar_queues.columns import VERSION, states_of
+from litestar_queues.errors import QueueConfigurationError
 
 __all__ = ("changes", "create", "look")
 
@@ -123,6 +124,12 @@ def _widen(connection: Connection, table: Table) -> None:
     """Let the table take the states of this version. SQLite changes no check: there a new table takes its place."""
     operations = Operations(MigrationContext.configure(connection))
     if connection.dialect.name == "sqlite":
+        there = {one["name"] for one in inspect(connection).get_columns(table.name, schema=table.schema)}
+        if more := sorted(there - {column.name for column in table.columns}):
+            raise QueueConfigurationError(
+                f"the table {table.name!r} has to be made anew for the states of this release, which would lose what its model "
+                f"does not know: {', '.join(more)}; add that to the model, or migrate the table yourself"
+            )
         with operations.batch_alter_table(table.name, schema=table.schema, copy_from=table, recreate="always"):
             return
     told = inspect(connection).get_check_constraints(table.name, schema=table.schema)

@@ -219,14 +219,20 @@ class Schema:
             yield from (f"add_column_{name}" for name in lacking)
         yield from (name for name, suffix in version.drops.items() if self._named(suffix) in found.names)
         if is_due and version.rebuilds:
-            yield from self._rebuilding(number)
+            yield from self._rebuilding(number, found)
         yield from (name for name, suffix in self._creates(number) if self._named(suffix) not in found.names)
         if is_due:
             yield from version.alters
             if number > 1:
                 yield f"record_version_{number}"
 
-    def _rebuilding(self, number: int) -> Iterator[str]:
+    def _rebuilding(self, number: int, found: Found) -> Iterator[str]:
+        ours = {f".{self.family.fold(one.name)}" for one in STORED}
+        if more := sorted(name[1:] for name in found.names if name[:1] == "." and name not in ours):
+            raise QueueConfigurationError(
+                f"the table {self.table!r} has to be made anew for version {number} of the schema, which would lose what is no "
+                f"queue's: {', '.join(more)}; move these columns to a table of their own"
+            )
         yield from (f"rebuild_create_{number}", f"rebuild_copy_{number}", "rebuild_drop", "rebuild_rename")
         for earlier in range(1, number):
             yield from (name for name, suffix in self._creates(earlier) if not is_table(suffix))
