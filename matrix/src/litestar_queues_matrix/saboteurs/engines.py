@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from litestar_queues.backends.sql.engine import Engine
-from litestar_queues.backends.sql.families import Statement
+from litestar_queues.backends.sql.families import Statement, bare_name
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Steps, advance, writes_each
 from litestar_queues.errors import BackendError
 from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord
@@ -80,7 +80,7 @@ class LoadsByPlace(Engine):
         columns = (
             "SELECT column_name FROM information_schema.columns WHERE table_name = :name ORDER BY ordinal_position"
         )
-        found = yield Call(Statement("columns", columns), {"name": self._table})
+        found = yield Call(Statement("columns", columns), {"name": bare_name(self.family, self._table_name)})
         there = [str(row[0]) for row in found.rows if str(row[0]) in _ALIKE]
         return (yield from _renamed(super()._load_many(tasks, now), dict(zip(_ALIKE, there, strict=True))))
 
