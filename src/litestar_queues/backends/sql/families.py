@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from litestar_queues.backends.sql.lists import Lists, later, quoted
 from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
-from litestar_queues.columns import ColumnKind, states_of
+from litestar_queues.columns import VERSION, ColumnKind, states_of
 from litestar_queues.errors import QueueConfigurationError
 
 __all__ = (
@@ -93,7 +93,7 @@ class Family:
         clock: Whose time counts: the client's for a database without a server, else the server's; in a family of which
             every statement takes a `now` of NULL for the server's time, nobody needs to ask for that beforehand.
         lists: How it writes lists of columns.
-        versions: What each version of the schema brought besides its columns, from the first on.
+        versions: What each version of the schema brought besides its columns, from the first on to the last that did.
         begin: The arguments of a driver's `begin` for a kind of transaction; a kind that is absent needs no `begin`.
         before_begin: A statement that is sent before each `begin`, and is about the transaction that follows.
         one_writer: Whether only one transaction at a time may write, so that those of one process had better queue for it
@@ -155,6 +155,10 @@ class Family:
     write_time: Callable[[datetime], datetime | str] = text_of_time
     read_time: Callable[[Any], datetime] = time_of_text
     read_value: Callable[[Any], Any] | None = None
+
+    def grown(self) -> tuple[Version, ...]:
+        """What each version brought, up to the newest."""
+        return (*self.versions, *[Version()] * (VERSION - len(self.versions)))
 
     def is_conflict(self, error: BaseException) -> bool:
         """Whether the error means that another transaction got in the way, and that the whole may be tried again."""
@@ -594,7 +598,7 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
     """The statements of a file, by name; our names in them become those of the table, quoted."""
     from sqlspec.loader import SQLFileLoader  # noqa: PLC0415  # the statements of other backends stand in no file
 
-    states = quoted(states_of(len(family.versions)))
+    states = quoted(states_of(len(family.grown())))
     own = {name: value.replace("<states>", states) for name, value in family.slots.items()}
     own |= {"states": states, "bare": "<bare>"}
     bare = f"{family.quote}{bare_name(family, table)}{family.quote}"
@@ -621,7 +625,7 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
 
 def _variants(family: Family, own: Mapping[str, str], left_open: set[str]) -> dict[str, dict[str, str]]:
     """What follows a statement's name, and fills its slots: it may be there for each column, or version, that came later."""
-    lists, numbered = family.lists, list(enumerate(family.versions, 1))
+    lists, numbered = family.lists, list(enumerate(family.grown(), 1))
     if not left_open.isdisjoint({"column", "column_name"}):
         return {f"_{column.name}": lists.added(column, own) for column in later()}
     if not left_open.isdisjoint({"whole_table", "whole"}):

@@ -162,6 +162,7 @@ class Schema:
     def __init__(self, family: Family, statements: Mapping[str, Statement], table: str) -> None:
         self.family = family
         self._statements = statements
+        self._versions = family.grown()
         self._configured = table
         self.table = bare_name(family, table)
 
@@ -187,9 +188,9 @@ class Schema:
 
         A schema of a newer version is left alone: what it lacks, it may have dropped.
         """
-        if found.version > len(self.family.versions):
+        if found.version > len(self._versions):
             return []
-        numbers = range(1, len(self.family.versions) + 1) if only is None else [only]
+        numbers = range(1, len(self._versions) + 1) if only is None else [only]
         return [name for number in numbers for name in self._steps_of(number, found)]
 
     def texts(self, found: Found | None = None, version: int | None = None) -> list[str]:
@@ -201,18 +202,18 @@ class Schema:
 
         Columns stay where the database cannot drop them. Whoever does not know them does without.
         """
-        made = [suffix for suffix in self.family.versions[version - 1].creates.values() if is_table(suffix)]
+        made = [suffix for suffix in self._versions[version - 1].creates.values() if is_table(suffix)]
         drops = [f"DROP TABLE {quoted_name(self.family, self._configured, suffix)}" for suffix in reversed(made)]
         dropped = [self._statements.get(f"drop_column_{column.name}") for column in later(version)]
         return [*drops, *(one.text for one in dropped if one is not None)]
 
     def drops(self) -> list[str]:
         """The statements that remove all tables, and all tasks with them."""
-        versions = range(len(self.family.versions), 0, -1)
+        versions = range(len(self._versions), 0, -1)
         return [text for version in versions for text in self.undoing(version) if text.startswith("DROP TABLE")]
 
     def _steps_of(self, number: int, found: Found) -> Iterator[str]:
-        version = self.family.versions[number - 1]
+        version = self._versions[number - 1]
         is_due = found.version < number
         lacking = found.lacks_columns(number, self.family.fold)
         if number > 1:
@@ -239,8 +240,8 @@ class Schema:
 
     def _creates(self, number: int) -> Iterator[tuple[str, str]]:
         """What a version creates that no later one drops."""
-        dropped = {suffix for version in self.family.versions[number:] for suffix in version.drops.values()}
-        for name, suffix in self.family.versions[number - 1].creates.items():
+        dropped = {suffix for version in self._versions[number:] for suffix in version.drops.values()}
+        for name, suffix in self._versions[number - 1].creates.items():
             if suffix not in dropped:
                 yield name, suffix
 
