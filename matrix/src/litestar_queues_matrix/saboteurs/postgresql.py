@@ -108,8 +108,8 @@ class ClaimsQueuesByPattern(_PostgreSQL):
     areas = ("CLM",)
 
     def edit(self, statements: Statements) -> None:
-        old = "queue >= q.name AND queue <= q.name"
-        statements.replace(old, "queue LIKE q.name", "claim_queues", "claim_queues_unless_due")
+        old = "queue >= q.item AND queue <= q.item"
+        statements.replace(old, "queue LIKE q.item", "claim_queues", "claim_queues_unless_due")
 
 
 class QueuesIgnoreCase(_PostgreSQL):
@@ -119,8 +119,8 @@ class QueuesIgnoreCase(_PostgreSQL):
     areas = ("CLM",)
 
     def edit(self, statements: Statements) -> None:
-        old = "queue >= q.name AND queue <= q.name"
-        statements.replace(old, "lower(queue) = lower(q.name)", "claim_queues", "claim_queues_unless_due")
+        old = "queue >= q.item AND queue <= q.item"
+        statements.replace(old, "lower(queue) = lower(q.item)", "claim_queues", "claim_queues_unless_due")
 
 
 # Who may write

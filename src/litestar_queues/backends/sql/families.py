@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from litestar_queues.backends.sql.files import TABLE, filled, open_slots, parsed
 from litestar_queues.backends.sql.lists import Lists, later, quoted
 from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
 from litestar_queues.columns import VERSION, ColumnKind, states_of
@@ -22,6 +23,7 @@ __all__ = (
     "DUCKDB",
     "MYSQL",
     "ORACLE",
+    "OUR_NAME",
     "POSTGRES",
     "SQLITE",
     "TABLE",
@@ -30,18 +32,18 @@ __all__ = (
     "Statement",
     "Version",
     "bare_name",
+    "file_of",
     "is_table",
     "load",
     "quoted_name",
+    "slots_of",
     "statements_of",
 )
 
-TABLE = "litestar_queue_task"
-"""The table's name in the files of statements, and where nothing else is configured."""
+OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
+"""The name of a table or an index in a file, with what follows the table's name in it."""
 
-_OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 _NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
-_COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _TABLES = ("", "_lock", "_record", "_new")
 """What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
 _LONGEST_SUFFIX = len("_queue_scheduled")
@@ -397,6 +399,11 @@ MYSQL = Family(
             "ADD CONSTRAINT litestar_queue_task_chk_1 CHECK (state IN (<states>)) */"
             "/*M!100600 MODIFY COLUMN state VARCHAR(9) NOT NULL CHECK (state IN (<states>)) */"
         ),
+        "scheduled": "t.state = 'scheduled' AND t.urgency = 0",
+        "scheduled_index": f"{TABLE}_ready",
+        "queue_scheduled_index": f"{TABLE}_queue_ready",
+        "queue_scheduled_order": "/*!80017 t.queue, t.state, t.urgency, */",
+        "running_index": f"{TABLE}_ready",
     },
     versions=(Version(creates={"create_task_table": "", "create_lock_table": "_lock"}), _RECORDS),
     begin={Kind.EACH: (), Kind.WRITE: ()},
@@ -498,6 +505,11 @@ ORACLE = Family(
         fields={"key": "of_key", "timeout": "seconds", "error": "failure"},
         constraints=_PRIMARY | {"active_key": " UNIQUE"},
     ),
+    slots={
+        "scheduled": "t.state = 'scheduled' AND t.urgency = 0",
+        "scheduled_columns": "state urgency due_at id",
+        "urgency": "-s.priority",
+    },
     versions=(
         Version(
             creates={
@@ -591,39 +603,39 @@ def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]
         QueueConfigurationError: The name cannot be a table's.
     """
     split_name(family, table)
-    return load(Path(__file__).with_name(f"{family.name}.sql"), family, table)
+    return load(file_of(family), family, table)
+
+
+def file_of(family: Family) -> Path:
+    """The file of a family's statements."""
+    return Path(__file__).with_name(f"{family.name}.sql")
 
 
 def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]:
     """The statements of a file, by name; our names in them become those of the table, quoted."""
-    from sqlspec.loader import SQLFileLoader  # noqa: PLC0415  # the statements of other backends stand in no file
-
-    states = quoted(states_of(len(family.grown())))
-    own = {name: value.replace("<states>", states) for name, value in family.slots.items()}
-    own |= {"states": states, "bare": "<bare>"}
+    own, slots = slots_of(family)
     bare = f"{family.quote}{bare_name(family, table)}{family.quote}"
-    slots = own | family.lists.slots(own)
 
     def named(found: re.Match[str]) -> str:
         return quoted_name(family, table, found[1])
 
-    loader = SQLFileLoader()
-    loader.load_sql(path)
     statements: dict[str, Statement] = {}
-    for name in loader.list_queries():
-        left_open = {slot.name for slot in loader.get_query_slots(name)}
-        for suffix, more in _variants(family, own, left_open).items():
-            filled = slots | more
-            text = loader.get_sql(name, **{slot: filled[slot] for slot in left_open}).raw_sql
-            # A comment that stands before the next statement belongs to this one, for the loader: no server wants it.
-            made = Statement(
-                f"{name}{suffix}", _OUR_NAME.sub(named, _COMMENT.sub("", text).strip()).replace("<bare>", bare)
-            )
-            statements[made.name] = made
+    for name, text in parsed(path).items():
+        for suffix, more in _variants(family, own, open_slots(text)).items():
+            made = OUR_NAME.sub(named, filled(text, slots | more)).replace("<bare>", bare)
+            statements[f"{name}{suffix}"] = Statement(f"{name}{suffix}", made)
     return statements
 
 
-def _variants(family: Family, own: Mapping[str, str], left_open: set[str]) -> dict[str, dict[str, str]]:
+def slots_of(family: Family) -> tuple[dict[str, str], dict[str, str]]:
+    """What the slots of a family's file are filled with, by name: those that lists of columns may name, and all."""
+    states = quoted(states_of(len(family.grown())))
+    own = {name: value.replace("<states>", states) for name, value in family.slots.items()}
+    own |= {"states": states, "bare": "<bare>"}
+    return own, {"onupdate": "", **own, **family.lists.slots(own)}
+
+
+def _variants(family: Family, own: Mapping[str, str], left_open: Set[str]) -> dict[str, dict[str, str]]:
     """What follows a statement's name, and fills its slots: it may be there for each column, or version, that came later."""
     lists, numbered = family.lists, list(enumerate(family.grown(), 1))
     if not left_open.isdisjoint({"column", "column_name"}):

@@ -14,16 +14,16 @@
 -- ones in that of their times. `overdue_at` has a value in waiting tasks only, and costs others nothing.
 
 -- fragment: ids
-JSON_TABLE(:ids, '$[*]' COLUMNS (id VARCHAR(36) /* slot: exact */ PATH '$')) AS i
+JSON_TABLE(:ids, '$[*]' COLUMNS (item VARCHAR(36) /* slot: exact */ PATH '$')) AS i
 
 -- fragment: keys
-JSON_TABLE(:keys, '$[*]' COLUMNS (`key` VARCHAR(255) /* slot: exact */ PATH '$')) AS k
+JSON_TABLE(:keys, '$[*]' COLUMNS (item VARCHAR(255) /* slot: exact */ PATH '$')) AS k
 
 -- fragment: queues
-JSON_TABLE(:queues, '$[*]' COLUMNS (name VARCHAR(100) /* slot: exact */ PATH '$')) AS q
+JSON_TABLE(:queues, '$[*]' COLUMNS (item VARCHAR(100) /* slot: exact */ PATH '$')) AS q
 
 -- fragment: of_queues
-(:queues IS NULL OR t.queue IN (SELECT q.name FROM /* include: queues */))
+(:queues IS NULL OR t.queue IN (SELECT q.item FROM /* include: queues */))
 
 -- fragment: due
 t.due_at <= CAST(:now AS DATETIME(6))
@@ -33,8 +33,8 @@ t.due_at <= CAST(:now AS DATETIME(6))
 AND (t.expires_at IS NULL OR t.expires_at > CAST(:now AS DATETIME(6)))
 AND (
     :execution_backends IS NULL OR t.execution_backend IN (
-        SELECT e.name
-        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (name VARCHAR(50) /* slot: exact */ PATH '$')) AS e
+        SELECT e.item
+        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (item VARCHAR(50) /* slot: exact */ PATH '$')) AS e
     )
 )
 
@@ -141,27 +141,27 @@ ON DUPLICATE KEY UPDATE id = litestar_queue_task.id
 -- Reads rows as they are, and not as they were when the transaction began: an insert that met them has locked them.
 
 -- name: enqueued
-(SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
+(SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item
 FOR UPDATE /*!80017 OF t */)
 UNION ALL
-(SELECT /* slot: columns */ FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.`key`
+(SELECT /* slot: columns */ FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.item
 FOR UPDATE /*!80017 OF t */)
 
 -- name: promote
 UPDATE (
-    SELECT t.id FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_ready)
-    WHERE t.state = 'scheduled' AND t.urgency = 0 AND /* include: due */
+    SELECT t.id FROM litestar_queue_task AS t FORCE INDEX (/* slot: scheduled_index */)
+    WHERE /* slot: scheduled */ AND /* include: due */
     ORDER BY t.due_at, t.id LIMIT :limit FOR UPDATE SKIP LOCKED
 ) AS s STRAIGHT_JOIN litestar_queue_task AS t ON t.id = s.id
-SET t.state = 'pending'
+SET t.state = 'pending' /* slot: onupdate */
 
 -- name: promote_queue
 UPDATE (
-    SELECT t.id FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_queue_ready)
-    WHERE t.queue = :queue AND t.state = 'scheduled' AND t.urgency = 0 AND /* include: due */
+    SELECT t.id FROM litestar_queue_task AS t FORCE INDEX (/* slot: queue_scheduled_index */)
+    WHERE t.queue = :queue AND /* slot: scheduled */ AND /* include: due */
     ORDER BY t.due_at, t.id LIMIT :limit FOR UPDATE SKIP LOCKED
 ) AS s STRAIGHT_JOIN litestar_queue_task AS t ON t.id = s.id
-SET t.state = 'pending'
+SET t.state = 'pending' /* slot: onupdate */
 
 -- The order of the index is that of the claim, so that no more rows are read, and locked, than are wanted.
 
@@ -182,32 +182,32 @@ WHERE t.state IN ('pending', 'scheduled') AND /* include: claimable */ AND /* in
 ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit FOR UPDATE /*!80017 OF t */ SKIP LOCKED
 
 -- name: lock_tasks
-SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
+SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item
 FOR UPDATE /*!80017 OF t */
 
 -- name: lock_keys
-SELECT t.active_key, t.id FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.`key`
+SELECT t.active_key, t.id FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.item
 FOR UPDATE /*!80017 OF t */
 
 -- name: write_tasks
 UPDATE JSON_TABLE(:batch, '$[*]' COLUMNS (/* slot: changed_fields */)) AS c
 STRAIGHT_JOIN litestar_queue_task AS t ON t.id = c.id
-SET /* slot: changes */
+SET /* slot: changes */ /* slot: onupdate */
 
 -- name: delete_tasks
-DELETE t FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
+DELETE t FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item
 
 -- name: get
-SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.id
+SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item
 
 -- name: find_stale
-SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_ready)
+SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (/* slot: running_index */)
 WHERE t.state = 'running' AND (t.heartbeat_at IS NULL OR t.heartbeat_at < CAST(:before AS DATETIME(6)))
 ORDER BY t.heartbeat_at, t.id LIMIT :limit
 
 -- name: find_overdue
 SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_overdue)
-WHERE t.overdue_at <= CAST(:at AS DATETIME(6))
+WHERE t.state IN ('pending', 'scheduled') AND t.overdue_at <= CAST(:at AS DATETIME(6))
 ORDER BY t.overdue_at, t.id LIMIT :limit
 
 -- name: find_finished
@@ -219,37 +219,37 @@ ORDER BY t.finished_at, t.id LIMIT :limit
 SELECT /* slot: columns */ FROM litestar_queue_task AS t
 WHERE (
     :states IS NULL OR t.state IN (
-        SELECT s.name FROM JSON_TABLE(:states, '$[*]' COLUMNS (name VARCHAR(9) /* slot: exact */ PATH '$')) AS s
+        SELECT s.item FROM JSON_TABLE(:states, '$[*]' COLUMNS (item VARCHAR(9) /* slot: exact */ PATH '$')) AS s
     )
 )
 AND /* include: of_queues */
 AND (
     :names IS NULL OR t.name IN (
-        SELECT n.name FROM JSON_TABLE(:names, '$[*]' COLUMNS (name VARCHAR(200) /* slot: exact */ PATH '$')) AS n
+        SELECT n.item FROM JSON_TABLE(:names, '$[*]' COLUMNS (item VARCHAR(200) /* slot: exact */ PATH '$')) AS n
     )
 )
 AND (:key IS NULL OR t.`key` = :key)
 ORDER BY t.created_at DESC, t.id LIMIT :limit
 
 -- name: count
-SELECT t.queue, t.state, count(*) AS tasks FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_queue_ready)
+SELECT t.queue, t.state, count(*) AS tasks FROM litestar_queue_task AS t FORCE INDEX (/* slot: queue_scheduled_index */)
 WHERE /* include: of_queues */
 GROUP BY t.queue, t.state
 
 -- name: next_due
-SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_ready)
-WHERE t.state = 'scheduled' AND t.urgency = 0
+SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (/* slot: scheduled_index */)
+WHERE /* slot: scheduled */
 ORDER BY t.due_at LIMIT 1
 
 -- MySQL sees that the order is the index's only if it names all of its columns; MariaDB 10.11 only if it does not.
 
 -- name: next_due_queues
-SELECT min(f.due_at) FROM (
+SELECT min(f.first) FROM (
     SELECT (
-        SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_queue_ready)
-        WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0
-        ORDER BY /*!80017 t.queue, t.state, t.urgency, */ t.due_at LIMIT 1
-    ) AS due_at
+        SELECT t.due_at FROM litestar_queue_task AS t FORCE INDEX (/* slot: queue_scheduled_index */)
+        WHERE t.queue = q.item AND /* slot: scheduled */
+        ORDER BY /* slot: queue_scheduled_order */ t.due_at LIMIT 1
+    ) AS first
     FROM /* include: queues */
 ) AS f
 

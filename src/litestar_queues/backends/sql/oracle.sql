@@ -27,16 +27,16 @@
 TO_TIMESTAMP(:now, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
 
 -- fragment: ids
-(SELECT /*+ CARDINALITY(i 10) */ i.id FROM JSON_TABLE(:ids, '$[*]' COLUMNS (id VARCHAR2(37 CHAR) PATH '$')) i)
+(SELECT /*+ CARDINALITY(i 10) */ i.item FROM JSON_TABLE(:ids, '$[*]' COLUMNS (item VARCHAR2(37 CHAR) PATH '$')) i)
 
 -- fragment: keys
-(SELECT /*+ CARDINALITY(k 10) */ k.of_key FROM JSON_TABLE(:keys, '$[*]' COLUMNS (of_key VARCHAR2(256 CHAR) PATH '$')) k)
+(SELECT /*+ CARDINALITY(k 10) */ k.item FROM JSON_TABLE(:keys, '$[*]' COLUMNS (item VARCHAR2(256 CHAR) PATH '$')) k)
 
 -- fragment: queues
-JSON_TABLE(:queues, '$[*]' COLUMNS (name VARCHAR2(101 CHAR) PATH '$')) q
+JSON_TABLE(:queues, '$[*]' COLUMNS (item VARCHAR2(101 CHAR) PATH '$')) q
 
 -- fragment: of_queues
-(:queues IS NULL OR t.queue IN (SELECT q.name FROM /* include: queues */))
+(:queues IS NULL OR t.queue IN (SELECT q.item FROM /* include: queues */))
 
 -- fragment: held
 JSON_TABLE(:held, '$[*]' ERROR ON ERROR COLUMNS (/* slot: held_fields */)) h
@@ -46,8 +46,8 @@ t.due_at <= /* include: now */
 AND (t.expires_at IS NULL OR t.expires_at > /* include: now */)
 AND (
     :execution_backends IS NULL OR t.execution_backend IN (
-        SELECT e.name
-        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (name VARCHAR2(51 CHAR) PATH '$')) e
+        SELECT e.item
+        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (item VARCHAR2(51 CHAR) PATH '$')) e
     )
 )
 
@@ -174,25 +174,25 @@ SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.active_key IN /* i
 -- A task that another claim is making pending is left to it.
 
 -- name: promote_candidates
-SELECT /*+ INDEX(t (state urgency due_at id)) */ t.id FROM litestar_queue_task t
-WHERE t.state = 'scheduled' AND t.urgency = 0 AND t.due_at <= /* include: now */
+SELECT /*+ INDEX(t (/* slot: scheduled_columns */)) */ t.id FROM litestar_queue_task t
+WHERE /* slot: scheduled */ AND t.due_at <= /* include: now */
 ORDER BY t.due_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: promote_queues_candidates
-SELECT c.id
+SELECT s.id
 FROM /* include: queues */
 CROSS JOIN LATERAL (
-    SELECT /*+ INDEX(t (queue state urgency due_at id)) */ t.id, t.due_at FROM litestar_queue_task t
-    WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0 AND t.due_at <= /* include: now */
+    SELECT /*+ INDEX(t (queue /* slot: scheduled_columns */)) */ t.id, t.due_at FROM litestar_queue_task t
+    WHERE t.queue = q.item AND /* slot: scheduled */ AND t.due_at <= /* include: now */
     ORDER BY t.due_at, t.id FETCH FIRST :limit ROWS ONLY
-) c
-ORDER BY c.due_at, c.id FETCH FIRST :limit ROWS ONLY
+) s
+ORDER BY s.due_at, s.id FETCH FIRST :limit ROWS ONLY
 
 -- name: lock_scheduled
 SELECT t.id FROM litestar_queue_task t WHERE t.id IN /* include: ids */ AND t.state = 'scheduled' FOR UPDATE SKIP LOCKED
 
 -- name: write_promoted
-UPDATE litestar_queue_task t SET t.state = 'pending' WHERE t.id IN /* include: ids */ AND t.state = 'scheduled'
+UPDATE litestar_queue_task t SET t.state = 'pending' /* slot: onupdate */ WHERE t.id IN /* include: ids */ AND t.state = 'scheduled'
 
 -- name: claim_candidates
 SELECT /*+ INDEX(t (state urgency due_at id)) */ t.id, t.urgency, t.due_at FROM litestar_queue_task t
@@ -200,20 +200,20 @@ WHERE t.state = 'pending' AND /* include: claimable */ AND /* include: behind */
 ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: claim_queues_candidates
-SELECT c.id, c.urgency, c.due_at
+SELECT s.id, s.urgency, s.due_at
 FROM /* include: queues */
 CROSS JOIN LATERAL (
     SELECT /*+ INDEX(t (queue state urgency due_at id)) */ t.id, t.urgency, t.due_at FROM litestar_queue_task t
-    WHERE t.queue = q.name AND t.state = 'pending' AND /* include: claimable */ AND /* include: behind */
+    WHERE t.queue = q.item AND t.state = 'pending' AND /* include: claimable */ AND /* include: behind */
     ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
-) c
-ORDER BY c.urgency, c.due_at, c.id FETCH FIRST :limit ROWS ONLY
+) s
+ORDER BY s.urgency, s.due_at, s.id FETCH FIRST :limit ROWS ONLY
 
 -- name: claim_held_candidates
 SELECT t.id, t.urgency, t.due_at
 FROM (
     SELECT
-        s.id, s.fence, s.state, s.queue, -s.priority AS urgency, s.due_at, s.expires_at, s.execution_backend
+        s.id, s.fence, s.state, s.queue, /* slot: urgency */ AS urgency, s.due_at, s.expires_at, s.execution_backend
     FROM litestar_queue_task s
 ) t
 JOIN /* include: held */ ON t.id = h.id AND t.fence = h.fence
@@ -241,19 +241,18 @@ USING (
     FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (/* slot: changed_fields */)) b
 ) c
 ON (t.id = c.id)
-WHEN MATCHED THEN UPDATE SET /* slot: changes */
+WHEN MATCHED THEN UPDATE SET /* slot: changes */ /* slot: onupdate */
 WHERE t.fence = c.fence - 1
 
 -- name: write_heartbeats
 MERGE INTO litestar_queue_task t
 USING (
-    SELECT /*+ CARDINALITY(b 10) */
-        b.id, b.fence, b.progress,
-        TO_TIMESTAMP(b.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6') AS heartbeat_at
+    SELECT /*+ CARDINALITY(b 10) */ b.*
     FROM JSON_TABLE(:batch, '$[*]' ERROR ON ERROR COLUMNS (/* slot: beat_fields */)) b
 ) c
 ON (t.id = c.id)
-WHEN MATCHED THEN UPDATE SET t.heartbeat_at = c.heartbeat_at, t.progress = c.progress
+WHEN MATCHED THEN UPDATE SET
+    t.heartbeat_at = TO_TIMESTAMP(c.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'), t.progress = c.progress /* slot: onupdate */
 WHERE t.fence = c.fence AND t.state = 'running'
 
 -- name: delete_tasks
@@ -270,7 +269,7 @@ ORDER BY t.heartbeat_at NULLS FIRST, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_overdue
 SELECT /* slot: columns */ FROM litestar_queue_task t
-WHERE t.overdue_at <= TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+WHERE t.state IN ('pending', 'scheduled') AND t.overdue_at <= TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
 ORDER BY t.overdue_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_finished
@@ -282,13 +281,13 @@ ORDER BY t.finished_at, t.id FETCH FIRST :limit ROWS ONLY
 SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE (
     :states IS NULL OR t.state IN (
-        SELECT s.name FROM JSON_TABLE(:states, '$[*]' COLUMNS (name VARCHAR2(9 CHAR) PATH '$')) s
+        SELECT s.item FROM JSON_TABLE(:states, '$[*]' COLUMNS (item VARCHAR2(9 CHAR) PATH '$')) s
     )
 )
 AND /* include: of_queues */
 AND (
     :names IS NULL OR t.name IN (
-        SELECT n.name FROM JSON_TABLE(:names, '$[*]' COLUMNS (name VARCHAR2(201 CHAR) PATH '$')) n
+        SELECT n.item FROM JSON_TABLE(:names, '$[*]' COLUMNS (item VARCHAR2(201 CHAR) PATH '$')) n
     )
 )
 AND (:key IS NULL OR t.key = :key)
@@ -300,14 +299,14 @@ WHERE /* include: of_queues */
 GROUP BY t.queue, t.state
 
 -- name: next_due
-SELECT MIN(t.due_at) FROM litestar_queue_task t WHERE t.state = 'scheduled' AND t.urgency = 0
+SELECT MIN(t.due_at) FROM litestar_queue_task t WHERE /* slot: scheduled */
 
 -- name: next_due_queues
 SELECT MIN(f.due_at)
 FROM /* include: queues */
 CROSS JOIN LATERAL (
     SELECT MIN(t.due_at) AS due_at FROM litestar_queue_task t
-    WHERE t.queue = q.name AND t.state = 'scheduled' AND t.urgency = 0
+    WHERE t.queue = q.item AND /* slot: scheduled */
 ) f
 
 -- name: lock_read

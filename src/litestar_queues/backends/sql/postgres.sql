@@ -26,13 +26,13 @@ THEN 1 END IS NOT NULL
 
 -- fragment: take
 state = 'running', attempt = attempt + 1, fence = fence + 1, worker = CAST(:worker AS text),
-started_at = /* include: now */, heartbeat_at = /* include: now */
+started_at = /* include: now */, heartbeat_at = /* include: now */ /* slot: onupdate */
 
 -- fragment: held
 json_to_recordset(CAST(CAST(:held AS text) AS json)) AS h (/* slot: held_fields */)
 
 -- fragment: write
-UPDATE litestar_queue_task AS t SET /* slot: changes */
+UPDATE litestar_queue_task AS t SET /* slot: changes */ /* slot: onupdate */
 FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS c (/* slot: changed_fields */)
 WHERE t.id = c.id AND t.fence = c.fence - 1 AND c.fence > 0 AND c.attempt >= 0
 AND (
@@ -169,7 +169,7 @@ WHERE active_key = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:keys AS 
 -- believes their number to be.
 
 -- name: promote
-UPDATE litestar_queue_task SET state = 'pending'
+UPDATE litestar_queue_task SET state = 'pending' /* slot: onupdate */
 WHERE id = ANY(ARRAY(
     SELECT id FROM litestar_queue_task
     WHERE state = 'scheduled' AND due_at <= /* include: now */
@@ -181,12 +181,12 @@ WHERE id = ANY(ARRAY(
 -- 100,000 tasks, in 79 ms, for 1.1 ms so.
 
 -- name: promote_queues
-UPDATE litestar_queue_task SET state = 'pending'
+UPDATE litestar_queue_task SET state = 'pending' /* slot: onupdate */
 WHERE id = ANY(ARRAY(
-    SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
+    SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (item)
     CROSS JOIN LATERAL (
         SELECT id, due_at FROM litestar_queue_task
-        WHERE state = 'scheduled' AND queue >= q.name AND queue <= q.name AND due_at <= /* include: now */
+        WHERE state = 'scheduled' AND queue >= q.item AND queue <= q.item AND due_at <= /* include: now */
         ORDER BY queue, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
     ) AS s
     ORDER BY s.due_at, s.id LIMIT CAST(:limit AS bigint)
@@ -221,10 +221,10 @@ RETURNING /* slot: columns */
 -- fragment: first_ready_of_queues
 UPDATE litestar_queue_task SET /* include: take */
 WHERE id = ANY(ARRAY(
-    SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
+    SELECT s.id FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (item)
     CROSS JOIN LATERAL (
         SELECT id, priority, due_at FROM litestar_queue_task
-        WHERE state = 'pending' AND queue >= q.name AND queue <= q.name AND /* include: claimable */
+        WHERE state = 'pending' AND queue >= q.item AND queue <= q.item AND /* include: claimable */
         ORDER BY queue, priority DESC, due_at, id LIMIT CAST(:limit AS bigint) /* slot: skip_locked */
     ) AS s
 
@@ -240,10 +240,10 @@ RETURNING /* slot: columns */
 -- name: claim_queues_unless_due
 /* include: first_ready_of_queues */
     WHERE NOT EXISTS (
-        SELECT 1 FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS due_queue (name)
+        SELECT 1 FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS due_queue (item)
         WHERE (
             SELECT due_at FROM litestar_queue_task
-            WHERE state = 'scheduled' AND queue >= due_queue.name AND queue <= due_queue.name
+            WHERE state = 'scheduled' AND queue >= due_queue.item AND queue <= due_queue.item
             ORDER BY queue, due_at, id LIMIT 1
         ) <= /* include: now */
     )
@@ -264,7 +264,7 @@ RETURNING /* slot: columns */
 
 -- name: touch_heartbeats
 UPDATE litestar_queue_task AS t
-SET heartbeat_at = /* include: now */, progress = coalesce(CAST(h.progress AS /* slot: json */), t.progress)
+SET heartbeat_at = /* include: now */, progress = coalesce(CAST(h.progress AS /* slot: json */), t.progress) /* slot: onupdate */
 FROM /* include: held */
 WHERE t.id = h.id AND t.fence = h.fence AND h.fence >= 0 AND t.state = 'running'
 RETURNING t.id
@@ -334,16 +334,21 @@ UNION ALL
 SELECT queue, state, count(*) FROM litestar_queue_task
 WHERE state IN ('completed', 'failed', 'cancelled', 'expired') AND /* include: counted */ GROUP BY queue, state
 
+-- The same for a table whose one index of states and queues has all tasks: a model's.
+
+-- name: count_all
+SELECT queue, state, count(*) AS tasks FROM litestar_queue_task WHERE /* include: counted */ GROUP BY queue, state
+
 -- name: next_due
 SELECT min(due_at) FROM litestar_queue_task WHERE state = 'scheduled'
 
 -- name: next_due_queues
 SELECT min(first) FROM (
     SELECT (
-        SELECT due_at FROM litestar_queue_task WHERE state = 'scheduled' AND queue >= q.name AND queue <= q.name
+        SELECT due_at FROM litestar_queue_task WHERE state = 'scheduled' AND queue >= q.item AND queue <= q.item
         ORDER BY queue, due_at, id LIMIT 1
     ) AS first
-    FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (name)
+    FROM json_array_elements_text(CAST(CAST(:queues AS text) AS json)) AS q (item)
 ) AS queues
 
 -- name: lock

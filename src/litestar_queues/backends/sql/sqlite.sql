@@ -11,10 +11,10 @@ AND (expires_at IS NULL OR expires_at > :now)
 AND (:execution_backends IS NULL OR execution_backend IN (SELECT value FROM json_each(:execution_backends)))
 
 -- fragment: take
-state = 'running', attempt = attempt + 1, fence = fence + 1, worker = :worker, started_at = :now, heartbeat_at = :now
+state = 'running', attempt = attempt + 1, fence = fence + 1, worker = :worker, started_at = :now, heartbeat_at = :now /* slot: onupdate */
 
 -- fragment: write
-UPDATE litestar_queue_task SET /* slot: changes */
+UPDATE litestar_queue_task SET /* slot: changes */ /* slot: onupdate */
 FROM (SELECT /* slot: changed_fields */ FROM json_each(:batch)) AS c
 WHERE litestar_queue_task.id = c.id
 AND litestar_queue_task.fence = c.fence - 1
@@ -141,7 +141,7 @@ UNION ALL
 SELECT /* slot: columns */ FROM litestar_queue_task WHERE active_key IN (SELECT value FROM json_each(:keys))
 
 -- name: promote
-UPDATE litestar_queue_task SET state = 'pending'
+UPDATE litestar_queue_task SET state = 'pending' /* slot: onupdate */
 WHERE rowid IN (
     SELECT rowid FROM litestar_queue_task
     WHERE state = 'scheduled' AND due_at <= :now
@@ -149,7 +149,7 @@ WHERE rowid IN (
 )
 
 -- name: promote_queues
-UPDATE litestar_queue_task SET state = 'pending'
+UPDATE litestar_queue_task SET state = 'pending' /* slot: onupdate */
 WHERE rowid IN (
     SELECT t.rowid FROM json_each(:queues) AS q CROSS JOIN litestar_queue_task AS t
     WHERE t.rowid IN (
@@ -200,7 +200,7 @@ RETURNING /* slot: columns */
 -- batch.
 
 -- name: touch_heartbeats
-UPDATE litestar_queue_task SET heartbeat_at = :now, progress = coalesce(h.progress, litestar_queue_task.progress)
+UPDATE litestar_queue_task SET heartbeat_at = :now, progress = coalesce(h.progress, litestar_queue_task.progress) /* slot: onupdate */
 FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h
 WHERE litestar_queue_task.id = h.id AND litestar_queue_task.fence = h.fence AND +state = 'running'
 RETURNING id
@@ -267,6 +267,13 @@ UNION ALL
 SELECT queue, state, count(*) FROM litestar_queue_task
 WHERE state IN ('completed', 'failed', 'cancelled', 'expired')
 AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+GROUP BY queue, state
+
+-- The same for a table whose one index of states and queues has all tasks: a model's.
+
+-- name: count_all
+SELECT queue, state, count(*) AS tasks FROM litestar_queue_task
+WHERE :queues IS NULL OR queue IN (SELECT value FROM json_each(:queues))
 GROUP BY queue, state
 
 -- name: next_due
