@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, combinations
 from typing import Any
 
 from advanced_alchemy.base import BigIntAuditBase
@@ -14,8 +13,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from litestar_queues.backends.advanced_alchemy import QueueTaskModel, QueueTaskModelMixin
 from litestar_queues.backends.advanced_alchemy.dialects import dialect_of
-from litestar_queues.backends.advanced_alchemy.statements.core import CoreStatement
-from litestar_queues.backends.advanced_alchemy.statements.leaving import LeavingInsert
+from litestar_queues.backends.advanced_alchemy.leaving import LeavingInsert
+from litestar_queues.backends.advanced_alchemy.statements import ModelStatement
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 
 __all__ = ("MODELS", "Job", "compiled", "dialect", "statements")
@@ -31,8 +30,6 @@ class Job(BigIntAuditBase, QueueTaskModelMixin):
 
 
 MODELS: tuple[type[Any], ...] = (QueueTaskModel, Job)
-_OPTIONAL = ("execution_backends", "queues", "states", "names", "key", "last_due")
-"""Parameters that make a difference to a statement by being there."""
 
 
 def dialect() -> Any:
@@ -48,7 +45,7 @@ def compiled(statement: Any, **how: Any) -> str:
 
 
 def statements(model: type[Any]) -> Iterator[tuple[str, str]]:
-    """Everything that is sent for a model, each form of it, by names."""
+    """Everything that is sent for a model, by names."""
     table = QueueTable.of(model)
     prefix = f"alchemy {table.tasks.fullname}"
     for one in (table.tasks, table.locks):
@@ -59,11 +56,5 @@ def statements(model: type[Any]) -> Iterator[tuple[str, str]]:
     for insertion in (insert(table.tasks), LeavingInsert(table.tasks)):
         yield f"{prefix} {type(insertion).__name__}", compiled(insertion, column_keys=keys)
     for name, statement in dialect_of("oracle").statements(table).items():
-        assert isinstance(statement, CoreStatement)
-        seen: set[str] = set()
-        for given in chain.from_iterable(combinations(_OPTIONAL, n) for n in range(len(_OPTIONAL) + 1)):
-            for part in statement.parts({**dict.fromkeys(given, 1), **({"batch": "[]"} if statement.fields else {})}):
-                text = compiled(part)
-                if text not in seen:
-                    seen.add(text)
-                    yield f"{prefix} {name} {len(seen)}", text
+        assert isinstance(statement, ModelStatement)
+        yield f"{prefix} {name}", compiled(statement.sent, column_keys=[])

@@ -11,13 +11,15 @@ import pytest
 import sqlalchemy as sa
 from advanced_alchemy.base import BigIntAuditBase, UUIDAuditBase
 from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
-from alchemy_lab import model, registry, runs_a_task, work
+from alchemy_lab import SWAPPED, model, odd_model, registry, run_every_statement, runs_a_task, work
 from alembic_lab import differences, migrate, take_back
 from sqlalchemy.ext.asyncio import AsyncSession
 from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueueService, Worker
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
+from litestar_queues.backends.advanced_alchemy.dialects import dialect_of
+from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.clock import SystemClock
@@ -131,6 +133,27 @@ async def test_a_model_in_a_schema_runs_tasks(base: type[Any], config: SQLAlchem
         assert row.finished_at >= row.enqueued_at
     finally:
         ask.execute(url, f"DROP SCHEMA ops{' CASCADE' if url.startswith('postgresql') else ''}")
+
+
+async def test_every_statement_stands_on_a_model_whose_names_are_odd(sync_engine: sa.Engine) -> None:
+    made = QueueTable.of(odd_model(lambda attribute: f'{attribute} "of" %s :it', 'Odd "tasks" :it', "The Ops"))
+    dialect = dialect_of(sync_engine.dialect.name)
+    time = dialect.family.bind_time(SystemClock().now())
+    with sync_engine.begin() as connection:
+        connection.execute(sa.schema.CreateSchema("The Ops"))
+        made.tasks.metadata.create_all(connection)
+    try:
+        with sync_engine.connect() as connection:
+            run_every_statement(connection, dialect.statements(made), time)
+    finally:
+        with sync_engine.begin() as connection:
+            made.tasks.metadata.drop_all(connection)
+            connection.execute(sa.schema.DropSchema("The Ops"))
+
+
+async def test_a_task_runs_in_columns_with_the_names_of_others(config: SQLAlchemyAsyncConfig) -> None:
+    made = odd_model(SWAPPED.__getitem__)
+    await runs_a_task(AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made, create_schema=True))
 
 
 async def test_heartbeats_stay_on_time_while_the_main_engine_is_exhausted(

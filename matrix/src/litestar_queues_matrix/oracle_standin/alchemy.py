@@ -1,7 +1,7 @@
 """The target `alchemy-oracle-standin`: the statements of the Advanced Alchemy backend for Oracle, on a PostgreSQL.
 
-The backend takes the expressions that it has for Oracle. SQLAlchemy compiles them for PostgreSQL, and what stands in them as
-Oracle's own text is put into PostgreSQL's words on its way. So what the statements say, and what happens between several
+The backend takes the statements that it has for Oracle. SQLAlchemy compiles them for PostgreSQL, and they are put into
+PostgreSQL's words on their way, as those of the other stand-in are. So what the statements say, and what happens between several
 clients, is held to the guarantees; what SQLAlchemy's Oracle dialect and Oracle itself make of them is not.
 """
 
@@ -18,27 +18,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from litestar_queues.backends.advanced_alchemy.backend import AdvancedAlchemyBackend
 from litestar_queues.backends.advanced_alchemy.dialects import ORACLE as ORACLE_DIALECT
-from litestar_queues.backends.advanced_alchemy.dialects import POSTGRES as POSTGRES_DIALECT
 from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.statements import PREFIX, ModelText, ModelUpdate
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.retry import PATIENCE
-from litestar_queues.backends.sql.families import ORACLE
-from litestar_queues.backends.sql.values import text_of_time
+from litestar_queues.backends.sql.families import POSTGRES
 from litestar_queues_matrix.alchemy import AlchemyAdapter, AlchemyServerTarget, model_of
 from litestar_queues_matrix.oracle_standin.client import set_up
 from litestar_queues_matrix.oracle_standin.target import LEAST
+from litestar_queues_matrix.oracle_standin.words import in_words
 from litestar_queues_matrix.servers import Kind, ServerRow
 
 __all__ = ("alchemy_oracle_standin",)
 
-_RULES = (
-    (r"sys_extract_utc\(SYSTIMESTAMP\)", "(clock_timestamp() AT TIME ZONE 'UTC')"),
-    (r"JSON_TABLE\((%\(\w+\)s(?:::\w+)?),", r"JSON_TABLE(CAST(\1 AS jsonb),"),
-    (r" ERROR ON ERROR COLUMNS", " COLUMNS"),
-    (r"VARCHAR2\((\d+) CHAR\)", r"varchar(\1)"),
-    (r"\bNUMBER\b", "numeric"),
-)
+_PARAMETER = re.compile(rf"%\(({PREFIX}\w+)\)s(::\w+)?")
 _LEAVING = re.compile(r"INSERT INTO (\S+) (\(.*?\)) VALUES \((.*)\) ON CONFLICT DO NOTHING", re.DOTALL)
 _UNLESS = " AND ".join(
     f"NOT EXISTS (SELECT 1 FROM {{table}} t WHERE t.{name} = %({name})s)"  # noqa: S608  # names of ours
@@ -46,25 +40,24 @@ _UNLESS = " AND ".join(
 )
 _STAND_IN = replace(
     ORACLE_DIALECT,
-    # The type of the columns wants times with their zone, wherever it is not Oracle's own.
     family=replace(
-        POSTGRES_DIALECT.family,
-        clock="server",
-        empty_is_null=True,
-        distinct_batches=True,
-        settings=ORACLE.settings,
-        least_version=ORACLE.least_version,
-        named_batches=ORACLE.named_batches,
-        read_value=ORACLE.read_value,
-        write_time=text_of_time,
+        ORACLE_DIALECT.family,
+        conflicts=POSTGRES.conflicts,
+        conflict_codes=POSTGRES.conflict_codes,
+        lost_codes=POSTGRES.lost_codes,
+        lost=POSTGRES.lost,
+        lost_text=POSTGRES.lost_text,
+        code_of=POSTGRES.code_of,
+        # The type of the columns wants times with their zone, wherever it is not Oracle's own.
+        bind_time=POSTGRES.bind_time,
     ),
 )
 
 
-def _in_words(_connection: Any, _cursor: Any, text: str, parameters: Any, _context: Any, _many: Any) -> tuple[str, Any]:
+def _in_words(_connection: Any, _cursor: Any, text: str, parameters: Any, context: Any, _many: Any) -> tuple[str, Any]:
     """PostgreSQL's words for what is Oracle's own."""
-    for pattern, words in _RULES:
-        text = re.sub(pattern, words, text)
+    if isinstance(getattr(context.compiled, "statement", None), ModelText | ModelUpdate):
+        text = in_words(_PARAMETER.sub(r":\1", text))
     if (found := _LEAVING.fullmatch(text)) is not None:  # as the backend says it to Oracle
         text = f"INSERT INTO {found[1]} {found[2]} SELECT {found[3]} WHERE {_UNLESS.format(table=found[1])}"
     return text, parameters

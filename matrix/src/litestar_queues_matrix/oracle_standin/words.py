@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-__all__ = ("SETUP", "binds_in", "translated")
+__all__ = ("SETUP", "binds_in", "in_words", "translated")
 
 _FORMAT = re.escape("""'YYYY-MM-DD"T"HH24:MI:SS.FF6'""")
 _NUMBERS = ("limit", "last_urgency")
@@ -15,7 +15,7 @@ _BIND = re.compile(r"(?<![\w:]):([A-Za-z]\w*)")
 
 
 def _bound(found: re.Match[str]) -> str:
-    return f"CAST(%({found[1]})s AS {'bigint' if found[1] in _NUMBERS else 'text'})"
+    return f"CAST(%({found[1]})s AS {'bigint' if found[1].removeprefix('p_') in _NUMBERS else 'text'})"
 
 
 def _merged(found: re.Match[str]) -> str:
@@ -24,7 +24,6 @@ def _merged(found: re.Match[str]) -> str:
 
 
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
-    (r"%", "%%"),
     (rf"TO_TIMESTAMP\((\w+\.\w+|:\w+), {_FORMAT}\)", r"CAST(\1 AS timestamp(6))"),
     (r"SYS_EXTRACT_UTC\(SYSTIMESTAMP\)", "(clock_timestamp() AT TIME ZONE 'UTC')"),
     (r"TO_BINARY_DOUBLE\((\w+\.\w+)\)", r"CAST(\1 AS double precision)"),
@@ -82,9 +81,14 @@ SETUP = (
 """What stands in Oracle's own catalog, and PostgreSQL has otherwise."""
 
 
-@cache
 def translated(text: str) -> str:
     """A statement of Oracle's as PostgreSQL has it, with psycopg's parameters."""
+    return in_words(text.replace("%", "%%"))
+
+
+@cache
+def in_words(text: str) -> str:
+    """The same of a statement in which each per cent sign stands twice already."""
     for pattern, words in _RULES:
         text = re.sub(pattern, words, text)
     return text

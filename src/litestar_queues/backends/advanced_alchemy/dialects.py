@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from litestar_queues.backends.advanced_alchemy.statements.mysql import mysql
-from litestar_queues.backends.advanced_alchemy.statements.oracle import oracle
-from litestar_queues.backends.advanced_alchemy.statements.postgres import postgres
-from litestar_queues.backends.advanced_alchemy.statements.sqlite import sqlite
+from sqlalchemy.types import TypeEngine
+
+from litestar_queues.backends.advanced_alchemy.statements import TimeText, statements_of
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.sql import families
 from litestar_queues.backends.sql.families import Family, Kind, Statement
+from litestar_queues.backends.sql.files import TABLE
 from litestar_queues.backends.sql.limit import Cut, close, shut_socket, terminate
 from litestar_queues.errors import QueueConfigurationError
 
@@ -25,7 +25,7 @@ class Dialect:
 
     Attributes:
         family: What the engine has to know.
-        statements: The statements over a model's tables.
+        moment: The type of a time as a parameter of a statement; that of the model's columns unless given.
         counts: Whether an insert that leaves out what is stored already says how many rows were stored.
         isolation: The isolation level for a kind of program; one that is absent keeps the engine's.
         opening: What is sent before the program's own statements.
@@ -37,7 +37,7 @@ class Dialect:
     """
 
     family: Family
-    statements: Callable[[QueueTable], Mapping[str, Statement]]
+    moment: TypeEngine[datetime] | None = None
     counts: bool = True
     isolation: Mapping[Kind, str] = field(default_factory=dict[Kind, str])
     opening: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict[Kind, tuple[str, ...]])
@@ -45,6 +45,10 @@ class Dialect:
     uninterrupted: bool = False
     listens: tuple[str, ...] = ()
     made_meanwhile: frozenset[int] = frozenset()
+
+    def statements(self, table: QueueTable) -> Mapping[str, Statement]:
+        """The statements over a model's tables."""
+        return statements_of(self.family, table, self.moment or table.columns()["due_at"].type)
 
 
 def _same(value: datetime) -> datetime:
@@ -60,13 +64,23 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _stored_text(value: datetime) -> str:
+    """A time as SQLAlchemy stores it in SQLite, for what travels in a batch."""
+    return _naive(value).isoformat(" ", "microseconds")
+
+
+def _time_of_stored(value: str) -> datetime:
+    return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+_SCHEDULED = "t.state = 'scheduled'"
+"""Whether a task is scheduled, in a table whose `urgency` is the same in every state."""
 _WRITES = (Kind.ONE, Kind.EACH, Kind.WRITE)
 _IMMEDIATELY = ("BEGIN IMMEDIATE",)
 _COMMITTED = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION")
 
 POSTGRES = Dialect(
-    family=replace(families.POSTGRES, bind_time=_same, read_time=_in_utc),
-    statements=postgres,
+    family=replace(families.POSTGRES, read_time=_in_utc, slots={**families.POSTGRES.slots, "json": "TEXT"}),
     # A statement that stands alone needs no BEGIN and no COMMIT, each of which is a round trip.
     isolation={
         Kind.READ: "AUTOCOMMIT",
@@ -78,8 +92,7 @@ POSTGRES = Dialect(
 )
 
 SQLITE = Dialect(
-    family=replace(families.SQLITE, bind_time=_same, read_time=_in_utc),
-    statements=sqlite,
+    family=replace(families.SQLITE, bind_time=_same, write_time=_stored_text, read_time=_time_of_stored),
     # Python's driver begins transactions on its own, later than a writer needs them, unless it is told not to.
     isolation=dict.fromkeys(Kind, "AUTOCOMMIT"),
     opening=dict.fromkeys(_WRITES, _IMMEDIATELY),
@@ -92,8 +105,15 @@ MYSQL = Dialect(
         families.MYSQL,
         bind_time=_naive,
         read_time=_in_utc,
+        slots={
+            **families.MYSQL.slots,
+            "scheduled": _SCHEDULED,
+            "scheduled_index": f"{TABLE}_scheduled",
+            "queue_scheduled_index": f"{TABLE}_queue_scheduled",
+            "queue_scheduled_order": "/*!80017 t.queue, t.state, */",
+            "running_index": f"{TABLE}_state",
+        },
     ),
-    statements=mysql,
     # SQLAlchemy's connections count the rows that an update finds, and not those that it changes.
     counts=False,
     opening={Kind.EACH: _COMMITTED, Kind.WRITE: _COMMITTED},
@@ -101,8 +121,19 @@ MYSQL = Dialect(
 )
 
 ORACLE = Dialect(
-    family=replace(families.ORACLE, bind_time=_naive, read_time=_in_utc),
-    statements=oracle,
+    family=replace(
+        families.ORACLE,
+        bind_time=_naive,
+        read_time=_in_utc,
+        slots={
+            **families.ORACLE.slots,
+            "scheduled": _SCHEDULED,
+            "scheduled_columns": "state due_at id",
+            "urgency": "s.urgency",
+        },
+        fold=str,  # SQLAlchemy knows every name in small letters
+    ),
+    moment=TimeText(),
     made_meanwhile=frozenset({955, 1408, 1430}),  # a table or an index, one of these columns, and a column
 )
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import sqlalchemy
-from sqlalchemy import Column, ColumnElement, FromClause, Table
+from sqlalchemy import Column, Table
 from sqlalchemy.exc import NoInspectionAvailable
 
 from litestar_queues.backends.advanced_alchemy.model import QueueTaskModelMixin, table_beside
@@ -76,10 +76,14 @@ class QueueTable:
             created.key if created is not None and audited else None,
         )
 
-    def columns(self, source: FromClause | None = None) -> Mapping[str, Column[Any]]:
-        """The columns by field, of the table itself or of an alias."""
-        found: Any = (self.tasks if source is None else source).c
-        return {name: found[key] for name, key in self.keys.items()}
+    @property
+    def lacks_rowid(self) -> bool:
+        """Whether SQLite would find no row by `rowid`, or another column of that name."""
+        return "rowid" in self.tasks.c or not self.tasks.dialect_options["sqlite"]["with_rowid"]
+
+    def columns(self) -> Mapping[str, Column[Any]]:
+        """The columns by field."""
+        return {name: self.tasks.c[key] for name, key in self.keys.items()}
 
     def rows(self, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         """New rows by the keys of their columns, from what was loaded by field.
@@ -100,11 +104,6 @@ class QueueTable:
                 for row, uuid in zip(rows, uuids, strict=True):
                     row[self.uuid] = uuid
         return rows
-
-    def record(self, source: FromClause | None = None) -> Sequence[ColumnElement[Any]]:
-        """The columns in the order of a record."""
-        columns = self.columns(source)
-        return [columns[name] for name in COLUMNS]
 
 
 def _mapper_of(model: type[Any]) -> Any:

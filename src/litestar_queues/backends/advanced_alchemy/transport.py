@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from litestar_queues.backends.advanced_alchemy.dialects import CUTS, Dialect
 from litestar_queues.backends.advanced_alchemy.failures import Failures
-from litestar_queues.backends.advanced_alchemy.statements.core import CoreStatement
-from litestar_queues.backends.advanced_alchemy.statements.leaving import LeavingInsert
+from litestar_queues.backends.advanced_alchemy.leaving import LeavingInsert
+from litestar_queues.backends.advanced_alchemy.statements import PREFIX, ModelStatement
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end, whole
 from litestar_queues.backends.sql.families import Kind
@@ -26,7 +26,7 @@ from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Program, Rows, Steps, advance
 from litestar_queues.errors import BackendError, QueueConfigurationError
 
-__all__ = ("BoundTransport", "SessionTransport")
+__all__ = ("BoundTransport", "Sender", "SessionTransport")
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _COUNTED = {"preserve_rowcount": True}
 """SQLAlchemy asks the cursor otherwise, which some drivers answer no more once it is closed."""
 
 
-class _Sender:
+class Sender:
     """Sends what programs ask for over a connection."""
 
     def __init__(self, table: QueueTable, dialect: Dialect) -> None:
@@ -52,17 +52,10 @@ class _Sender:
 
     def _send(self, connection: Connection, call: Call) -> Rows:
         statement = call.statement
-        assert isinstance(statement, CoreStatement)  # noqa: S101  # the engine was given no others
-        parameters = statement.bound(call.parameters)
-        found: list[Any] = []
-        affected = 0
-        for part in statement.parts(call.parameters):
-            result = connection.execute(part, parameters, execution_options=_COUNTED)
-            if result.returns_rows:
-                found += result.fetchall()
-            else:
-                affected += result.rowcount
-        return Rows(found, affected)
+        assert isinstance(statement, ModelStatement)  # noqa: S101  # the engine was given no others
+        given = {f"{PREFIX}{name}": value for name, value in call.parameters.items()}
+        result = connection.execute(statement.sent, given, execution_options=_COUNTED)
+        return Rows(result.fetchall()) if result.returns_rows else Rows((), result.rowcount)
 
     def _load(self, connection: Connection, load: Load) -> Rows:
         rows = self._table.rows(load.columns)
@@ -94,7 +87,7 @@ class SessionTransport:
         limit: float | None = None,
     ) -> None:
         self._maker = maker
-        self._sender = _Sender(table, dialect)
+        self._sender = Sender(table, dialect)
         self._mapper: dict[str, Any] = {"mapper": table.model.__mapper__}
         self._dialect = dialect
         self._cut = CUTS.get(driver)
@@ -189,7 +182,7 @@ class BoundTransport:
 
     def __init__(self, session: AsyncSession, table: QueueTable, dialect: Dialect, failures: Failures) -> None:
         self._session = session
-        self._sender = _Sender(table, dialect)
+        self._sender = Sender(table, dialect)
         self._mapper: dict[str, Any] = {"mapper": table.model.__mapper__}
         self._failures = failures
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -635,7 +635,7 @@ def slots_of(family: Family) -> tuple[dict[str, str], dict[str, str]]:
     return own, {"onupdate": "", **own, **family.lists.slots(own)}
 
 
-def _variants(family: Family, own: Mapping[str, str], left_open: Set[str]) -> dict[str, dict[str, str]]:
+def _variants(family: Family, own: Mapping[str, str], left_open: frozenset[str]) -> dict[str, dict[str, str]]:
     """What follows a statement's name, and fills its slots: it may be there for each column, or version, that came later."""
     lists, numbered = family.lists, list(enumerate(family.grown(), 1))
     if not left_open.isdisjoint({"column", "column_name"}):

@@ -20,6 +20,9 @@ order, stands in `litestar_queues.columns` alone.
     The same for those fields of such a batch that a heartbeat writes.
 `held_fields`
     How a batch of ids, fences and progress is unpacked.
+
+Besides, each list of values that an update sets ends with the slot `onupdate`: a family's own table has none, and in a model's
+it is what columns of the application get on an update.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class Lists:
         written: What makes a column's value of a batch's field, where that is not the field alone.
         alias: What stands before a column that is read or set.
         spelt: The names of columns that are words of the language.
+        names: What a model's table calls its columns, as they are written in a statement.
         fields: The names of a batch's fields that are, where those have to be called otherwise.
         stated: The columns whose values the file's `enqueue` states itself.
         unsent: The fields that the batch of an enqueue does not have.
@@ -86,6 +90,7 @@ class Lists:
     written: Mapping[ColumnKind, str] = field(default_factory=dict[ColumnKind, str])
     alias: str = ""
     spelt: Mapping[str, str] = field(default_factory=dict[str, str])
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
     stated: frozenset[str] = frozenset({"created_at"})
     unsent: frozenset[str] = frozenset()
@@ -123,18 +128,17 @@ class Lists:
             "whole": ", ".join(self._spelling(one) for one in STORED if one.since <= version),
         }
 
-    def batch_types(self, others: Mapping[str, str]) -> dict[ColumnKind, str]:
-        """The types of the fields of a batch; `others` as for `slots`."""
-        return {kind: _filled(self.unpacked.get(kind, type_), others) for kind, type_ in self.types.items()}
-
     def _is_inserted(self, column: Column) -> bool:
         return (column.enqueued or column.initial is not None) and column.name not in self.stated
 
     def _spelling(self, column: Column) -> str:
         return self.spelt.get(column.name, column.name)
 
+    def _name(self, column: Column) -> str:
+        return self.names.get(column.name) or self._spelling(column)
+
     def _reading(self, column: Column) -> str:
-        name = f"{self.alias}{self._spelling(column)}"
+        name = f"{self.alias}{self._name(column)}"
         return self.read.get(column.kind, "{0}").format(name, column.name)
 
     def _table(self, version: int) -> str:
@@ -161,7 +165,7 @@ class Lists:
         return self._written("n", BY_NAME["key"] if column is ACTIVE_KEY else column)
 
     def _setting(self, column: Column) -> str:
-        return f"{self.alias}{self._spelling(column)} = {self._written('c', column)}"
+        return f"{self.alias}{self._name(column)} = {self._written('c', column)}"
 
     def _written(self, rows: str, column: Column) -> str:
         return self.written.get(column.kind, "{0}").format(f"{rows}.{self._field(column)}")
