@@ -79,7 +79,7 @@ def _milliseconds(plan: list[str]) -> float:
 async def print_plans(console: Console, url: str, adapter: str) -> dict[str, Any]:
     """The plans in lines; what reads the whole table in one of them says `Seq Scan`."""
     floor = await PostgresFloor.open(url, TABLE)
-    engine = Engine(POSTGRES, statements_of(POSTGRES, TABLE), SystemClock(), table=TABLE)
+    engine = POSTGRES.engine(POSTGRES, statements_of(POSTGRES, TABLE), SystemClock(), table=TABLE)
     report: dict[str, Any] = {}
     table = Table("statement", "rows", "table", "ms", "plan", title="plans of prepared statements", show_lines=True)
     lines: dict[tuple[str, int, str], list[tuple[str, float]]] = {}

@@ -58,7 +58,7 @@ DISTRIBUTIONS = (
             "tests/conftest.py",
             "tests/servers/conftest.py",
             "tests/unit/test_lifecycle.py",
-            "tests/unit/queue_by_queue.sql",
+            "tests/unit/candidates_first.sql",
         ),
     ),
     Distribution(

@@ -11,7 +11,6 @@ import pymysql
 import pytest
 from sqlspec.adapters.pymysql import PyMysqlConfig, PyMysqlDriver
 
-from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import MYSQL, Statement, statements_of
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Rows, advance
 from litestar_queues.backends.sql.schema import schema_of
@@ -62,7 +61,7 @@ class Lab:
 
     def __init__(self, url: str) -> None:
         self.config = PyMysqlConfig(connection_config=connection_of(url))
-        self.engine = Engine(MYSQL, statements_of(MYSQL), ManualClock())
+        self.engine = MYSQL.engine(MYSQL, statements_of(MYSQL), ManualClock())
         self._session = self.config.provide_session()
         self.driver: PyMysqlDriver = self._session.__enter__()
         self.run(schema_of(MYSQL).create())

@@ -11,9 +11,17 @@ SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state = 'pending' AND /* include: claimable */
 ORDER BY priority DESC, due_at, id LIMIT :limit
 
--- name: claim_queues_lock
+-- name: promote_queue
+UPDATE litestar_queue_task SET state = 'pending'
+WHERE rowid IN (
+    SELECT rowid FROM litestar_queue_task
+    WHERE state = 'scheduled' AND queue = :queue AND due_at <= :now
+    ORDER BY due_at, id LIMIT :limit
+)
+
+-- name: claim_queue_lock
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE state = 'pending' AND queue IN (SELECT value FROM json_each(:queues)) AND /* include: claimable */
+WHERE state = 'pending' AND queue = :queue AND /* include: claimable */
 ORDER BY priority DESC, due_at, id LIMIT :limit
 
 -- name: claim_held_lock

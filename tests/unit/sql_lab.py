@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from litestar_queues.backends.sql.engine import Engine
-from litestar_queues.backends.sql.families import SQLITE, TABLE, Kind, Statement, load, statements_of
+from litestar_queues.backends.sql.candidates import CandidatesFirst
+from litestar_queues.backends.sql.families import SQLITE, TABLE, Family, Kind, Statement, load, statements_of
+from litestar_queues.backends.sql.locking import LockStepWrite
 from litestar_queues.backends.sql.program import Call, Program, Rows, advance
 from litestar_queues.backends.sql.schema import Schema
 from litestar_queues.clock import Clock, ManualClock
@@ -18,21 +20,27 @@ T = TypeVar("T")
 WHOLE = statements_of(SQLITE)
 """Operations in one statement, as the file of the family has them."""
 
-_ONE_STATEMENT = ("claim", "claim_queues", "claim_held", "touch_heartbeats", "commit", "commit_keys", "delete", "lock")
-_LOCKING = load(Path(__file__).with_name("lock_step_write.sql"), SQLITE)
-LOCKED = {name: statement for name, statement in WHOLE.items() if name not in _ONE_STATEMENT} | _LOCKING
-"""The same operations for a family that cannot: lock, step, write."""
-QUEUE_BY_QUEUE = LOCKED | load(Path(__file__).with_name("queue_by_queue.sql"), SQLITE)
-"""The same for a family that claims from one queue after the other."""
+LOCKING = replace(SQLITE, engine=LockStepWrite)
+"""A family whose statements cannot do the whole of an operation: lock, step, write."""
+LOCKED = {**WHOLE, **load(Path(__file__).with_name("lock_step_write.sql"), LOCKING)}
+CHOOSING = replace(SQLITE, engine=CandidatesFirst)
+"""A family that reads candidates before it locks them."""
+CANDIDATES = LOCKED | load(Path(__file__).with_name("candidates_first.sql"), CHOOSING)
+
+FORMS = {"one-statement": (SQLITE, WHOLE), "lock-step-write": (LOCKING, LOCKED), "candidates": (CHOOSING, CANDIDATES)}
 
 
 class Lab:
     """The port's methods, over a database in memory."""
 
-    def __init__(self, statements: Mapping[str, Statement], clock: Clock | None = None) -> None:
+    def __init__(
+        self, statements: Mapping[str, Statement], clock: Clock | None = None, *, family: Family = SQLITE
+    ) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.engine = Engine(SQLITE, statements, clock or ManualClock())
-        self.run(Schema(SQLITE, statements, TABLE).create())
+        self.engine = family.engine(family, statements, clock or ManualClock())
+        self.sent: set[str] = set()
+        """The names of the statements that programs have sent."""
+        self.run(Schema(family, statements, TABLE).create())
 
     def run(self, program: Program[T]) -> T:
         steps = program.start()
@@ -49,6 +57,7 @@ class Lab:
         return call.answer
 
     def send(self, call: Call) -> Rows:
+        self.sent.add(call.statement.name)
         cursor = self.connection.execute(call.statement.text, dict(call.parameters))
         return Rows(cursor.fetchall(), cursor.rowcount)
 

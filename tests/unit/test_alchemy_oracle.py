@@ -29,7 +29,7 @@ JOBS = QueueTable.of(Job)
 
 
 def engine() -> Engine:
-    return Engine(ORACLE.family, ORACLE.statements(JOBS), ManualClock(NOW))
+    return ORACLE.family.engine(ORACLE.family, ORACLE.statements(JOBS), ManualClock(NOW), loads=True)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

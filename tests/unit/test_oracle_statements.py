@@ -13,7 +13,6 @@ from oracle_lab.corpus import WRONG, Wrong
 from oracle_lab.rules import complaints, json_tables
 from oracle_lab.validators import Sqlglot
 
-from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import (
     ORACLE,
     bare_name,
@@ -107,7 +106,7 @@ def test_no_text_is_sent_empty_and_every_text_comes_back(text: str) -> None:
 
 
 def test_a_filter_by_an_empty_text_is_no_filter_by_nothing() -> None:
-    engine = Engine(ORACLE, STATEMENTS, ManualClock())
+    engine = ORACLE.engine(ORACLE, STATEMENTS, ManualClock())
     call = advance(engine.find(Matching(key="", queues=("",)), 10).start())
     assert isinstance(call, Call)
     assert (call.parameters["key"], call.parameters["queues"]) == ("~", '["~"]')
@@ -116,7 +115,7 @@ def test_a_filter_by_an_empty_text_is_no_filter_by_nothing() -> None:
 def test_a_batch_has_no_two_tasks_of_one_id_or_one_key_and_what_was_left_out_is_sent_when_it_is_needed() -> None:
     """The holder of the key is stored long ago, and terminal: the second task of the key is new."""
     tasks = [NewTask(id="a", name="n", key="k"), NewTask(id="b", name="n", key="k"), NewTask(id="c", name="n")]
-    engine = Engine(ORACLE, STATEMENTS, ManualClock())
+    engine = ORACLE.engine(ORACLE, STATEMENTS, ManualClock())
     steps = engine.enqueue_many(tasks, ManualClock().now()).start()
     first = advance(steps)
     assert isinstance(first, Call)

@@ -7,12 +7,31 @@ from typing import Any
 import pytest
 from sql_lab import WHOLE, Lab
 
-from litestar_queues.backends.sql.families import MYSQL, POSTGRES, SQLITE, Family, statements_of
+from litestar_queues.backends.advanced_alchemy.dialects import dialect_of
+from litestar_queues.backends.advanced_alchemy.model import QueueTaskModel
+from litestar_queues.backends.advanced_alchemy.table import QueueTable
+from litestar_queues.backends.sql import families
+from litestar_queues.backends.sql.families import (
+    COCKROACH,
+    DUCKDB,
+    MYSQL,
+    ORACLE,
+    POSTGRES,
+    SQLITE,
+    Family,
+    statements_of,
+)
 from litestar_queues.backends.sql.values import COLUMNS, text_of_time, time_of_text
+from litestar_queues.clock import ManualClock
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State
 from litestar_queues.records import TaskRecord
 
+ALL = pytest.mark.parametrize("family", [SQLITE, DUCKDB, POSTGRES, COCKROACH, MYSQL, ORACLE], ids=lambda one: one.name)
+SCHEMA = re.compile(
+    r"existing|(un)?lock_schema|(schema|record)_version(_\d+)?|(add|drop)_column_\w+|rebuild_\w+|widen_states"
+)
+"""What versions of the schema use; the last of these, one that is to come."""
 STATES = re.compile(r"state (?:=|(?:NOT )?IN) \(?((?:'\w+'(?:, )?)+)")
 
 
@@ -123,3 +142,36 @@ def test_statements_travel_without_comments_but_those_for_one_product(family: Fa
     texts = [statement.text for statement in statements_of(family).values()]
     assert not any("--" in text for text in texts)
     assert any("/*M!" in text for text in texts) == (family is MYSQL)
+
+
+@ALL
+def test_a_file_holds_the_statements_that_its_engine_uses_and_no_others(family: Family) -> None:
+    held, owed = set(statements_of(family)), family.engine.owed(family)
+    own = {name for one in family.versions for name in (*one.creates, *one.drops, *one.alters)}
+    assert sorted((owed | own) - held) == []
+    others = held - owed - own - family.engine.may_use
+    assert sorted(name for name in others if SCHEMA.fullmatch(name) is None) == []
+
+
+@ALL
+def test_every_statement_that_an_engine_needs_is_missed_by_name_when_it_is_not_there(family: Family) -> None:
+    whole = statements_of(family)
+    for name in family.engine.owed(family):
+        rest = {one: statement for one, statement in whole.items() if one != name}
+        with pytest.raises(QueueConfigurationError, match=f"statements of the {family.name} family lack '{name}'"):
+            family.engine(family, rest, ManualClock())
+
+
+def test_a_file_that_lacks_a_statement_is_refused_when_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = dict(statements_of(SQLITE))
+    monkeypatch.setattr(families, "load", lambda *_: {name: one for name, one in whole.items() if name != "claim"})
+    with pytest.raises(QueueConfigurationError, match="statements of the sqlite family lack 'claim'"):
+        statements_of(SQLITE, "a_table_of_its_own")
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "sqlite", "mysql", "oracle"])
+def test_a_dialect_has_the_statements_that_its_engine_uses_and_no_others(dialect: str) -> None:
+    row = dialect_of(dialect)
+    held, owed = set(row.statements(QueueTable.of(QueueTaskModel))), row.family.engine.owed(row.family, loads=True)
+    assert sorted(owed - held) == []
+    assert sorted(held - owed - row.family.engine.may_use) == []

@@ -23,7 +23,7 @@ from litestar_queues_matrix.servers.ask import execute
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 from litestar_queues_matrix.tables import reshaped_ddl
 
-__all__ = ("BENIGN", "SABOTEURS", "Benign", "NothingToBreak", "Sabotaged", "Saboteur", "Statements")
+__all__ = ("BENIGN", "SABOTEURS", "Benign", "NothingToBreak", "Saboteur", "Statements")
 
 
 class NothingToBreak(Exception):
@@ -78,20 +78,13 @@ class Statements:
         return self._statements
 
 
-class Sabotaged(SQLSpecBackend):
-    """The backend with an engine of another class."""
-
-    def use(self, engine: type[Engine], statements: Mapping[str, Statement]) -> None:
-        """Make the programs of such an engine from now on."""
-        self._engine = engine(self._store.family, statements, self._clock, table=self._table_name)
-
-
 class _Suspect(SuspectTarget):
     """A target whose backend has edited statements, another row, or an engine of its own."""
 
     adapter: ClassVar[str]
-    engine: ClassVar[type[Engine]] = Engine
-    backend: ClassVar[type[Sabotaged]] = Sabotaged
+    engine: ClassVar[type[Engine] | None] = None
+    """What differs from the family's engine: a class that goes before it."""
+    backend: ClassVar[type[SQLSpecBackend]] = SQLSpecBackend
     patience: ClassVar[float] = PATIENCE
     """Seconds for which a transaction is tried again; short where the defect is a conflict that never ends."""
     zones: ClassVar[tuple[str, ...]] = ()
@@ -146,7 +139,6 @@ class _Suspect(SuspectTarget):
                 store, made, config["table"], notifications=None, channel=None, transport=None, settings=None
             ),
         )
-        backend.use(self.engine, statements)
         await backend.open()
         return cast("QueueBackend", backend)
 
@@ -167,6 +159,8 @@ class _Suspect(SuspectTarget):
         self.edit(edited)
         # Without `swapping`: a backend that finds no SKIP LOCKED would take statements in which nothing is wrong.
         family = self.family(replace(store.family, swapping=None))
+        if self.engine is not None:
+            family = replace(family, engine=type(self.engine.__name__, (self.engine, family.engine), {}))
         return self.store(replace(store, family=family)), edited.all()
 
     def _connection(self, url: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from litestar_queues.backends.sql.engine import Engine
-from litestar_queues.backends.sql.families import Statement, bare_name
-from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Steps, advance, writes_each
+from litestar_queues.backends.sql.family import Statement, bare_name
+from litestar_queues.backends.sql.locking import LockStepWrite
+from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Steps, advance
 from litestar_queues.errors import BackendError
 from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord
 
@@ -96,7 +97,7 @@ def _renamed(steps: Steps[T], names: Mapping[str, str]) -> Steps[T]:
     return asked.answer
 
 
-class _TakesTheFenceThatIsStored(Engine):
+class _TakesTheFenceThatIsStored(LockStepWrite):
     """What several of them share."""
 
     def _as_stored(self, held: Sequence[Held]) -> Steps[list[Held]]:
@@ -108,25 +109,23 @@ class _TakesTheFenceThatIsStored(Engine):
 class CommitsUnderAnyFence(_TakesTheFenceThatIsStored):
     """Commits over whatever is stored; for families that lock and write."""
 
-    def _commit_locked(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+    def _commit_part(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
         stored = yield from self._as_stored([Held(task.id, task.fence - 1) for task in tasks])
         after = [task.evolve(fence=one.fence + 1) for task, one in zip(tasks, stored, strict=True)]
-        return (yield from super()._commit_locked(after, stale_before))
+        return (yield from super()._commit_part(after, stale_before))
 
 
 class BeatsUnderAnyFence(_TakesTheFenceThatIsStored):
     """Takes heartbeats from whoever ran the task; for families that lock and write."""
 
-    @writes_each
-    def touch_heartbeats(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
+    def _touch(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         stored = yield from self._as_stored(held)
-        return (yield from super().touch_heartbeats(stored, now).start())
+        return (yield from super()._touch(stored, now))
 
 
 class DeletesUnderAnyFence(_TakesTheFenceThatIsStored):
     """Deletes whatever is terminal; for families that lock and write."""
 
-    @writes_each
-    def delete(self, held: Sequence[Held]) -> Steps[set[str]]:
+    def _delete(self, held: Sequence[Held]) -> Steps[set[str]]:
         stored = yield from self._as_stored(held)
-        return (yield from super().delete(stored).start())
+        return (yield from super()._delete(stored))

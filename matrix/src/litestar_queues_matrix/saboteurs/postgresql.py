@@ -12,8 +12,9 @@ from typing import Any, ClassVar, cast
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import POSTGRES, Family
 from litestar_queues.backends.sql.lists import STORED
+from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
-from litestar_queues_matrix.saboteurs.base import Benign, Sabotaged, Saboteur, Statements
+from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
 from litestar_queues_matrix.saboteurs.engines import (
     AnswersWithAllTasks,
     AnswersWithAllTasksOfRecoveries,
@@ -348,7 +349,7 @@ class DropsTheOffset(_PostgreSQL):
 
     def edit(self, statements: Statements) -> None:
         old = "due_at timestamptz, expires_at timestamptz"
-        statements.replace(old, old.replace("timestamptz", "timestamp"), "enqueue_timed")
+        statements.replace(old, old.replace("timestamptz", "timestamp"), "enqueue")
 
 
 class RewritesJson(_PostgreSQL):
@@ -381,8 +382,8 @@ class InsertsByPosition(_PostgreSQL):
         listed = f"{POSTGRES.lists.slots(POSTGRES.slots)['new_columns']}, state, due_at, created_at"
         given = set(listed.split(", "))
         placed = ", ".join(f"v.{one.name}" if one.name in given else "NULL" for one in STORED)
-        statements.replace(f" ({listed})\nSELECT\n", f" SELECT {placed} FROM (SELECT\n", "enqueue_timed")  # noqa: S608  # ours
-        statements.replace("ON CONFLICT DO NOTHING", f") AS v ({listed})\nON CONFLICT DO NOTHING", "enqueue_timed")
+        statements.replace(f" ({listed})\nSELECT\n", f" SELECT {placed} FROM (SELECT\n", "enqueue")  # noqa: S608  # ours
+        statements.replace("ON CONFLICT DO NOTHING", f") AS v ({listed})\nON CONFLICT DO NOTHING", "enqueue")
 
 
 class LoadsByPosition(_PostgreSQL):
@@ -427,7 +428,7 @@ class HintsBeforeItStores(_PostgreSQL):
     guarantee = "NTF-03"
     areas = ("NTF",)
 
-    class backend(Sabotaged):  # noqa: N801  # what it replaces is called so
+    class backend(SQLSpecBackend):  # noqa: N801  # what it replaces is called so
         """Tells the others first, and stores when one of them has looked, or nobody has for a while."""
 
         storing: ClassVar[set[asyncio.Event]] = set()
@@ -454,7 +455,7 @@ class HintsNothingInTransactions(_PostgreSQL):
     guarantee = "TXN-05"
     areas = ("TXN",)
 
-    class backend(Sabotaged):  # noqa: N801  # what it replaces is called so
+    class backend(SQLSpecBackend):  # noqa: N801  # what it replaces is called so
         """Binds without hints."""
 
         def bind(self, session: Any) -> QueueBackend:
@@ -469,7 +470,7 @@ class HintsBesideTheTransaction(_PostgreSQL):
     guarantee = "TXN-05"
     areas = ("TXN",)
 
-    class backend(Sabotaged):  # noqa: N801  # what it replaces is called so
+    class backend(SQLSpecBackend):  # noqa: N801  # what it replaces is called so
         """Tells the others at once."""
 
         def bind(self, session: Any) -> QueueBackend:
@@ -492,7 +493,7 @@ class EnqueuesBesideTheTransaction(_PostgreSQL):
     guarantee = "TXN-01"
     areas = ("TXN",)
 
-    class backend(Sabotaged):  # noqa: N801  # what it replaces is called so
+    class backend(SQLSpecBackend):  # noqa: N801  # what it replaces is called so
         """Binds nothing."""
 
         def bind(self, session: Any) -> QueueBackend:

@@ -23,7 +23,6 @@ from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hi
 from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
-from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.port import Attempts, SqlPort
 from litestar_queues.backends.sql.schema import Advice, Standing, migrated_by_others, standing_of, usable
@@ -82,7 +81,8 @@ class AdvancedAlchemyBackend(SqlPort):
         self._patience = patience
         self._limit = None if dialect.family.clock == "client" else limit
         self._channel = channel
-        self._engine = Engine(dialect.family, dialect.statements(table), clock or SystemClock())
+        family, clock = dialect.family, clock or SystemClock()
+        self._engine = family.engine(family, dialect.statements(table), clock, loads=True)
         self._loads_from = 2
         self._transport: SessionTransport | BoundTransport | None = None
         self._beats: SessionTransport | None = None

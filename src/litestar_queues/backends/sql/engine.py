@@ -1,22 +1,18 @@
-"""The operations of the port over SQL, each written once, for every family and for sync and async drivers alike.
+"""The operations of the port over SQL, for sync and async drivers alike: what is the same in every family.
 
-Where a family's file offers a statement that does the whole of an operation, that is sent. Where it does not, the
-operation locks the rows, decides in Python, by `lifecycle.step` where a task changes, and writes them: `lock_tasks`,
-`lock_keys`, `write_tasks`, `delete_tasks`, `claim..._lock`, `lock_read`, `lock_write` (and `lock_insert` for the first
-of a name, where a write would not say whether it found one). New tasks are loaded where there is no `enqueue`. A family
-that cannot look at the parts of several queues in one statement looks at one after the other: `promote_queue`,
-`claim_queue_lock`. One that cannot limit what it locks reads candidates first, and locks those: `..._candidates`, `lock_scheduled`,
-`lock_candidates`; its writes ask for the fence once more, and it compares how many there were: `write_fenced`,
-`write_heartbeats`.
+How a family's statements make up an operation is its engine's: one statement does the whole of it (`one_statement`), or
+rows are locked, changed by `lifecycle.step` and written (`locking`), with candidates that are read first where a statement
+cannot limit what it locks (`candidates`). Each engine lists the statements that it needs, and is made of no fewer.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from litestar_queues.backends.sql.families import TABLE, Family, Kind, Statement
+from litestar_queues.backends.sql.family import TABLE, Family, Kind, Statement
 from litestar_queues.backends.sql.program import (
     Call,
     ConflictError,
@@ -44,7 +40,7 @@ from litestar_queues.backends.sql.values import (
 )
 from litestar_queues.clock import Clock
 from litestar_queues.errors import QueueConfigurationError
-from litestar_queues.lifecycle import TERMINAL, Claim, State, step, stored_state
+from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import (
     Count,
     Enqueued,
@@ -59,7 +55,6 @@ from litestar_queues.records import (
     Want,
     admit,
     claim_order,
-    queue_names,
 )
 
 __all__ = ("PROMOTED_AT_ONCE", "Engine")
@@ -69,7 +64,7 @@ PROMOTED_AT_ONCE = 1000
 claim stays bounded where a great many come due at once."""
 
 
-class Engine:
+class Engine(ABC):
     """Programs of one family, over a table.
 
     Args:
@@ -77,18 +72,56 @@ class Engine:
         statements: The family's statements, for the table.
         clock: The time, for a family that has no clock of its own.
         table: The table's name, as the statements have it.
+        loads: Whether new tasks are loaded as rows, instead of being stored by the statement `enqueue`.
+
+    Raises:
+        QueueConfigurationError: A statement is missing; names it.
     """
 
+    owes: ClassVar[frozenset[str]] = frozenset(
+        {"check_schema", "count", "enqueue", "enqueued", "find_finished", "find_matching", "find_overdue", "find_stale"}
+        | {"get", "next_due", "next_due_queues", "unlock", "version"}
+    )
+    """The statements that every family with this engine has; one with a server also has `now`, and one with `settings`
+    the statement that reads them."""
+    may_use: ClassVar[frozenset[str]] = frozenset()
+    """The statements that such a family may have besides, and those of its schema."""
+
     def __init__(
-        self, family: Family, statements: Mapping[str, Statement], clock: Clock, *, table: str = TABLE
+        self,
+        family: Family,
+        statements: Mapping[str, Statement],
+        clock: Clock,
+        *,
+        table: str = TABLE,
+        loads: bool = False,
     ) -> None:
+        self.check(family, statements, loads=loads)
         self.family = family
         self._table_name = table
         self._statements = statements
         self._clock = clock
-        self._loads = "enqueue" not in statements and "enqueue_timed" not in statements
+        self._loads = loads
         self._kept: Callable[[str], str] | None = kept_text if family.empty_is_null else None
         self._read = family.read_value or _as_it_is
+
+    @classmethod
+    def owed(cls, family: Family, *, loads: bool = False) -> frozenset[str]:
+        """The statements that the engine of this family cannot do without."""
+        of_family = {"now": family.clock == "server", "settings": bool(family.settings)}
+        return (cls.owes | {name for name, is_owed in of_family.items() if is_owed}) - ({"enqueue"} if loads else set())
+
+    @classmethod
+    def check(cls, family: Family, statements: Collection[str], *, loads: bool = False) -> None:
+        """Make sure that nothing is missing.
+
+        Raises:
+            QueueConfigurationError: A statement is missing; names the family and the statement.
+        """
+        if missing := cls.owed(family, loads=loads).difference(statements):
+            raise QueueConfigurationError(
+                f"the statements of the {family.name} family lack {', '.join(map(repr, sorted(missing)))}"
+            )
 
     # The server
 
@@ -105,7 +138,7 @@ class Engine:
     @reads
     def settings(self) -> Steps[dict[str, str]]:
         """Those of the database's settings that the family wants to know; none where the rest suits every one."""
-        if "settings" not in self._statements:
+        if not self.family.settings:
             return {}
         found = yield self._call("settings")
         return {str(name): str(value) for name, value in found.rows}
@@ -131,38 +164,43 @@ class Engine:
     def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
         if not tasks:
             return []
-        if "enqueue_timed" not in self._statements:
-            now = yield from self._time(now)
-        left = self._new(tasks)
-        batch = None if self._loads else self._enqueue_batch(left, now)
+        left: Sequence[NewTask] = tasks
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.
         for _ in range(3):
-            if "enqueue_timed" in self._statements:
-                inserted = yield self._call("enqueue_timed", {"batch": batch, "now": self._bind_now(now)})
-                stored_now, stored_at = inserted.rows[0]
-                now = self.family.read_time(stored_at) if stored_now else now
-            else:
-                assert now is not None  # noqa: S101  # just asked for
-                if self._loads:
-                    stored_now = (yield self._load([admit(new, now) for new in left], leaving=True)).affected
-                else:
-                    stored_now = (yield self._call("enqueue", {"batch": batch, "now": self._bind(now)})).affected
+            stored_now, now = yield from self._insert(self._in_one(left), now)
             if stored_now == len(tasks) and now is not None:
                 at = now
                 return [Enqueued(admit(new, at), True) for new in tasks]
-            ids = [new.id for new in tasks]
-            keys = [new.key for new in tasks if new.key is not None]
-            found = yield self._call("enqueued", {"ids": self._list(ids), "keys": self._list(keys)})
-            stored = {record.id: record for record in self._records(found)}
-            holders = {record.active_key: record for record in stored.values()}
-            answers = [_answer(new, stored, holders) for new in tasks]
+            answers = yield from self._answers(tasks)
             if None not in answers:
                 return [answer for answer in answers if answer is not None]
-            if self.family.distinct_batches:  # another of its key stood before one, and was stored long ago
-                left = self._new([new for new, answer in zip(tasks, answers, strict=True) if answer is None])
-                batch = None if self._loads else self._enqueue_batch(left, now)
+            left = [new for new, answer in zip(tasks, answers, strict=True) if answer is None]
         raise ConflictError("the holders of the keys change faster than they can be read")
+
+    def _in_one(self, tasks: Iterable[NewTask]) -> list[NewTask]:
+        """Those of the tasks that one statement takes.
+
+        In the order of their keys, so that two batches with the same keys wait for each other, and never both.
+        """
+        return sorted(tasks, key=lambda task: task.key or "")
+
+    def _insert(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[tuple[int, datetime | None]]:
+        """Store tasks that are not stored yet, and whose keys are free: how many it were, and when, if that is known."""
+        at = yield from self._time(now)
+        if self._loads:
+            return (yield self._load([admit(new, at) for new in tasks], leaving=True)).affected, at
+        stored = yield self._call("enqueue", {"batch": self._enqueue_batch(tasks, at), "now": self._bind(at)})
+        return stored.affected, at
+
+    def _answers(self, tasks: Sequence[NewTask]) -> Steps[list[Enqueued | None]]:
+        """What became of new tasks; None for one where neither it nor a holder of its key is stored."""
+        ids = [new.id for new in tasks]
+        keys = [new.key for new in tasks if new.key is not None]
+        found = yield self._call("enqueued", {"ids": self._list(ids), "keys": self._list(keys)})
+        stored = {record.id: record for record in self._records(found)}
+        holders = {record.active_key: record for record in stored.values()}
+        return [_answer(new, stored, holders) for new in tasks]
 
     def load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
         """New tasks without keys by way of a bulk load, which fails as a whole where one of them is stored already."""
@@ -178,124 +216,23 @@ class Engine:
     def claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
         if want.limit < 1 or want.queues == () or want.tasks == () or want.execution_backends == ():
             return []
-        if self.family.clock != "statement":
-            now = yield from self._time(now)
-        queues = queue_names(want.queues)
-        parameters: dict[str, Any] = {
-            "now": self._bind_now(now),
-            "limit": want.limit,
-            "execution_backends": self._any_of(want.execution_backends),
-        }
-        claimed: list[TaskRecord] = []
-        if want.tasks is not None:
-            name = "claim_held"
-            parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
-        else:
-            if queues is not None and "claim_queue_lock" in self._statements:
-                promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
-                return (yield from self._claim_queue_by_queue(queues, parameters, promoted, want.worker, now))
-            name, promotion = ("claim", "promote") if queues is None else ("claim_queues", "promote_queues")
-            if queues is not None:
-                parameters["queues"] = self._list(queues)
-            if f"{name}_unless_due" in self._statements:
-                at_once = parameters | {"worker": want.worker}
-                claimed = self._records((yield self._call(f"{name}_unless_due", at_once)))
-            if not claimed:
-                promoted = {one: value for one, value in parameters.items() if one in {"now", "queues"}}
-                yield from self._promote(promotion, promoted | {"limit": want.limit + PROMOTED_AT_ONCE})
-        if name in self._statements:
-            if not claimed:
-                claimed = self._records((yield self._call(name, parameters | {"worker": want.worker})))
-            # Of the tasks that it chose, another may have been faster with some, and there may be more.
-            while self.family.swaps and 0 < len(claimed) < want.limit:
-                more = parameters | {"worker": want.worker, "limit": want.limit - len(claimed)}
-                if not (rest := self._records((yield self._call(name, more)))):
-                    break
-                claimed += rest
-        elif f"{name}_candidates" in self._statements:
-            locked = yield from self._lock_candidates(name, parameters, want.tasks)
-            claimed = yield from self._take(locked, want.worker, now)
-        else:
-            locked = self._records((yield self._call(f"{name}_lock", parameters)))
-            claimed = yield from self._take(locked, want.worker, now)
+        claimed = yield from self._claim(want, now)
         claimed.sort(key=claim_order)
         return claimed
 
-    def _promote(self, name: str, parameters: Mapping[str, Any]) -> Steps[None]:
-        """Make due tasks pending; those that another transaction has locked are left to it."""
-        if name in self._statements:
-            yield self._call(name, parameters)
-            return
-        due = self._names((yield self._call(f"{name}_candidates", parameters)))
-        if due and (locked := self._names((yield self._call("lock_scheduled", {"ids": self._list(due)})))):
-            yield self._call("write_promoted", {"ids": self._list(locked)})
-
-    def _lock_candidates(
-        self, name: str, parameters: Mapping[str, Any], held: Collection[Held] | None
-    ) -> Steps[list[TaskRecord]]:
-        """Lock the first that nobody else has locked, looking further behind the last one for as long as some lack.
-
-        No more are locked than are wanted: what is locked is invisible to other claims.
-        """
-        asked = None if held is None else {(one.id, one.fence) for one in held}
-        checked = {one: parameters[one] for one in ("now", "execution_backends")}
-        behind: dict[str, Any] = {"last_id": None, "last_urgency": None, "last_due": None}
-        locked: list[TaskRecord] = []
-        while (lacking := parameters["limit"] - len(locked)) > 0:
-            wanted = {**parameters, **behind, "limit": lacking}
-            candidates = yield self._call(f"{name}_candidates", wanted)
-            ids = self._names(candidates)
-            if ids:
-                found = self._records((yield self._call("lock_candidates", {**checked, "ids": self._list(ids)})))
-                locked += [one for one in found if asked is None or (one.id, one.fence) in asked]
-            if len(ids) < lacking:
-                break
-            _, urgency, due_at = candidates.rows[-1]
-            due = self.family.read_time(due_at)
-            behind = {"last_id": ids[-1], "last_urgency": self._read(urgency), "last_due": self._bind(due)}
-        return locked
-
-    def _claim_queue_by_queue(
-        self,
-        queues: Sequence[str],
-        parameters: Mapping[str, Any],
-        promoted: Mapping[str, Any],
-        worker: str,
-        now: datetime | None,
-    ) -> Steps[list[TaskRecord]]:
-        """Lock each queue's first tasks, and take the first of those: another queue's backlog is never looked at."""
-        locked: list[TaskRecord] = []
-        for queue in queues:
-            yield self._call("promote_queue", {**promoted, "queue": queue})
-            locked += self._records((yield self._call("claim_queue_lock", {**parameters, "queue": queue})))
-        locked.sort(key=claim_order)
-        return (yield from self._take(locked[: parameters["limit"]], worker, now))
-
-    def _take(self, locked: Sequence[TaskRecord], worker: str, now: datetime | None) -> Steps[list[TaskRecord]]:
-        """Claim tasks that this transaction holds locked."""
-        at = yield from self._time(now)
-        claimed = [step(record, Claim(worker), at) for record in locked]
-        yield from self._write(claimed)
-        return claimed
+    @abstractmethod
+    def _claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
+        """Claim tasks, in any order."""
 
     @writes_each
     def touch_heartbeats(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         if not held:
             return set()
-        if "touch_heartbeats" in self._statements:
-            if self.family.clock != "statement":
-                now = yield from self._time(now)
-            touched = {"held": self._held_batch(held), "now": self._bind_now(now)}
-            return _ids((yield self._call("touch_heartbeats", touched)))
-        at = yield from self._time(now)
-        stored = yield from self._lock_tasks(held)
-        kept = [
-            record.evolve(heartbeat_at=at, progress=one.progress or record.progress)
-            for one, record in stored
-            if record.state is State.RUNNING
-        ]
-        yield from self._write(kept, "write_heartbeats")
-        return {record.id for record in kept}
+        return (yield from self._touch(held, now))
+
+    @abstractmethod
+    def _touch(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
+        """Set heartbeats; the ids of the tasks that had one set."""
 
     def commit(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Program[set[str]]:
         """One statement suffices where no two of the tasks have one key."""
@@ -306,13 +243,12 @@ class Engine:
     def _commit(self, parts: list[list[TaskRecord]], stale_before: datetime | None) -> Steps[set[str]]:
         stored: set[str] = set()
         for batch in parts:
-            if "commit" in self._statements:
-                name = "commit" if all(task.active_key is None for task in batch) else "commit_keys"
-                written = {"batch": self._commit_batch(batch), "stale_before": self._bind_now(stale_before)}
-                stored |= _ids((yield self._call(name, written)))
-            else:
-                stored |= yield from self._commit_locked(batch, stale_before)
+            stored |= yield from self._commit_part(batch, stale_before)
         return stored
+
+    @abstractmethod
+    def _commit_part(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+        """Commit tasks no two of which have one key; the ids of those that were stored."""
 
     @reads
     def get(self, ids: Collection[str]) -> Steps[dict[str, TaskRecord]]:
@@ -361,30 +297,19 @@ class Engine:
     def delete(self, held: Sequence[Held]) -> Steps[set[str]]:
         if not held:
             return set()
-        if "delete" in self._statements:
-            return _ids((yield self._call("delete", {"held": self._held_batch(held)})))
-        stored = yield from self._lock_tasks(held)
-        deleted = {record.id for _, record in stored if record.state in TERMINAL}
-        if deleted:
-            yield self._call("delete_tasks", {"ids": self._list(deleted)})
-        return deleted
+        return (yield from self._delete(held))
+
+    @abstractmethod
+    def _delete(self, held: Sequence[Held]) -> Steps[set[str]]:
+        """Delete tasks; the ids of those that were deleted."""
 
     @writes_each
     def lock(self, name: str, owner: str, ttl: timedelta, now: datetime | None) -> Steps[bool]:
-        if self.family.clock == "statement":
-            lent = {"name": name, "owner": owner, "now": self._bind_now(now), "ttl": ttl // timedelta(microseconds=1)}
-            return bool((yield self._call("lock", lent)).rows)
-        at = yield from self._time(now)
-        parameters = {"name": name, "owner": owner, "expires_at": self._bind(at + ttl)}
-        if "lock" in self._statements:
-            return bool((yield self._call("lock", parameters | {"now": self._bind(at)})).rows)
-        found = yield self._call("lock_read", {"name": name})
-        if found.rows and self._read(found.rows[0][0]) != owner and self.family.read_time(found.rows[0][1]) > at:
-            return False
-        statement = "lock_insert" if not found.rows and "lock_insert" in self._statements else "lock_write"
-        written = yield self._call(statement, parameters | {"now": self._bind(at)})
-        # Without a row there was nothing to lock, and another may have been faster: then nothing is written.
-        return bool(found.rows) or written.affected > 0
+        return (yield from self._lock(name, owner, ttl, now))
+
+    @abstractmethod
+    def _lock(self, name: str, owner: str, ttl: timedelta, now: datetime | None) -> Steps[bool]:
+        """Take or prolong a lock; whether that was done."""
 
     @writes_each
     def unlock(self, name: str, owner: str) -> Steps[bool]:
@@ -398,13 +323,10 @@ class Engine:
     # What they share
 
     def _call(self, name: str, parameters: Mapping[str, Any] | None = None) -> Call:
-        statement = self._statements.get(name)
-        if statement is None:
-            raise QueueConfigurationError(f"the statements of the {self.family.name} family lack {name!r}")
         kept = self._kept
         if kept is not None and parameters:
             parameters = {one: kept(value) if isinstance(value, str) else value for one, value in parameters.items()}
-        return Call(statement, parameters or {})
+        return Call(self._statements[name], parameters or {})
 
     def _load(self, records: Sequence[TaskRecord], *, leaving: bool = False) -> Load:
         columns = loaded_columns(records, self.family.bind_time)
@@ -428,11 +350,6 @@ class Engine:
     def _any_of(self, values: Iterable[str] | None) -> str | None:
         """A filter; None filters nothing."""
         return None if values is None else self._list(values)
-
-    def _new(self, tasks: Iterable[NewTask]) -> list[NewTask]:
-        """Tasks as one statement stores them."""
-        ordered = _in_order(tasks)
-        return _distinct(ordered) if self.family.distinct_batches else ordered
 
     def _enqueue_batch(self, tasks: Iterable[NewTask], now: datetime | None) -> str:
         return self._batch(ENQUEUED, enqueue_rows(tasks, now, self.family.write_time))
@@ -470,42 +387,6 @@ class Engine:
         """The first value of each row."""
         return [self._read(row[0]) for row in found.rows]
 
-    def _write(self, records: Sequence[TaskRecord], fenced: str = "write_fenced") -> Steps[None]:
-        """Write rows that this transaction holds locked.
-
-        Where the family has the statement named `fenced`, it counts the rows under the fence that was read.
-        """
-        if not records:
-            return
-        batch = {"batch": self._commit_batch(records)}
-        if fenced not in self._statements:
-            yield self._call("write_tasks", batch)
-        elif (yield self._call(fenced, batch)).affected != len(records):
-            raise ConflictError("tasks changed between being read under a lock and being written")
-
-    def _lock_tasks(self, held: Iterable[Held]) -> Steps[list[tuple[Held, TaskRecord]]]:
-        """Lock those of the tasks that are under the fence given, each once."""
-        asked = {(one.id, one.fence): one for one in held}
-        found = yield self._call("lock_tasks", {"ids": self._list(sorted({id_ for id_, _ in asked}))})
-        stored = self._records(found)
-        return [(asked[r.id, r.fence], r) for r in stored if (r.id, r.fence) in asked]
-
-    def _commit_locked(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
-        by_id = {task.id: task for task in tasks}
-        stored = yield from self._lock_tasks([Held(task.id, task.fence - 1) for task in tasks])
-        passed = [
-            by_id[record.id]
-            for _, record in stored
-            if stale_before is None or record.heartbeat_at is None or record.heartbeat_at < stale_before
-        ]
-        keys = [task.active_key for task in passed if task.active_key is not None]
-        if keys:
-            found = yield self._call("lock_keys", {"keys": self._list(keys)})
-            holders = {self._read(row[0]): self._read(row[1]) for row in found.rows}
-            passed = [t for t in passed if t.active_key is None or holders.get(t.active_key, t.id) == t.id]
-        yield from self._write(passed)
-        return {task.id for task in passed}
-
 
 def _answer(
     new: NewTask, stored: Mapping[str, TaskRecord], holders: Mapping[str | None, TaskRecord]
@@ -515,11 +396,6 @@ def _answer(
         return Enqueued(stored[new.id], True)
     holder = None if new.key is None else holders.get(new.key)
     return None if holder is None else Enqueued(holder, False)
-
-
-def _in_order(tasks: Iterable[NewTask]) -> list[NewTask]:
-    """In the order of their keys, so that two batches with the same keys wait for each other, and never both."""
-    return sorted(tasks, key=lambda task: task.key or "")
 
 
 def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
@@ -538,22 +414,5 @@ def _by_key(tasks: Sequence[TaskRecord]) -> list[list[TaskRecord]]:
     return parts
 
 
-def _distinct(tasks: Iterable[NewTask]) -> list[NewTask]:
-    """The first task of each id, and of each key."""
-    ids: set[str] = set()
-    keys: set[str] = set()
-    first: list[NewTask] = []
-    for task in tasks:
-        if task.id not in ids and task.key not in keys:
-            first.append(task)
-            ids.add(task.id)
-            keys |= set() if task.key is None else {task.key}
-    return first
-
-
 def _as_it_is(value: Any) -> Any:
     return value
-
-
-def _ids(found: Rows) -> set[str]:
-    return {row[0] for row in found.rows}

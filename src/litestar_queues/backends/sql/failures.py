@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from litestar_queues.backends.sql.families import Family
+from litestar_queues.backends.sql.family import Family
 from litestar_queues.backends.sql.program import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueError
 

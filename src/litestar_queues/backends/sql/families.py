@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from litestar_queues.backends.sql.files import TABLE, filled, open_slots, parsed
+from litestar_queues.backends.sql.candidates import CandidatesFirst
+from litestar_queues.backends.sql.family import (
+    TABLE,
+    Family,
+    Kind,
+    Statement,
+    Version,
+    bare_name,
+    is_table,
+    quoted_name,
+    split_name,
+)
+from litestar_queues.backends.sql.files import filled, open_slots, parsed
 from litestar_queues.backends.sql.lists import Lists, later, quoted
-from litestar_queues.backends.sql.values import text_kept, text_of_time, time_of_text
-from litestar_queues.columns import VERSION, ColumnKind, states_of
-from litestar_queues.errors import QueueConfigurationError
+from litestar_queues.backends.sql.locking import LockStepWrite
+from litestar_queues.backends.sql.one_statement import OneStatement, ServerTimed, Swapping
+from litestar_queues.backends.sql.values import text_kept, text_of_time
+from litestar_queues.columns import ColumnKind, states_of
 
 __all__ = (
     "COCKROACH",
@@ -43,158 +55,6 @@ __all__ = (
 OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 """The name of a table or an index in a file, with what follows the table's name in it."""
 
-_NAME = re.compile(r"(?:(?P<schema>[A-Za-z_][A-Za-z0-9_]*)\.)?(?P<table>[A-Za-z_][A-Za-z0-9_]*)")
-_TABLES = ("", "_lock", "_record", "_new")
-"""What follows the configured name in the names of tables; whatever else does, follows it in the name of an index."""
-_LONGEST_SUFFIX = len("_queue_scheduled")
-
-
-class Kind(Enum):
-    """What a program needs of its transaction."""
-
-    READ = "read"
-    """One statement that reads."""
-    ONE = "one"
-    """One statement that writes."""
-    EACH = "each"
-    """Statements that write, each of which may take effect by itself."""
-    WRITE = "write"
-    """Statements that take effect together, and decide on what no other transaction changes meanwhile."""
-
-
-def _no_code(_error: BaseException) -> None:
-    return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """What a version of the schema changes, besides adding the columns that came with it.
-
-    Attributes:
-        creates: Statements that create something, each with what follows the table's name in the name of that.
-        drops: Statements that drop an index, each with the same.
-        alters: Statements of which nothing is seen afterwards but that the version is recorded; those of a database that
-            commits each by itself can be repeated.
-        rebuilds: Whether a new table takes the place of the old one, where the database cannot change it.
-        options: What stands behind the definition of a table that is rebuilt.
-    """
-
-    creates: Mapping[str, str] = field(default_factory=dict[str, str])
-    drops: Mapping[str, str] = field(default_factory=dict[str, str])
-    alters: tuple[str, ...] = ()
-    rebuilds: bool = False
-    options: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Family:
-    """Databases that share their statements.
-
-    Attributes:
-        name: Names the family in messages, and its file of statements beside this module.
-        clock: Whose time counts: the client's for a database without a server, else the server's; in a family of which
-            every statement takes a `now` of NULL for the server's time, nobody needs to ask for that beforehand.
-        lists: How it writes lists of columns.
-        versions: What each version of the schema brought besides its columns, from the first on to the last that did.
-        begin: The arguments of a driver's `begin` for a kind of transaction; a kind that is absent needs no `begin`.
-        before_begin: A statement that is sent before each `begin`, and is about the transaction that follows.
-        one_writer: Whether only one transaction at a time may write, so that those of one process had better queue for it
-            than find the database locked.
-        conflicts: The names of those errors of the driver layer after which a whole transaction may be tried again.
-        conflict_codes: The same, by the database's own codes: SQLSTATEs, numbers of errors, SQLite's result codes.
-        code_of: The database's own code of an error, where it carries one.
-        slots: What the file leaves open, by name; `states` and the slots of `lists` are filled in every family.
-        swaps: Whether claims lock nothing beforehand, and take what is still as it was when they write.
-        swapping: The same databases by such claims, for those that do not have SKIP LOCKED.
-        named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
-        lost_codes: The database's codes for a connection that it ends, or that was ended for it.
-        lost: The names of drivers' errors that mean the same where they carry no code: what a server refuses has one.
-        lost_text: What the same errors say of drivers that have neither names nor codes for them.
-        least_version: The oldest version that understands the statements.
-        forks: The same of databases that count their versions differently, by a word in what they answer.
-        quote: What stands on both sides of a name.
-        has_schemas: Whether a table's name can be preceded by that of a schema.
-        name_max: Longest name of a table or an index, in characters.
-        fold: A name as the database has it: one that knows capitals only gets it in capitals.
-        qualifies_indexes: Whether an index is named with the schema that it is created in; else it is in the table's.
-        settings: What the statement `settings` has to answer, by the name of each setting.
-        empty_is_null: Whether an empty text is NULL to the database, so that texts travel as `values.kept_text` has them.
-        distinct_batches: Whether the statement `enqueue` takes no two tasks of one id or one key.
-        bind_time: A time as a parameter.
-        write_time: A time inside a JSON batch.
-        read_time: A time in UTC, from what a driver returns.
-        read_value: Any other value, from what a driver returns; None where drivers return it as it was stored.
-    """
-
-    name: str
-    clock: Literal["client", "server", "statement"]
-    lists: Lists
-    versions: tuple[Version, ...]
-    begin: Mapping[Kind, tuple[str, ...]]
-    before_begin: str | None = None
-    one_writer: bool = False
-    conflicts: frozenset[str] = frozenset({"DeadlockError", "SerializationConflictError"})
-    least_version: tuple[int, ...] = ()
-    forks: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
-    quote: str = '"'
-    has_schemas: bool = True
-    name_max: int = 63
-    fold: Callable[[str], str] = str
-    qualifies_indexes: bool = False
-    settings: Mapping[str, str] = field(default_factory=dict[str, str])
-    empty_is_null: bool = False
-    distinct_batches: bool = False
-    conflict_codes: frozenset[int | str | None] = frozenset()
-    lost_codes: frozenset[int | str | None] = frozenset()
-    lost: frozenset[str] = frozenset()
-    lost_text: re.Pattern[str] = re.compile(r"(?!)")
-    code_of: Callable[[BaseException], int | str | None] = _no_code
-    slots: Mapping[str, str] = field(default_factory=dict[str, str])
-    swaps: bool = False
-    swapping: Family | None = None
-    named_batches: bool = False
-    bind_time: Callable[[datetime], Any] = text_of_time
-    write_time: Callable[[datetime], datetime | str] = text_of_time
-    read_time: Callable[[Any], datetime] = time_of_text
-    read_value: Callable[[Any], Any] | None = None
-
-    def grown(self) -> tuple[Version, ...]:
-        """What each version brought, up to the newest."""
-        return (*self.versions, *[Version()] * (VERSION - len(self.versions)))
-
-    def is_conflict(self, error: BaseException) -> bool:
-        """Whether the error means that another transaction got in the way, and that the whole may be tried again."""
-        return any(
-            not self.conflicts.isdisjoint(cls.__name__ for cls in type(one).__mro__)
-            or self.code_of(one) in self.conflict_codes
-            for one in _chain(error)
-        )
-
-    def newer_than(self, found: str) -> tuple[int, ...] | None:
-        """The oldest version that would do, where this one, as the database tells it, is older."""
-        least = next((version for fork, version in self.forks.items() if fork in found), self.least_version)
-        return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
-
-    def is_lost(self, error: BaseException) -> bool:
-        """Whether the error means that the connection is gone."""
-        return any(
-            code in self.lost_codes
-            or (code is None and not self.lost.isdisjoint(cls.__name__ for cls in type(one).__mro__))
-            or (code is None and self.lost_text.search(str(one)) is not None)
-            for one in _chain(error)
-            for code in (self.code_of(one),)
-        )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it was raised from."""
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__
-
 
 def _sqlite_code(error: BaseException) -> int | None:
     """The primary result code."""
@@ -220,6 +80,7 @@ def _texts(kind: str) -> dict[ColumnKind, str]:
 SQLITE = Family(
     name="sqlite",
     clock="client",
+    engine=OneStatement,
     lists=Lists(
         types={**_texts("TEXT"), "time": "TEXT", "int": "INTEGER", "bigint": "INTEGER", "float": "REAL"},
         unpack=lambda name, _kind, place: f"value ->> {place} AS {name}",
@@ -267,7 +128,8 @@ _BY_SWAP = {"skip_locked": "", "skip_locked_t": "", "unclaimed": "AND state IN (
 
 _LOCKING = Family(
     name="postgres",
-    clock="statement",
+    clock="server",
+    engine=ServerTimed,
     lists=Lists(
         types={
             **_texts("text"),
@@ -315,7 +177,7 @@ _LOCKING = Family(
     },
 )
 
-_SWAPPING = replace(_LOCKING, swaps=True, slots={**_LOCKING.slots, **_BY_SWAP})
+_SWAPPING = replace(_LOCKING, engine=Swapping, slots={**_LOCKING.slots, **_BY_SWAP})
 POSTGRES = replace(_LOCKING, swapping=_SWAPPING)
 COCKROACH = replace(
     _SWAPPING,
@@ -355,6 +217,7 @@ def _naive_in_utc(value: datetime) -> datetime:
 MYSQL = Family(
     name="mysql",
     clock="server",
+    engine=LockStepWrite,
     lists=Lists(
         types={
             "id": "VARCHAR(36)",
@@ -435,6 +298,7 @@ def _duckdb_code(error: BaseException) -> str | None:
 DUCKDB = Family(
     name="duckdb",
     clock="client",
+    engine=OneStatement,
     lists=Lists(
         types={
             **_texts("VARCHAR"),
@@ -481,6 +345,7 @@ def _oracle_value(value: Any) -> Any:
 ORACLE = Family(
     name="oracle",
     clock="server",
+    engine=CandidatesFirst,
     lists=Lists(
         # A character longer than elsewhere: see `empty_is_null`.
         types={
@@ -542,7 +407,6 @@ ORACLE = Family(
     # Any other character set loses characters; any other comparison takes `User-1` for `user-1`, or sorts each claim.
     settings={"NLS_CHARACTERSET": "AL32UTF8", "NLS_SORT": "BINARY", "NLS_COMP": "BINARY"},
     empty_is_null=True,
-    distinct_batches=True,
     bind_time=_text_without_offset,
     write_time=_text_without_offset,
     read_time=_naive_in_utc,
@@ -550,60 +414,17 @@ ORACLE = Family(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A statement of a family's file, ready to be sent."""
-
-    name: str
-    text: str
-
-
-def split_name(family: Family, table: str) -> tuple[str | None, str]:
-    """The schema, if one is named, and the table of a configured name.
-
-    Raises:
-        QueueConfigurationError: The name cannot be a table's.
-    """
-    longest = family.name_max - _LONGEST_SUFFIX
-    found = _NAME.fullmatch(table)
-    if found is None or len(found["table"]) > longest:
-        raise QueueConfigurationError(
-            f"the table name {table!r} cannot be used: it takes letters, digits and underscores, no digit first, and at "
-            f"most {longest} characters{', after a schema and a dot if it stands in one' if family.has_schemas else ''}"
-        )
-    if found["schema"] and not family.has_schemas:
-        raise QueueConfigurationError(f"the table name {table!r} names a schema, and {family.name} knows none")
-    return found["schema"], found["table"]
-
-
-def quoted_name(family: Family, table: str, suffix: str = "") -> str:
-    """The table of a configured name, or what is called like it with a suffix, as the family writes it."""
-    schema, _ = split_name(family, table)
-    quote = family.quote
-    qualified = schema and (is_table(suffix) or family.qualifies_indexes)
-    where = f"{quote}{family.fold(schema)}{quote}." if schema and qualified else ""
-    return f"{where}{quote}{bare_name(family, table, suffix)}{quote}"
-
-
-def is_table(suffix: str) -> bool:
-    """Whether what follows the configured name makes the name of a table; else it is that of an index."""
-    return suffix in _TABLES
-
-
-def bare_name(family: Family, table: str, suffix: str = "") -> str:
-    """The same without its schema and quotes, as the database's own catalog has it."""
-    return family.fold(f"{split_name(family, table)[1]}{suffix}")
-
-
 @cache
 def statements_of(family: Family, table: str = TABLE) -> Mapping[str, Statement]:
     """A family's statements by name, for a table of this name.
 
     Raises:
-        QueueConfigurationError: The name cannot be a table's.
+        QueueConfigurationError: The name cannot be a table's, or the file lacks a statement that the engine needs.
     """
     split_name(family, table)
-    return load(file_of(family), family, table)
+    statements = load(file_of(family), family, table)
+    family.engine.check(family, statements)
+    return statements
 
 
 def file_of(family: Family) -> Path:

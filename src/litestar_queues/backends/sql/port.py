@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
-from litestar_queues.backends.sql.families import Kind
+from litestar_queues.backends.sql.family import Kind
 from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.lifecycle import State

@@ -146,7 +146,7 @@ SELECT clock_timestamp()
 -- How many were stored, and when, in one row: with a row for each, a batch of 1,000 came to 0.44 of a bare COPY, and so to
 -- 0.50.
 
--- name: enqueue_timed
+-- name: enqueue
 WITH stored AS (
 INSERT INTO litestar_queue_task (/* slot: new_columns */, state, due_at, created_at)
 SELECT

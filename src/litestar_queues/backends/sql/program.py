@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from litestar_queues.backends.retry import ConflictError, LostConnectionError
-from litestar_queues.backends.sql.families import Kind, Statement
+from litestar_queues.backends.sql.family import Kind, Statement
 
 __all__ = (
     "Call",

@@ -14,7 +14,6 @@ from sqlspec import SQLSpec
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
-from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.families import Statement, statements_of
 from litestar_queues.backends.sql.port import SqlPort
 from litestar_queues.backends.sql.program import statements
@@ -83,7 +82,7 @@ class SQLSpecBackend(SqlPort):
         self._limit = None if store.family.clock == "client" else limit
         self._loads_from = arrow_from
         self._clock = clock or SystemClock()
-        self._engine = Engine(store.family, statements, self._clock, table=table_name)
+        self._engine = store.family.engine(store.family, statements, self._clock, table=table_name)
         self._schema = Schema(store.family, statements, table_name)
         self._failures = Failures(store.family, location.database, config.connection_config)
         self._database = self._failures.database
@@ -162,7 +161,7 @@ class SQLSpecBackend(SqlPort):
         with suppress(Exception):  # no answer is no denial, and what is wrong with the database shows soon enough
             if not await transport.ask(_skips_locked):
                 statements = statements_of(swapping, self._table_name)
-                self._engine = Engine(swapping, statements, self._clock, table=self._table_name)
+                self._engine = swapping.engine(swapping, statements, self._clock, table=self._table_name)
 
     async def _check_schema(self) -> None:
         look = partial(self._look, self._schema)
