@@ -517,6 +517,6 @@ async def test_a_duckdb_that_loses_entries_of_indexes_is_refused(
     backend = backend_for(tmp_path / "queue.duckdb")
     statements = dict(statements_of(DUCKDB))
     statements["version"] = Statement("version", "SELECT '1.5.6'")
-    monkeypatch.setattr(backend._engine, "_statements", statements)  # type: ignore[attr-defined]
+    monkeypatch.setattr(backend.port.engine, "_statements", statements)  # type: ignore[attr-defined]
     with pytest.raises(QueueConfigurationError, match=r"duckdb 1\.5\.6 is too old.*2\.0 or newer"):
         await backend.open()

@@ -181,7 +181,7 @@ async def test_a_write_asks_for_the_fence_whatever_was_locked_before(store: Stor
     statement = statements_of(ORACLE, store.config["table"])[name]
 
     def write(fence: int) -> Program[int]:
-        batch = store.backend._engine._commit_batch([claimed.evolve(fence=fence)])
+        batch = store.backend.port.engine._commit_batch([claimed.evolve(fence=fence)])
 
         def steps() -> Steps[int]:
             return (yield Call(statement, {"batch": batch})).affected
@@ -189,9 +189,9 @@ async def test_a_write_asks_for_the_fence_whatever_was_locked_before(store: Stor
         return Program(name, Kind.WRITE, steps)
 
     for off in (-1, 1):
-        assert await store.backend._run(write(claimed.fence + ahead + off)) == 0
+        assert await store.backend.port.run(write(claimed.fence + ahead + off)) == 0
     assert (await store.backend.get(["a"]))["a"] == claimed
-    assert await store.backend._run(write(claimed.fence + ahead)) == 1
+    assert await store.backend.port.run(write(claimed.fence + ahead)) == 1
 
 
 async def test_a_database_that_would_change_texts_is_refused_when_the_backend_opens(store: Store, target: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import POSTGRES, Family
 from litestar_queues.backends.sql.lists import STORED
+from litestar_queues.backends.sql.port import BoundBackend
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
@@ -459,9 +460,8 @@ class HintsNothingInTransactions(_PostgreSQL):
         """Binds without hints."""
 
         def bind(self, session: Any) -> QueueBackend:
-            bound = super().bind(session)
-            cast("Any", bound)._hint = None  # noqa: SLF001  # the defect
-            return bound
+            bound = cast("BoundBackend", super().bind(session))
+            return BoundBackend(replace(bound.port, hint=None), name=bound.name, process_local=bound.process_local)
 
 
 class HintsBesideTheTransaction(_PostgreSQL):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,10 +20,9 @@ from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
 from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
 from litestar_queues.backends.base import QueueBackend, Wakeups
-from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import Kind
-from litestar_queues.backends.sql.port import Attempts, SqlPort
+from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
 from litestar_queues.backends.sql.schema import Advice, Standing, migrated_by_others, standing_of, usable
 from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
@@ -45,7 +43,7 @@ _ADVICE = Advice(
 _log = logging.getLogger("litestar_queues")
 
 
-class AdvancedAlchemyBackend(SqlPort):
+class AdvancedAlchemyBackend(SqlBackend):
     """Runs the engine's programs in sessions of SQLAlchemy's.
 
     Made by `AdvancedAlchemyBackendConfig.create_backend`.
@@ -67,9 +65,14 @@ class AdvancedAlchemyBackend(SqlPort):
         clock: Clock | None = None,
     ) -> None:
         url = url_of(config)
-        self.name = f"advanced_alchemy[{url.drivername}]"
-        self.process_local = is_in_memory(url)
-        self._database = failures.database
+        family, clock = dialect.family, clock or SystemClock()
+        port = SqlPort(
+            database=failures.database,
+            engine=family.engine(family, dialect.statements(table), clock, loads=True),
+            patience=patience,
+            loads_from=2,
+        )
+        super().__init__(port, name=f"advanced_alchemy[{url.drivername}]", process_local=is_in_memory(url))
         self._config = config
         self._table = table
         self._dialect = dialect
@@ -77,15 +80,9 @@ class AdvancedAlchemyBackend(SqlPort):
         self._creates_schema = create_schema
         self._migration_timeout = migration_timeout
         self._heartbeat_maker = heartbeats
-        self._under_way = UnderWay()
-        self._patience = patience
         self._limit = None if dialect.family.clock == "client" else limit
         self._channel = channel
-        family, clock = dialect.family, clock or SystemClock()
-        self._engine = family.engine(family, dialect.statements(table), clock, loads=True)
-        self._loads_from = 2
-        self._transport: SessionTransport | BoundTransport | None = None
-        self._beats: SessionTransport | None = None
+        self._transport: SessionTransport | None = None
         self._share = EngineShare(config)
         self._wakeups: AlchemyWakeups | None = None
 
@@ -98,13 +95,13 @@ class AdvancedAlchemyBackend(SqlPort):
             return
         engine = self._share.take()
         try:
-            check_pool(engine, self._database)
-            self._writing = asyncio.Lock() if self._dialect.family.one_writer else None
-            self._transport = transport = self._through(async_sessionmaker(engine, expire_on_commit=False), engine)
-            await self._check_server()
-            await self._check_schema(transport)
+            check_pool(engine, self.port.database)
+            self._transport = self._through(async_sessionmaker(engine, expire_on_commit=False), engine)
+            self.port = self.port.opened(self._transport)
+            await self.port.check_server()
+            await self._check_schema()
             if self._heartbeat_maker is not None:
-                self._beats = self._through(self._heartbeat_maker, engine)
+                self.port = replace(self.port, beats=self._through(self._heartbeat_maker, engine))
             if self._channel is not None:
                 self._wakeups = AlchemyWakeups(engine, self._channel, self._failures, self._notify)
         except BaseException:
@@ -114,9 +111,9 @@ class AdvancedAlchemyBackend(SqlPort):
     async def close(self) -> None:
         if self._wakeups is not None:
             await self._wakeups.close()  # which sends what it has left
-        self._transport = self._beats = None
+        self._transport, self.port = None, self.port.closed()
         try:
-            await self._under_way.ended()
+            await self.port.under_way.ended()
         finally:
             await self._share.leave()
 
@@ -127,52 +124,42 @@ class AdvancedAlchemyBackend(SqlPort):
                 f"session takes an AsyncSession of SQLAlchemy's, as Advanced Alchemy provides it to a handler, not "
                 f"{type(session).__qualname__}"
             )
-        bound = copy(self)
-        hinting = self._hint_inside if self._wakeups is not None else None
         transport = BoundTransport(found, self._table, self._dialect, self._failures)
-        # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
-        vars(bound).update(_transport=transport, _writing=None, _repeats=False, _loads_from=None, _hint=hinting)
-        vars(bound).update(_share=EngineShare(self._config), _beats=None, _wakeups=None, _under_way=UnderWay())
-        return bound
+        port = self.port.bound(transport, self._hint_inside if self._wakeups is not None else None)
+        return BoundBackend(port, name=self.name, process_local=self.process_local)
 
     async def create_schema(self) -> None:
-        transport = self._transport
-        if isinstance(transport, SessionTransport):
-            await self._define(
-                transport, Kind.WRITE, "create_schema", partial(schema.create, table=self._table, dialect=self._dialect)
-            )
-        else:
-            self._opened()
-            raise QueueConfigurationError("the tables are not created in a session of the application's")
+        create = partial(schema.create, table=self._table, dialect=self._dialect)
+        await self._define(Kind.WRITE, "create_schema", create)
 
     def _through(self, maker: Callable[[], AsyncSession], engine: AsyncEngine) -> SessionTransport:
         return SessionTransport(
             maker, self._table, self._dialect, engine.dialect.driver, self._failures, limit=self._limit
         )
 
-    def _beats_through(self) -> Attempts | None:
-        return self._beats
-
-    async def _define(self, transport: SessionTransport, kind: Kind, name: str, work: Callable[[Connection], T]) -> T:
-        with self._under_way:
+    async def _define(self, kind: Kind, name: str, work: Callable[[Connection], T]) -> T:
+        transport = self._transport
+        if transport is None:
+            raise self.port.not_open()
+        with self.port.under_way:
             return await with_retries(
                 partial(transport.within, kind, name, work),
-                what=f"{self._database}: {name}",
-                patience=self._patience,
+                what=f"{self.port.database}: {name}",
+                patience=self.port.patience,
                 repeatable=True,
             )
 
-    async def _check_schema(self, transport: SessionTransport) -> None:
-        family, table = self._dialect.family, self._table
-        look = partial(self._define, transport, Kind.READ, "look at the schema", partial(schema.look, table=table))
+    async def _check_schema(self) -> None:
+        family, table, place = self._dialect.family, self._table, self.port.database
+        look = partial(self._define, Kind.READ, "look at the schema", partial(schema.look, table=table))
         try:
             if self._creates_schema and standing_of(await look(), family)[0] is not Standing.FOREIGN:
                 changes = partial(schema.changes, table=table)
-                if await self._define(transport, Kind.READ, "look at the schema", changes):
+                if await self._define(Kind.READ, "look at the schema", changes):
                     await self.create_schema()
-            found = await migrated_by_others(look, family, self._database, self._migration_timeout)
-            usable(found, family, self._database, _ADVICE)
-            await self._run(self._engine.check_schema())
+            found = await migrated_by_others(look, family, place, self._migration_timeout)
+            usable(found, family, place, _ADVICE)
+            await self.port.run(self.port.engine.check_schema())
         except BackendUnavailableError:
             raise
         except BackendError as error:
@@ -187,7 +174,7 @@ class AdvancedAlchemyBackend(SqlPort):
 
     async def _notify(self, payload: str) -> None:
         assert self._channel is not None  # noqa: S101  # as above
-        await self._run(self._engine.notify(self._channel, payload))
+        await self.port.run(self.port.engine.notify(self._channel, payload))
 
 
 def _session_of(session: Any) -> AsyncSession | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+from litestar_queues.backends.base import Wakeups
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
@@ -18,9 +20,11 @@ from litestar_queues.errors import BackendError, BackendUnavailableError, QueueC
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
 
-__all__ = ("Attempts", "SqlPort")
+__all__ = ("Attempts", "BoundBackend", "SqlBackend", "SqlPort")
 
 T = TypeVar("T")
+Hint = Callable[[list[str]], tuple[str, str]]
+"""Makes the channel and the payload of a hint for these queues."""
 
 _log = logging.getLogger("litestar_queues")
 
@@ -39,131 +43,191 @@ class Attempts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SqlPort:
-    """The port's methods, each a program of the engine's.
+    """What the methods of a port need: an engine's programs, and who runs them.
 
-    What inherits from it opens and closes a transport, and creates the schema.
+    Attributes:
+        database: What to call the database in messages.
+        engine: Makes the programs.
+        patience: Seconds for which a transaction that meets a conflict is tried again.
+        attempts: Makes attempts at programs; None where the backend is not open.
+        beats: The same for heartbeats; None where they go the way of everything else.
+        repeats: Whether a whole transaction may be tried again: not where it is the caller's.
+        writing: The line in which the writes of this process wait, where the database has one writer.
+        loads_from: The number of tasks without keys from which on they are loaded in bulk.
+        hint: Makes the channel and the payload that an enqueue notifies itself, inside its transaction.
+        under_way: The calls that closing waits for.
     """
 
-    _database: str
-    """What to call the database in messages."""
-    _engine: Engine
-    _transport: Any = None
-    """Makes the attempts (`Attempts`), where it is open; what inherits knows more of it."""
-    _under_way: UnderWay
-    """The calls that closing waits for."""
-    _patience: float
-    _repeats: bool = True
-    """Whether a whole transaction may be tried again: not where it is the caller's."""
-    _writing: asyncio.Lock | None = None
-    """For whom writes of this process wait in line, where the database has one writer."""
-    _loads_from: int | None = None
-    """The number of tasks without keys from which on they are loaded in bulk."""
-    _hint: Callable[[list[str]], tuple[str, str]] | None = None
-    """Makes the channel and the payload that an enqueue notifies itself, inside its transaction."""
+    database: str
+    engine: Engine
+    patience: float
+    attempts: Attempts | None = None
+    beats: Attempts | None = None
+    repeats: bool = True
+    writing: asyncio.Lock | None = None
+    loads_from: int | None = None
+    hint: Hint | None = None
+    under_way: UnderWay = field(default_factory=UnderWay)
 
-    async def now(self) -> datetime:
-        return await self._run(self._engine.now())
+    def opened(self, attempts: Attempts) -> SqlPort:
+        """The same with an open transport."""
+        return replace(self, attempts=attempts, writing=asyncio.Lock() if self.engine.family.one_writer else None)
 
-    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
-        if self._loads_from is not None and len(tasks) >= self._loads_from and all(new.key is None for new in tasks):
-            try:
-                with self._under_way:
-                    return await self._attempt(self._opened(), self._engine.load_many(tasks, now))
-            except ConflictError:
-                pass  # some of it is stored already: the statement finds out, and knows how to answer
-            except BackendUnavailableError as error:  # nobody knows what of it is stored: the same
-                _log.warning("%s: a bulk load failed, and is done again by a statement: %s", self._database, error)
-            except BackendError as error:
-                if not _is_duplicate(error):
-                    raise
-        answers = await self._run(self._engine.enqueue_many(tasks, now))
-        new = sorted({answer.record.queue for answer in answers if answer.is_new})
-        if new and self._hint is not None:
-            await self._run(self._engine.notify(*self._hint(new)))
-        return answers
+    def closed(self) -> SqlPort:
+        """The same without a transport."""
+        return replace(self, attempts=None, beats=None)
 
-    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        return await self._run(self._engine.claim(want, now))
+    def bound(self, attempts: Attempts, hint: Hint | None) -> SqlPort:
+        """The same inside a transaction that is the caller's, who has a place in the line of writers already."""
+        theirs = replace(self, attempts=attempts, hint=hint, beats=None, writing=None, repeats=False, loads_from=None)
+        return replace(theirs, under_way=UnderWay())
 
-    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        return await self._run(self._engine.touch_heartbeats(held, now), self._beats_through())
-
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        beats_only = all(task.state is State.RUNNING and task.heartbeat_at is None for task in tasks)
-        through = self._beats_through() if beats_only else None
-        return await self._run(self._engine.commit(tasks, stale_before), through)
-
-    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
-        return await self._run(self._engine.get(ids))
-
-    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
-        return await self._run(self._engine.find(query, limit))
-
-    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
-        return await self._run(self._engine.count(queues))
-
-    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
-        return await self._run(self._engine.next_due(queues))
-
-    async def delete(self, held: Sequence[Held]) -> set[str]:
-        return await self._run(self._engine.delete(held))
-
-    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
-        return await self._run(self._engine.lock(name, owner, ttl, now))
-
-    async def unlock(self, name: str, owner: str) -> bool:
-        return await self._run(self._engine.unlock(name, owner))
-
-    async def _check_server(self) -> None:
+    async def check_server(self) -> None:
         """Refuse a server that is too old, or set up so that it would not keep what the queue promises.
 
         Raises:
             QueueConfigurationError: It is one; says what is needed.
         """
-        family = self._engine.family
-        found = await self._run(self._engine.version())
+        family = self.engine.family
+        found = await self.run(self.engine.version())
         if (least := family.newer_than(found)) is not None:
             wanted = ".".join(str(part) for part in least)
             raise QueueConfigurationError(
-                f"{self._database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
+                f"{self.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
             )
-        settings = await self._run(self._engine.settings())
+        settings = await self.run(self.engine.settings())
         for name, wanted in family.settings.items():
             if settings.get(name) != wanted:
                 raise QueueConfigurationError(
-                    f"{self._database}: {name} is {settings.get(name)!r}, and a queue needs {wanted!r}: another one changes "
+                    f"{self.database}: {name} is {settings.get(name)!r}, and a queue needs {wanted!r}: another one changes "
                     f"users' texts, or takes different ones for the same"
                 )
 
-    def _opened(self) -> Attempts:
-        if self._transport is None:
-            raise BackendUnavailableError(f"{self._database}: the backend is not open: call open() first")
-        opened: Attempts = self._transport
-        return opened
-
-    async def _run(self, program: Program[T], through: Attempts | None = None) -> T:
-        transport = through or self._opened()
-        with self._under_way:
+    async def run(self, program: Program[T], through: Attempts | None = None) -> T:
+        """Make attempts at a program until one meets no conflict; through another way than usual, where one is given."""
+        transport = through or self._transport()
+        with self.under_way:
             return await with_retries(
                 partial(self._attempt, transport, program),
-                what=f"{self._database}: {program.name}",
-                patience=self._patience,
-                repeatable=program.repeatable and self._repeats,
+                what=f"{self.database}: {program.name}",
+                patience=self.patience,
+                repeatable=program.repeatable and self.repeats,
             )
 
+    async def load(self, tasks: Sequence[NewTask], now: datetime | None) -> list[Enqueued] | None:
+        """Store new tasks without keys by a bulk load, in one attempt; None where a statement has to do it."""
+        transport = self._transport()
+        try:
+            with self.under_way:
+                return await self._attempt(transport, self.engine.load_many(tasks, now))
+        except ConflictError:
+            pass  # some of it is stored already: the statement finds out, and knows how to answer
+        except BackendUnavailableError as error:  # nobody knows what of it is stored: the same
+            _log.warning("%s: a bulk load failed, and is done again by a statement: %s", self.database, error)
+        except BackendError as error:
+            if not _is_duplicate(error):
+                raise
+        return None
+
+    def not_open(self) -> BackendUnavailableError:
+        """What to raise where there is no transport."""
+        return BackendUnavailableError(f"{self.database}: the backend is not open: call open() first")
+
+    def _transport(self) -> Attempts:
+        if self.attempts is None:
+            raise self.not_open()
+        return self.attempts
+
     async def _attempt(self, transport: Attempts, program: Program[T]) -> T:
-        main: object = self._transport
-        if self._writing is None or program.kind is Kind.READ or transport is not main:
+        if self.writing is None or program.kind is Kind.READ or transport is not self.attempts:
             return await transport.attempt(program)
         # SQLite's own waiting is a sleep of up to 100 ms. With 20 tasks that enqueue at once, the 99th percentile was
         # 122 ms without this lock, and 8 ms with it.
-        async with self._writing:
+        async with self.writing:
             return await transport.attempt(program)
 
-    def _beats_through(self) -> Attempts | None:
-        """The way of heartbeats; None where it is that of everything else."""
+
+class SqlBackend:
+    """The port's methods, each a program of the engine's. What inherits from it opens and closes the port.
+
+    Args:
+        port: Runs the programs; another one does in its place when the backend is opened or closed.
+        name: What to call the backend in messages.
+        process_local: Whether no other process can see the tasks.
+    """
+
+    def __init__(self, port: SqlPort, *, name: str, process_local: bool) -> None:
+        self.port = port
+        self.name = name
+        self.process_local = process_local
+
+    @property
+    def wakeups(self) -> Wakeups | None:
         return None
+
+    async def now(self) -> datetime:
+        return await self.port.run(self.port.engine.now())
+
+    async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
+        port = self.port
+        if port.loads_from is not None and len(tasks) >= port.loads_from and all(new.key is None for new in tasks):
+            loaded = await port.load(tasks, now)
+            if loaded is not None:
+                return loaded
+        answers = await port.run(port.engine.enqueue_many(tasks, now))
+        new = sorted({answer.record.queue for answer in answers if answer.is_new})
+        if new and port.hint is not None:
+            await port.run(port.engine.notify(*port.hint(new)))
+        return answers
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        return await self.port.run(self.port.engine.claim(want, now))
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        return await self.port.run(self.port.engine.touch_heartbeats(held, now), self.port.beats)
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+        beats_only = all(task.state is State.RUNNING and task.heartbeat_at is None for task in tasks)
+        through = self.port.beats if beats_only else None
+        return await self.port.run(self.port.engine.commit(tasks, stale_before), through)
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        return await self.port.run(self.port.engine.get(ids))
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        return await self.port.run(self.port.engine.find(query, limit))
+
+    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
+        return await self.port.run(self.port.engine.count(queues))
+
+    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
+        return await self.port.run(self.port.engine.next_due(queues))
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        return await self.port.run(self.port.engine.delete(held))
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        return await self.port.run(self.port.engine.lock(name, owner, ttl, now))
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        return await self.port.run(self.port.engine.unlock(name, owner))
+
+
+class BoundBackend(SqlBackend):
+    """A backend inside a transaction of the application's, which owns nothing."""
+
+    async def open(self) -> None:
+        """Do nothing: the session is the caller's, and open."""
+
+    async def close(self) -> None:
+        """Wait for the calls that are under way; the session stays as it is."""
+        self.port, port = self.port.closed(), self.port
+        await port.under_way.ended()
+
+    async def create_schema(self) -> None:
+        raise QueueConfigurationError("the tables are not created in a session of the application's")
 
 
 def _is_duplicate(error: BackendError) -> bool:

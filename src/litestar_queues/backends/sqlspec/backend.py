@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from copy import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
-from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import Statement, statements_of
-from litestar_queues.backends.sql.port import SqlPort
+from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
 from litestar_queues.backends.sql.program import statements
 from litestar_queues.backends.sql.schema import Advice, Found, Schema, migrated_by_others, usable
 from litestar_queues.backends.sqlspec.bound import BoundTransport
@@ -43,7 +42,7 @@ def _skips_locked(driver: Any) -> Any:
     return driver.data_dictionary.get_feature_flag(driver, "supports_skip_locked")
 
 
-class SQLSpecBackend(SqlPort):
+class SQLSpecBackend(SqlBackend):
     """Runs the engine's programs on the adapter's transport.
 
     Made by `SQLSpecBackendConfig.create_backend`.
@@ -69,23 +68,23 @@ class SQLSpecBackend(SqlPort):
         channel: Channel | None = None,
     ) -> None:
         location = store.locate(config)
-        self.name = f"sqlspec[{store.adapter}]"
-        self.process_local = location.process_local
+        self._failures = Failures(store.family, location.database, config.connection_config)
+        self._clock = clock or SystemClock()
+        port = SqlPort(
+            database=self._failures.database,
+            engine=store.family.engine(store.family, statements, self._clock, table=table_name),
+            patience=patience,
+            loads_from=arrow_from,
+        )
+        super().__init__(port, name=f"sqlspec[{store.adapter}]", process_local=location.process_local)
         self._store = store
         self._config = config
         self._shared = sqlspec
         self._creates_schema = create_schema
         self._migration_timeout = migration_timeout
         self._table_name = table_name
-        self._under_way = UnderWay()
-        self._patience = patience
         self._limit = None if store.family.clock == "client" else limit
-        self._loads_from = arrow_from
-        self._clock = clock or SystemClock()
-        self._engine = store.family.engine(store.family, statements, self._clock, table=table_name)
         self._schema = Schema(store.family, statements, table_name)
-        self._failures = Failures(store.family, location.database, config.connection_config)
-        self._database = self._failures.database
         self._migrator = Migrator(config, table_name, self._failures) if run_migrations else None
         self._transport: Transport | None = None
         self._pool = Pool(config)
@@ -111,10 +110,10 @@ class SQLSpecBackend(SqlPort):
         if self._store.probe is not None:
             await asyncio.to_thread(self._store.probe, self._config)
         self._pool.take(shared=self._shared is not None)
-        self._writing = asyncio.Lock() if self._store.family.one_writer else None
         self._transport = self._store.transport(spec, self._config, self._store, self._failures, limit=self._limit)
+        self.port = self.port.opened(self._transport)
         try:
-            await self._check_server()
+            await self.port.check_server()
             await self._choose_claims(self._transport)
             await self._check_schema()
             await self._open_channel()
@@ -122,6 +121,7 @@ class SQLSpecBackend(SqlPort):
                 await self._heartbeats.open(
                     spec, shared=self._shared is not None, check=self._check_heartbeats, limit=self._limit
                 )
+                self.port = replace(self.port, beats=self._heartbeats.transport)
         except BaseException:
             await self.close()
             raise
@@ -132,8 +132,9 @@ class SQLSpecBackend(SqlPort):
         transport, self._transport = self._transport, None
         if transport is None:
             return
+        self.port = self.port.closed()
         try:
-            await self._under_way.ended()
+            await self.port.under_way.ended()
         finally:
             if self._heartbeats is not None:
                 await self._heartbeats.close()
@@ -141,17 +142,13 @@ class SQLSpecBackend(SqlPort):
             await self._pool.leave()
 
     def bind(self, session: Any) -> QueueBackend:
-        bound = copy(self)
-        # Whoever writes waits in line (`_writing`): the caller's transaction has its place already.
         transport = BoundTransport(session, self._config, self._store, self._failures)
         hinting = self._wakeups is not None and self._channel is not None and self._channel.broadcasts
-        vars(bound).update(_transport=transport, _writing=None, _repeats=False, _loads_from=None)
-        vars(bound).update(_pool=Pool(self._config), _heartbeats=None, _wakeups=None, _under_way=UnderWay())
-        vars(bound).update(_hint=self._hint_inside if hinting else None)
-        return bound
+        port = self.port.bound(transport, self._hint_inside if hinting else None)
+        return BoundBackend(port, name=self.name, process_local=self.process_local)
 
     async def create_schema(self) -> None:
-        await self._run(self._schema.create())
+        await self.port.run(self._schema.create())
 
     async def _choose_claims(self, transport: Transport) -> None:
         """Claim by compare-and-swap where the database has no SKIP LOCKED."""
@@ -161,27 +158,28 @@ class SQLSpecBackend(SqlPort):
         with suppress(Exception):  # no answer is no denial, and what is wrong with the database shows soon enough
             if not await transport.ask(_skips_locked):
                 statements = statements_of(swapping, self._table_name)
-                self._engine = swapping.engine(swapping, statements, self._clock, table=self._table_name)
+                engine = swapping.engine(swapping, statements, self._clock, table=self._table_name)
+                self.port = replace(self.port, engine=engine)
 
     async def _check_schema(self) -> None:
-        look = partial(self._look, self._schema)
+        look, family, place = partial(self._look, self._schema), self._store.family, self.port.database
         missing = _MISSING
         try:
             if self._migrator is not None:
-                await self._migrator.apply(self._run, self._schema)
+                await self._migrator.apply(self.port.run, self._schema)
                 missing = self._migrator.missing_table()
             elif self._creates_schema and self._schema.steps(await look()):
                 await self.create_schema()
-            found = await migrated_by_others(look, self._store.family, self._database, self._migration_timeout)
-            usable(found, self._store.family, self._database, Advice(missing, _FOREIGN, _OLDER))
-            await self._run(self._engine.check_schema())
+            found = await migrated_by_others(look, family, place, self._migration_timeout)
+            usable(found, family, place, Advice(missing, _FOREIGN, _OLDER))
+            await self.port.run(self.port.engine.check_schema())
         except BackendUnavailableError:
             raise
         except BackendError as error:
             raise QueueConfigurationError(f"{error}; the table {self._table_name!r} cannot be used") from error
 
     async def _look(self, schema: Schema) -> Found:
-        return await self._run(schema.look())
+        return await self.port.run(schema.look())
 
     async def _open_channel(self) -> None:
         if self._channel is None:
@@ -189,7 +187,7 @@ class SQLSpecBackend(SqlPort):
         if self._channel.table is not None:
             check = [f"SELECT event_id FROM {self._channel.table} WHERE 1 = 0"]  # noqa: S608  # SQLSpec checked the name
             try:
-                await self._run(statements("check_events_table", check))
+                await self.port.run(statements("check_events_table", check))
             except BackendUnavailableError:
                 raise
             except BackendError as error:
@@ -199,7 +197,7 @@ class SQLSpecBackend(SqlPort):
                         f"migrations of its events extension, or set create_schema=True"
                     ) from error
                 create = self._channel.create_statements(self._channel.derive(self._config))
-                await self._run(statements("create_events_table", create))
+                await self.port.run(statements("create_events_table", create))
         self._wakeups = SQLSpecWakeups(self._channel, self._config, self._failures, self._notify)
 
     def _hint_inside(self, queues: list[str]) -> tuple[str, str]:
@@ -208,13 +206,9 @@ class SQLSpecBackend(SqlPort):
         return self._channel.name, encode_hint({"queues": queues, "from": None})
 
     async def _notify(self, channel: str, payload: str) -> None:
-        await self._run(self._engine.notify(channel, payload))
-
-    def _beats_through(self) -> Transport | None:
-        """The pool of heartbeats; None where they share the main one."""
-        return None if self._heartbeats is None else self._heartbeats.transport
+        await self.port.run(self.port.engine.notify(channel, payload))
 
     async def _check_heartbeats(self, transport: Transport, failures: Failures) -> None:
-        program = self._engine.check_schema()
+        program = self.port.engine.check_schema()
         attempt = partial(transport.attempt, program)
-        await with_retries(attempt, what=f"{failures.database}: {program.name}", patience=self._patience)
+        await with_retries(attempt, what=f"{failures.database}: {program.name}", patience=self.port.patience)
