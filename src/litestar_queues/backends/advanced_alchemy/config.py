@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,12 +16,11 @@ from litestar_queues.backends.advanced_alchemy.model import QueueTaskModel
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.retry import PATIENCE
+from litestar_queues.backends.sql.options import channel_name, check_timeouts, refuses_notifications
 from litestar_queues.backends.sql.schema import MIGRATION_TIMEOUT
 from litestar_queues.errors import QueueConfigurationError
 
 __all__ = ("AdvancedAlchemyBackendConfig",)
-
-_LONGEST_CHANNEL = 63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +67,7 @@ class AdvancedAlchemyBackendConfig:
         url = url_of(config)
         dialect = dialect_of(url.get_backend_name())
         table = QueueTable.of(self.model_class)
-        if self.lock_timeout <= 0:
-            raise QueueConfigurationError(f"lock_timeout must be a positive number of seconds, not {self.lock_timeout}")
-        if self.migration_timeout < 0:
-            raise QueueConfigurationError(
-                f"migration_timeout is a number of seconds from 0, not {self.migration_timeout}"
-            )
-        if self.answer_timeout is not None and self.answer_timeout <= 0:
-            raise QueueConfigurationError(
-                f"answer_timeout must be a positive number of seconds, or None, not {self.answer_timeout}"
-            )
+        check_timeouts(self.lock_timeout, self.answer_timeout, self.migration_timeout)
         return AdvancedAlchemyBackend(
             config,
             table,
@@ -94,27 +83,14 @@ class AdvancedAlchemyBackendConfig:
 
     def _channel(self, dialect: Dialect, driver: str, table: QueueTable) -> str | None:
         """The channel for hints; None where workers only poll."""
-        if self.notifications is False:
-            if self.notification_channel is not None:
-                raise QueueConfigurationError(
-                    "notifications=False contradicts notification_channel: leave out either the one or the other"
-                )
+        given = () if self.notification_channel is None else ("notification_channel",)
+        if refuses_notifications(self.notifications, given):
             return None
         if driver not in dialect.listens:
-            if self.notifications or self.notification_channel is not None:
+            if self.notifications or given:
                 raise QueueConfigurationError(
                     f"notifications cannot be had through {driver}: they need PostgreSQL, through asyncpg or psycopg; leave "
                     f"them out, and workers poll"
                 )
             return None
-        name = self.notification_channel
-        if name is None:
-            name = f"{table.tasks.fullname.replace('.', '_')}_wakeup"
-            if len(name) > _LONGEST_CHANNEL:
-                name = f"{name[:46]}_{blake2b(name.encode(), digest_size=8).hexdigest()}"
-        elif not (name.isascii() and name.isidentifier() and len(name) <= _LONGEST_CHANNEL):
-            raise QueueConfigurationError(
-                f"the notification channel {name!r} cannot be used: it takes letters, digits and underscores, no digit "
-                f"first, and at most {_LONGEST_CHANNEL} characters"
-            )
-        return name.lower()
+        return channel_name(self.notification_channel, table.tasks.fullname)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from importlib import import_module
 from typing import Any
 
@@ -25,6 +24,7 @@ from sqlspec.extensions.events import (
     resolve_event_poll_interval,
 )
 
+from litestar_queues.backends.sql.options import channel_name, refuses_notifications
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.errors import QueueConfigurationError
 
@@ -56,8 +56,6 @@ _SMALL_POOLS: dict[str, dict[str, int]] = {
     "oracledb": {"min": 1, "max": 2},
 }
 _EVENTS_TABLE = "sqlspec_event_queue"
-_LONGEST = 63
-"""PostgreSQL refuses a longer channel."""
 _ADAPTERS = "sqlspec.adapters."
 
 
@@ -173,12 +171,9 @@ def plan_channel(
     if wanted is None:
         features = _mapping(config.driver_features)
         wanted = _transport(features.get("events_backend"), "driver_features['events_backend']") or "".join(offered[:1])
-    if notifications is False and asked:
-        raise QueueConfigurationError(
-            f"notifications=False contradicts {' and '.join(asked)}: leave out either the one or the other"
-        )
+    refused = refuses_notifications(notifications, asked)
     free = wanted == "notify" and config.is_async and "notify" in offered and _can_listen(config)
-    if notifications is False or (notifications is None and not free and not asked):
+    if refused or (notifications is None and not free and not asked):
         return None
     if not offered:
         raise QueueConfigurationError(
@@ -197,7 +192,7 @@ def plan_channel(
     if wanted in _TABLED:
         events.setdefault("retention_seconds", 0)  # a hint that was heard is of no more use
     planned = Channel(
-        _name(channel, table_name, folded=wanted in ("notify", "notify_queue")),
+        channel_name(channel, table_name, folded=wanted in ("notify", "notify_queue")),
         wanted,
         store.adapter,
         {
@@ -249,17 +244,3 @@ def _can_listen(config: Any) -> bool:
         "transaction" if features.get("pgbouncer") or features.get("pgbouncer_mode") else "session"
     )
     return bool(config.connection_config) and (str(pooled).lower() == "session" or bool(features.get("direct_dsn")))
-
-
-def _name(channel: str | None, table_name: str, *, folded: bool) -> str:
-    """The channel's name; PostgreSQL's in lower case, which is what a name without quotes means to it."""
-    if channel is None:
-        channel = f"{table_name.replace('.', '_')}_wakeup"
-        if len(channel) > _LONGEST:
-            channel = f"{channel[:46]}_{blake2b(channel.encode(), digest_size=8).hexdigest()}"
-    elif not (channel.isascii() and channel.isidentifier() and len(channel) <= _LONGEST):
-        raise QueueConfigurationError(
-            f"the notification channel {channel!r} cannot be used: it takes letters, digits and underscores, no digit "
-            f"first, and at most {_LONGEST} characters"
-        )
-    return channel.lower() if folded else channel

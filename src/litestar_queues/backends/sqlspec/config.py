@@ -11,6 +11,7 @@ from sqlspec import SQLSpec
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.retry import PATIENCE
 from litestar_queues.backends.sql.families import TABLE, statements_of
+from litestar_queues.backends.sql.options import check_timeouts
 from litestar_queues.backends.sql.schema import MIGRATION_TIMEOUT
 from litestar_queues.backends.sqlspec.arrow import is_installed
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
@@ -100,16 +101,7 @@ class SQLSpecBackendConfig:
                 cannot work.
         """
         store = store_of(self.config)
-        if self.lock_timeout <= 0:
-            raise QueueConfigurationError(f"lock_timeout must be a positive number of seconds, not {self.lock_timeout}")
-        if self.migration_timeout < 0:
-            raise QueueConfigurationError(
-                f"migration_timeout is a number of seconds from 0, not {self.migration_timeout}"
-            )
-        if self.answer_timeout is not None and self.answer_timeout <= 0:
-            raise QueueConfigurationError(
-                f"answer_timeout must be a positive number of seconds, or None, not {self.answer_timeout}"
-            )
+        check_timeouts(self.lock_timeout, self.answer_timeout, self.migration_timeout)
         if self.bulk_insert not in get_args(BulkInsert):
             raise QueueConfigurationError(
                 f"bulk_insert is one of {', '.join(map(repr, get_args(BulkInsert)))}, not {self.bulk_insert!r}"
