@@ -14,10 +14,10 @@ from litestar.plugins import CLIPlugin, InitPlugin
 
 from litestar_queues.config import QueueConfig
 from litestar_queues.errors import QueueConfigurationError, QueueError
+from litestar_queues.pauses import Backoffs
 from litestar_queues.service import SERVING, QueueService
 from litestar_queues.task import TaskRegistry, default_registry
 from litestar_queues.worker.hold import IN_APP
-from litestar_queues.worker.pause import Backoffs
 from litestar_queues.worker.worker import Worker
 
 if TYPE_CHECKING:

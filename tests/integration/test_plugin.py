@@ -38,7 +38,7 @@ from litestar_queues import (
 )
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
-from litestar_queues.worker import pause
+from litestar_queues.pauses import Backoffs, Pause
 
 pytestmark = pytest.mark.anyio
 
@@ -244,7 +244,7 @@ async def test_a_worker_that_crashes_is_replaced_loudly_while_the_application_go
         return await run(worker)
 
     monkeypatch.setattr(Worker, "run", run_after_a_crash)
-    monkeypatch.setattr(pause.random, "uniform", lambda *_: 0.0)
+    monkeypatch.setattr(Backoffs, "after", lambda *_: Pause(0.0))
     async with AsyncTestClient(application(queue_plugin())) as client:
         assert (await client.post("/run/21")).json()["result"] == 42
     (told,) = [one for one in caplog.records if one.levelno == logging.CRITICAL]

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from litestar_queues.worker.pause import Backoffs
+from litestar_queues.pauses import Backoffs, Pause
 
 
 @pytest.fixture
 def quick_backoffs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between tries against a store that is away, too short to wait for."""
-    monkeypatch.setattr(Backoffs.__init__, "__defaults__", (0.001, 0.01))
+    monkeypatch.setattr(Backoffs, "after", lambda *_: Pause(0.001))

@@ -7,13 +7,13 @@ and built anew. (A driver can lose its connection without a word.)
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any
 
 from litestar_queues.backends.cancelling import ended, to_the_end
+from litestar_queues.pauses import Backoffs
 
 __all__ = ("RELEASE_SECONDS", "Listener")
 
@@ -21,7 +21,7 @@ RELEASE_SECONDS = 5.0
 """How long giving up a listener's connection may take."""
 _LINGER = 5.0
 """Seconds for which a listener outlives the last one who waited."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+_BACKOFFS = Backoffs(0.1, 10.0)
 """Seconds before a listener that failed is built anew: doubling from the first to the second."""
 
 
@@ -108,7 +108,7 @@ class Listener:
 
     async def _listen(self) -> None:
         """Keep an ear open, whatever happens to the connection."""
-        pause = _FIRST_PAUSE
+        pauses = iter(_BACKOFFS)
         while True:
             opened = time.monotonic()
             ear = asyncio.create_task(self._hear())
@@ -121,9 +121,8 @@ class Listener:
                 ear.cancel()
                 await to_the_end(ended(ear))
             if time.monotonic() - opened > self._silence:
-                pause = _FIRST_PAUSE
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # no secret
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                pauses = iter(_BACKOFFS)
+            await next(pauses).wait()
 
     async def _attend(self, ear: asyncio.Task[None]) -> None:
         """Return never, and raise where the ear fails, or hears nothing."""

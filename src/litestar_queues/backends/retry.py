@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -10,6 +9,7 @@ from typing import TypeVar
 import anyio
 
 from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.pauses import Backoffs
 
 __all__ = ("LOSSES", "PATIENCE", "ConflictError", "LostConnectionError", "with_retries")
 
@@ -28,7 +28,7 @@ PATIENCE = 10.0
 LOSSES = 5
 """How often a repeatable transaction is sent again after its connection was lost."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+_BACKOFFS = Backoffs(0.02, 0.5)
 
 T = TypeVar("T")
 
@@ -54,7 +54,6 @@ async def with_retries(
             lost, and what was stored is not known.
     """
     started = time.monotonic()
-    pause = _FIRST_PAUSE
     tries = 1
     lost = 0
     while True:
@@ -72,6 +71,5 @@ async def with_retries(
             left = patience - (time.monotonic() - started)
             if not repeatable or lost > LOSSES or left <= 0:
                 raise
-        await sleep(min(random.uniform(pause / 2, pause), left))  # noqa: S311  # no secret
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        await sleep(min(_BACKOFFS.after(tries).seconds, left))
         tries += 1

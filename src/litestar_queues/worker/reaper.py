@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from datetime import timedelta
 
 from litestar_queues.clock import StoreClock
 from litestar_queues.errors import QueueError
 from litestar_queues.operations import QueueOperations
+from litestar_queues.retry import FixedBackoff
 from litestar_queues.worker.hold import Hold
 
 __all__ = ("Reaper",)
@@ -56,6 +56,7 @@ class Reaper:
 
     async def run(self) -> None:
         """Look every interval, until cancelled; a store that is away is looked at again later."""
+        pauses = FixedBackoff(self._interval.total_seconds(), jitter=0.2)
         try:
             while True:
                 try:
@@ -63,7 +64,7 @@ class Reaper:
                         await self.look()
                 except QueueError as error:
                     _log.warning("maintenance could not be done: %s", error)
-                await asyncio.sleep(self._interval.total_seconds() * random.uniform(0.8, 1.2))  # noqa: S311  # spread
+                await asyncio.sleep(pauses.delay(1))
         finally:
             await self._unlock()
 

@@ -14,13 +14,14 @@ from litestar_queues.errors import BackendUnavailableError, QueueError
 from litestar_queues.execution.executor import error_text
 from litestar_queues.lifecycle import Event, Fail, step
 from litestar_queues.operations import Move, QueueOperations
+from litestar_queues.pauses import Backoffs
 from litestar_queues.records import TaskRecord
 from litestar_queues.worker.holding import Holding, Phase
-from litestar_queues.worker.pause import Backoffs
 
 __all__ = ("Settler",)
 
 _log = logging.getLogger("litestar_queues.worker")
+_BACKOFFS = Backoffs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class Settler:
 
     async def _write(self, batch: list[_Outcome]) -> None:
         """Store a batch, however long the store is away; take apart one that the store refuses."""
-        for pause in Backoffs():
+        for pause in _BACKOFFS:
             try:
                 await self._operations.store([(one.move, one.after) for one in batch])
             except BackendUnavailableError as error:

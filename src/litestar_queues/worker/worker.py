@@ -20,12 +20,12 @@ from litestar_queues.context import TaskContext
 from litestar_queues.errors import QueueError
 from litestar_queues.execution.executor import error_text
 from litestar_queues.lifecycle import Event, Fail, Requeue
+from litestar_queues.pauses import Backoffs
 from litestar_queues.records import TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import QueueService
 from litestar_queues.worker.heart import Heart
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
-from litestar_queues.worker.pause import Backoffs
 from litestar_queues.worker.reaper import Reaper
 from litestar_queues.worker.settler import Settler
 
@@ -34,6 +34,7 @@ __all__ = ("Worker", "WorkerExit")
 _log = logging.getLogger("litestar_queues.worker")
 _RUNS = ("local", "immediate")
 """The execution backends whose tasks a worker runs itself: immediate ones that wait for a retry or a delay, too."""
+_BACKOFFS = Backoffs()
 _SHORTEST_POLL = 0.02
 _UNWIND = 5.0
 """Seconds that interrupted tasks get to clean up."""
@@ -186,7 +187,7 @@ class Worker:
                 raise error
 
     async def _claim_until_drained(self) -> None:
-        backoffs = iter(Backoffs())
+        backoffs = iter(_BACKOFFS)
         poll = _SHORTEST_POLL
         while not self._draining.is_set():
             room = 0 if self._hold() else min(self._max - self._running, self._batch_size)
@@ -209,7 +210,7 @@ class Worker:
                 _log.warning("no task could be claimed, the next try is in %.1f s: %s", pause, error)
                 await self._pause(pause)
                 continue
-            backoffs = iter(Backoffs())
+            backoffs = iter(_BACKOFFS)
             poll = _SHORTEST_POLL if claimed else min(poll * 2, self._poll)
             if pause:
                 await self._pause(pause)
@@ -230,12 +231,12 @@ class Worker:
 
     async def _listen(self) -> None:
         wakeups = self._operations.backend.wakeups
-        backoffs = iter(Backoffs())
+        backoffs = iter(_BACKOFFS)
         while wakeups is not None:
             try:
                 if await wakeups.wait(self._queues, 60):
                     self.nudge.set()
-                backoffs = iter(Backoffs())
+                backoffs = iter(_BACKOFFS)
             except QueueError as error:
                 _log.warning("wakeups are away, and polling goes on without them: %s", error)
                 await next(backoffs).wait()

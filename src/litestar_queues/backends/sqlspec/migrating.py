@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-
-import anyio
 
 from litestar_queues.backends.sql.families import TABLE, Statement
 from litestar_queues.backends.sql.program import Call, Program, Steps, reads
@@ -18,6 +15,7 @@ from litestar_queues.backends.sql.schema import Found, Schema, schema_of
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+from litestar_queues.pauses import Backoffs
 
 __all__ = ("EXTENSION", "VERSIONS", "Migrator", "down", "register_migrations", "up")
 
@@ -30,7 +28,7 @@ VERSIONS = tuple(sorted(f"ext_{EXTENSION}_{file.stem[:4]}" for file in FOLDER.gl
 _WHERE = "litestar_queues.backends.sqlspec:migrations"
 _TRIES = 6
 """How often the migrations are started where others are in the way, or nobody says why they were not applied."""
-_FIRST_PAUSE = 0.05
+_BACKOFFS = Backoffs(0.05)
 
 T = TypeVar("T")
 _SIZES = (  # what adapters call the sizes of their pools; some refuse one of a single connection
@@ -111,8 +109,7 @@ class Migrator:
             QueueConfigurationError: They were not applied; names the reason.
             BackendUnavailableError: The database cannot be reached, or others were in the way for too long.
         """
-        pause = _FIRST_PAUSE
-        for tries in range(1, _TRIES + 1):
+        for tries, pause in enumerate(_BACKOFFS, 1):
             if not await self._pending(run):
                 return
             derived = self._derived(await run(schema.look()))
@@ -123,8 +120,7 @@ class Migrator:
             conflict = not errors or any(self._failures.is_conflict(error) for error in errors)
             if not conflict or tries == _TRIES:
                 raise self._failure(pending[0], errors, in_the_way=bool(errors) and conflict)
-            await anyio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # no secret
-            pause *= 2
+            await pause.wait()
 
     def missing_table(self) -> str:
         """What it may mean that the table is missing where the migrations are recorded as applied."""

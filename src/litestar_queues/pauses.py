@@ -1,11 +1,13 @@
-"""Pauses between tries against a store that is away."""
+"""Pauses between tries, which grow, and differ so that what failed together does not return together."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
+
+from litestar_queues.retry import ExponentialBackoff
 
 __all__ = ("Backoffs", "Pause")
 
@@ -25,10 +27,11 @@ class Backoffs:
     """Pauses without end: from `first` seconds, doubling to `longest`, each chosen between half and all of it."""
 
     def __init__(self, first: float = 0.1, longest: float = 5.0) -> None:
-        self._first, self._longest = first, longest
+        self._backoff = ExponentialBackoff(first=0.75 * first, longest=0.75 * longest, jitter=1 / 3)
+
+    def after(self, tries: int) -> Pause:
+        """The pause after so many tries."""
+        return Pause(self._backoff.delay(tries))
 
     def __iter__(self) -> Iterator[Pause]:
-        longest = self._first
-        while True:
-            yield Pause(longest * random.uniform(0.5, 1))  # noqa: S311  # spread, not secrecy
-            longest = min(longest * 2, self._longest)
+        return map(self.after, count(1))
