@@ -106,3 +106,8 @@ def test_no_text_carries_a_password(text: str) -> None:
 def test_a_password_in_an_address_is_kept_out_where_no_setting_tells_it() -> None:
     error = failures().of_connection(OSError("cannot connect to postgresql://app:s3cr3t@db.internal/queue"))
     assert "cannot connect to postgresql://***@db.internal/queue" in str(error)
+
+
+def test_a_password_at_the_end_of_what_is_quoted_is_not_cut_in_two() -> None:
+    error = failures(password="s3cr3t").of_connection(OSError(f"{'x' * 297}s3cr3t"))
+    assert "s3" not in str(error)

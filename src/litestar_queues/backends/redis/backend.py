@@ -105,14 +105,14 @@ class RedisBackend:
         try:
             await self.now()
             health = await ask_health(self._client, self._namespace.space)
-            health.check(self._failures.place)
+            health.check(self._failures.database)
         except BaseException as error:
             await self.close()
             if isinstance(error, BackendError) and not isinstance(error, BackendUnavailableError):
                 raise QueueConfigurationError(str(error)) from error  # it refuses what all else is made of
             raise
         if health.evicts is not None:
-            _log.warning("%s: %s", self._failures.place, health.evicts)
+            _log.warning("%s: %s", self._failures.database, health.evicts)
         if self._notifications:
             self._wakeups = RedisWakeups(self._client, self._subscribe, self._namespace, self._failures)
 
@@ -265,7 +265,7 @@ class RedisBackend:
         with self._under_way:
             return await with_retries(
                 partial(self._attempt, self._open_client(), self._scripts[name], asked),
-                what=f"{self._failures.place}: {name}",
+                what=f"{self._failures.database}: {name}",
                 patience=self._patience,
                 repeatable=True,
                 in_the_way="the server was not ready",
@@ -286,7 +286,7 @@ class RedisBackend:
 
     def _open_client(self) -> Any:
         if self._client is None:
-            raise BackendUnavailableError(f"{self._failures.place}: the backend is not open: call open() first")
+            raise BackendUnavailableError(f"{self._failures.database}: the backend is not open: call open() first")
         return self._client
 
 

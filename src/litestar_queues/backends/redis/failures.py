@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from litestar_queues.backends.failures import StoreFailures
 from litestar_queues.backends.retry import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueError
 
@@ -19,7 +18,6 @@ _REFUSED = {
     "UNBLOCKED": "it became a replica in the middle",
 }
 """What servers say that take no writes for now: nothing was stored."""
-_IN_URL = re.compile(r"(?<=://)[^@/\s]*@")
 
 
 def _names(error: BaseException) -> set[str]:
@@ -36,7 +34,7 @@ def is_read_only(error: BaseException) -> bool:
     return _code(error, _names(error)) == "READONLY"
 
 
-class Failures:
+class Failures(StoreFailures):
     """Translates what went wrong with one server.
 
     The libraries' classes are told by their names, which are the same in both, and in the library of a client that somebody
@@ -47,14 +45,14 @@ class Failures:
     """
 
     def __init__(self, place: str) -> None:
-        self.place = place
+        super().__init__(place, {})
 
     def of_script(self, error: BaseException, name: str) -> Exception:
         """What to raise for an error of a script."""
         if isinstance(error, (QueueError, ConflictError)):
             return error
         names, text = _names(error), self.text(error)
-        what = f"{self.place}: {name} failed"
+        what = f"{self.database}: {name} failed"
         code = _code(error, names)
         if code in _NOT_READY or not names.isdisjoint(_NOT_READY_CLASSES):
             return ConflictError(text)
@@ -66,7 +64,7 @@ class Failures:
                 f"room, or give it more ({text})"
             )
         if not names.isdisjoint(("AuthenticationError", "AuthorizationError")) or code in ("NOAUTH", "WRONGPASS"):
-            return BackendUnavailableError(f"{self.place}: no connection: the server refuses the password: {text}")
+            return BackendUnavailableError(f"{self.database}: no connection: the server refuses the password: {text}")
         if "MaxConnectionsError" in names or "No connection available" in text:
             return BackendUnavailableError(f"{what}: every connection of the client is taken: {text}")
         if "MovedError" in names or code == "MOVED":
@@ -78,22 +76,6 @@ class Failures:
         if not names.isdisjoint(("RedisClusterException", "ValkeyClusterException", "ClusterError")):
             return LostConnectionError(f"{what}: {text}")
         return BackendError(f"{what}: {text}")
-
-    def of_silence(self, name: str, seconds: float | None) -> Exception:
-        """What to raise where the server did not answer in time."""
-        return LostConnectionError(
-            f"{self.place}: {name} was not answered within {seconds:g} s, and its connection is given up; whether it took "
-            f"effect is not known"
-        )
-
-    def text(self, error: BaseException) -> str:
-        """The library's own words, on one line, without credentials."""
-        text = " ".join(str(error).split()) or type(error).__name__
-        return self.scrub(text[:300])
-
-    def scrub(self, text: str) -> str:
-        """The text without credentials."""
-        return _IN_URL.sub("***@", text)
 
 
 def _code(error: BaseException, names: set[str]) -> str:

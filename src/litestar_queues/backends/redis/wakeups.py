@@ -44,7 +44,7 @@ class RedisWakeups(Hints):
         silence: float = 5.0,
         patience: float = 3.0,
     ) -> None:
-        super().__init__(failures.place, silence=silence, patience=patience)
+        super().__init__(failures.database, silence=silence, patience=patience)
         self._client = client
         self._subscribe = subscribe
         self._namespace = namespace

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from litestar_queues.backends.failures import StoreFailures
 from litestar_queues.backends.sql.family import Family
 from litestar_queues.backends.sql.program import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueError
 
 __all__ = ("Failures",)
 
-_IN_URL = re.compile(r"(?<=://)[^@/\s]*@")
-_SECRET = re.compile(r"pass|pwd|secret|token|credential|private", re.IGNORECASE)
-_ASSIGNED = re.compile(r"(\b\w*(?:password|passwd|secret|token)\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
 
-
-class Failures:
+class Failures(StoreFailures):
     """Translates what went wrong with one database; what inherits from it knows the errors of a layer above the drivers.
 
     Args:
@@ -27,15 +23,8 @@ class Failures:
     """
 
     def __init__(self, family: Family, database: str, settings: Mapping[str, Any]) -> None:
+        super().__init__(database, settings)
         self._family = family
-        self._secrets = sorted(set(_secrets(settings)), key=len, reverse=True)
-        self.database = self.scrub(database)
-
-    def scrub(self, text: str) -> str:
-        """The text without passwords."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return _ASSIGNED.sub(r"\1***", _IN_URL.sub("***@", text))
 
     def of_statement(self, error: Exception, name: str) -> Exception:
         """What to raise for an error of a statement, a `begin` or a `commit`."""
@@ -59,27 +48,10 @@ class Failures:
         what = self.text(error) if after is None else f"not within {after:g} s"
         return BackendUnavailableError(f"{self.database}: no connection: {what}")
 
-    def of_silence(self, name: str, seconds: float | None) -> Exception:
-        """What to raise where the server did not answer in time."""
-        return LostConnectionError(
-            f"{self.database}: {name} was not answered within {seconds:g} s, and its connection is given up; whether it "
-            f"took effect is not known"
-        )
-
     def is_conflict(self, error: BaseException) -> bool:
         """Whether another transaction got in the way."""
         return self._family.is_conflict(error)
 
     def text(self, error: BaseException) -> str:
         """The driver's own words, which the layer above it keeps as the cause, on one line."""
-        origin = error.__cause__ or error
-        text = " ".join(str(origin).split()) or type(origin).__name__
-        return self.scrub(text[:300])
-
-
-def _secrets(settings: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)  # pyright: ignore[reportUnknownArgumentType]  # users' settings
-        elif isinstance(value, str) and value and _SECRET.search(name):
-            yield value
+        return super().text(error.__cause__ or error)
