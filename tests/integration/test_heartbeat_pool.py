@@ -11,7 +11,8 @@ from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
 from waiting import DEADLINE
 
-from litestar_queues.backends.sqlspec import SQLSpecBackendConfig, sqlite
+from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues.backends.sqlspec.adapters import sqlite
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.records import Held
 

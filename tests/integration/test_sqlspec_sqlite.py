@@ -21,8 +21,8 @@ from waiting import DEADLINE
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import SQLITE
 from litestar_queues.backends.sqlspec import QueueStore, SQLSpecBackendConfig, register_queue_store, stores
-from litestar_queues.backends.sqlspec import sqlite as sqlite_module
-from litestar_queues.backends.sqlspec.sqlite import locate
+from litestar_queues.backends.sqlspec.adapters import sqlite as sqlite_module
+from litestar_queues.backends.sqlspec.adapters.sqlite import locate
 from litestar_queues.backends.sqlspec.transports import AsyncTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError
 from litestar_queues.lifecycle import Complete, State, step

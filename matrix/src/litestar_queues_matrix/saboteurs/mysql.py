@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from litestar_queues.backends.sqlspec.servers import locate_server
+from litestar_queues.backends.sqlspec.mysql import ADDRESS
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues_matrix.saboteurs import engines
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
@@ -239,7 +239,7 @@ class CountsRowsThatWereThere(_MySQL):
     areas = ("LIF",)
 
     def store(self, store: QueueStore) -> QueueStore:
-        return replace(store, locate=locate_server)  # the adapter's own refuses this
+        return replace(store, locate=ADDRESS)  # the adapter's own refuses this
 
     def _connection(self, url: str) -> dict[str, Any]:
         return {**super()._connection(url), "client_flag": 2}

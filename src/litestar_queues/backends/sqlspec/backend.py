@@ -24,8 +24,7 @@ from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import VERSIONS, Migrator
 from litestar_queues.backends.sqlspec.observer import RuntimeObserver
 from litestar_queues.backends.sqlspec.pools import Pool, register
-from litestar_queues.backends.sqlspec.store import QueueStore
-from litestar_queues.backends.sqlspec.transports import Transport
+from litestar_queues.backends.sqlspec.store import QueueStore, Transport
 from litestar_queues.backends.sqlspec.wakeups import SQLSpecWakeups, encode_hint
 from litestar_queues.clock import Clock, SystemClock
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args
 
 from sqlspec.core.splitter import split_sql_script
 from sqlspec.exceptions import SQLSpecError
@@ -25,7 +25,7 @@ from sqlspec.extensions.events import (
 )
 
 from litestar_queues.backends.sql.options import channel_name, refuses_notifications
-from litestar_queues.backends.sqlspec.store import QueueStore
+from litestar_queues.backends.sqlspec.store import EventTransport, QueueStore
 from litestar_queues.errors import QueueConfigurationError
 
 __all__ = ("Channel", "plan_channel")
@@ -33,28 +33,8 @@ __all__ = ("Channel", "plan_channel")
 _log = logging.getLogger("litestar_queues")
 
 _OLD_NAMES = {"table_queue": "poll_queue", "listen_notify": "notify", "listen_notify_durable": "notify_queue"}
-_LISTENS = ("notify", "notify_queue", "poll_queue")
-_TRANSPORTS: dict[str, tuple[str, ...]] = {
-    "asyncpg": _LISTENS,
-    "psqlpy": _LISTENS,
-    "psycopg": _LISTENS,
-    "oracledb": ("poll_queue", "aq", "txeventq"),
-    # SQLSpec 0.69's table of events crashes the process on this adapter when transactions conflict.
-    "cockroach_asyncpg": (),
-}
-"""What SQLSpec offers for each of its adapters, the default first; for all others, a table of events."""
-_NAMES = ("notify", "notify_queue", "poll_queue", "aq", "txeventq")
+_NAMES: tuple[str, ...] = get_args(EventTransport)
 _TABLED = ("notify_queue", "poll_queue")
-_SMALL_POOLS: dict[str, dict[str, int]] = {
-    "asyncpg": {"min_size": 0, "max_size": 2},
-    "psycopg": {"min_size": 0, "max_size": 2},
-    "psqlpy": {"max_db_pool_size": 2},
-    "aiosqlite": {"pool_size": 2},
-    "aiomysql": {"minsize": 1, "maxsize": 2},
-    "asyncmy": {"minsize": 1, "maxsize": 2},
-    "mysqlconnector": {"pool_size": 2},
-    "oracledb": {"min": 1, "max": 2},
-}
 _EVENTS_TABLE = "sqlspec_event_queue"
 _ADAPTERS = "sqlspec.adapters."
 
@@ -66,13 +46,13 @@ class Channel:
     Attributes:
         name: The channel.
         transport: The name that SQLSpec has for it.
-        adapter: The adapter of the configuration.
+        store: The row of the configuration's adapter.
         settings: SQLSpec's settings of its events extension.
     """
 
     name: str
     transport: str
-    adapter: str
+    store: QueueStore
     settings: Mapping[str, Any]
 
     @property
@@ -89,7 +69,7 @@ class Channel:
         """A copy of the configuration with the channel's settings, and a small pool of its own."""
         cls: type[Any] = config.__class__
         derived = config.derive_pool(
-            connection_config_overrides=_SMALL_POOLS.get(self.adapter),
+            connection_config_overrides=self.store.small_pool,
             extension_config={**config.extension_config, "events": dict(self.settings)},
         )
         if not cls.__module__.startswith(_ADAPTERS):
@@ -108,8 +88,8 @@ class Channel:
             return SyncEventChannel(derived)
         settings = dict(self.settings)
         if self.transport == "poll_queue":
-            return build_queue_backend(derived, settings, adapter_name=self.adapter)
-        return load_native_backend(derived, self.transport, settings, adapter_name=self.adapter)
+            return build_queue_backend(derived, settings, adapter_name=self.store.adapter)
+        return load_native_backend(derived, self.transport, settings, adapter_name=self.store.adapter)
 
     def check(self, derived: Any) -> str:
         """The transport that SQLSpec chooses, which knows the settings that it takes."""
@@ -121,12 +101,12 @@ class Channel:
         return resolve_event_poll_interval(
             self.settings.get("event_poll_interval"),
             self.settings.get("poll_interval"),
-            get_runtime_hints(self.adapter, derived).poll_interval,
+            get_runtime_hints(self.store.adapter, derived).poll_interval,
         )
 
     def create_statements(self, derived: Any) -> list[str]:
         """What creates the table of events, each statement by itself: Oracle's come as two blocks in one text."""
-        module = import_module(f"{_ADAPTERS}{self.adapter}.events.store")
+        module = import_module(f"{_ADAPTERS}{self.store.adapter}.events.store")
         stores: list[type[BaseEventQueueStore[Any]]] = [
             found
             for found in vars(module).values()
@@ -162,7 +142,7 @@ def plan_channel(
     asked = [name for name, value in given.items() if value is not None]
     own = {**(settings or {})}
     events = {**_mapping(config.extension_config.get("events")), **own}
-    offered = _TRANSPORTS.get(store.adapter, ("poll_queue",))
+    offered = store.events
     wanted = _transport(transport, "notify_transport") or _transport(events.get("backend"), "the events' backend")
     if transport is not None and own.get("backend") is not None and _modern(own["backend"]) != wanted:
         raise QueueConfigurationError(
@@ -194,11 +174,8 @@ def plan_channel(
     planned = Channel(
         channel_name(channel, table_name, folded=wanted in ("notify", "notify_queue")),
         wanted,
-        store.adapter,
-        {
-            **events,
-            "backend": wanted,
-        },
+        store,
+        {**events, "backend": wanted},
     )
     return planned if _is_possible(planned, config, explicit=bool(notifications or asked)) else None
 
@@ -208,10 +185,10 @@ def _is_possible(planned: Channel, config: Any, *, explicit: bool) -> bool:
     try:
         found = planned.check(planned.derive(config))
     except (SQLSpecError, ValueError, TypeError) as error:
-        raise QueueConfigurationError(f"SQLSpec refuses the events of {planned.adapter}: {error}") from error
+        raise QueueConfigurationError(f"SQLSpec refuses the events of {planned.store.adapter}: {error}") from error
     if found == planned.transport:
         return True
-    problem = f"SQLSpec would use {found!r} instead of {planned.transport!r} for the events of {planned.adapter}"
+    problem = f"SQLSpec would use {found!r} instead of {planned.transport!r} for the events of {planned.store.adapter}"
     if explicit:
         raise QueueConfigurationError(f"{problem}: its log says why; leave out the notifications, and workers poll")
     _log.warning("%s: workers poll, and no notifications are sent", problem)

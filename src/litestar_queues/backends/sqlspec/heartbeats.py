@@ -11,8 +11,7 @@ from sqlspec import SQLSpec
 
 from litestar_queues.backends.sqlspec.failures import Failures
 from litestar_queues.backends.sqlspec.pools import Pool, register
-from litestar_queues.backends.sqlspec.store import QueueStore
-from litestar_queues.backends.sqlspec.transports import Transport
+from litestar_queues.backends.sqlspec.store import QueueStore, Transport
 from litestar_queues.errors import QueueConfigurationError, QueueError
 
 __all__ = ("HeartbeatPool",)

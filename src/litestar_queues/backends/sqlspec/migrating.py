@@ -31,16 +31,6 @@ _TRIES = 6
 _BACKOFFS = Backoffs(0.05)
 
 T = TypeVar("T")
-_SIZES = (  # what adapters call the sizes of their pools; some refuse one of a single connection
-    "min",
-    "max",
-    "minsize",
-    "maxsize",
-    "min_size",
-    "max_size",
-    "pool_size",
-    "max_db_pool_size",
-)
 
 
 class Run(Protocol):
@@ -159,9 +149,7 @@ class Migrator:
         ours |= {"version_table_name": theirs["version_table_name"]} if theirs.get("version_table_name") else {}
         ours |= {"version_table_schema": schema} if schema else {}
         derived = config.derive_pool(
-            connection_config_overrides={
-                name: min(size, 2) for name in _SIZES if isinstance(size := config.connection_config.get(name), int)
-            },
+            connection_config_overrides=store_of(config).small_pool,
             migration_config=ours,
             extension_config={},
             bind_key="queue_migrations",

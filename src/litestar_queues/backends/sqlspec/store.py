@@ -1,18 +1,27 @@
-"""What differs from adapter to adapter: the values that a row of `stores` holds."""
+"""What differs from adapter to adapter: the values that an adapter's row holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from sqlspec import SQLSpec
 
 from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sql.limit import Cut
+from litestar_queues.backends.sql.program import Program
+from litestar_queues.backends.sqlspec.failures import Failures
 
-if TYPE_CHECKING:
-    from litestar_queues.backends.sqlspec.transports import Transport
+__all__ = ("LISTEN", "POLL", "EventTransport", "Location", "QueueStore", "Transport", "is_async", "is_sync")
 
-__all__ = ("Location", "QueueStore")
+T = TypeVar("T")
+
+EventTransport = Literal["notify", "notify_queue", "poll_queue", "aq", "txeventq"]
+LISTEN: tuple[EventTransport, ...] = ("notify", "notify_queue", "poll_queue")
+"""SQLSpec's events where the database has LISTEN and NOTIFY."""
+POLL: tuple[EventTransport, ...] = ("poll_queue",)
+"""SQLSpec's events where only a table can carry them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,42 @@ def _any(_config: object) -> bool:
     return True
 
 
+def is_async(config: object) -> bool:
+    """Match the configurations of an async driver."""
+    return bool(getattr(config, "is_async", False))
+
+
+def is_sync(config: object) -> bool:
+    """Match the configurations of a sync driver."""
+    return not is_async(config)
+
+
+class Transport(Protocol):
+    """Makes attempts at programs."""
+
+    def __init__(
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+    ) -> None: ...
+
+    async def attempt(self, program: Program[T]) -> T:
+        """Run the program in a transaction, and commit it.
+
+        Raises:
+            ConflictError: Another transaction got in the way; nothing was stored.
+            BackendUnavailableError: The database cannot be reached; what was stored is unknown.
+            BackendError: It refused a statement; nothing was stored.
+        """
+        ...
+
+    async def ask(self, question: Callable[[Any], Any]) -> Any:
+        """What a driver answers to a question that changes nothing; an answer of an async driver is awaited."""
+        ...
+
+    async def close(self) -> None:
+        """Release what the transport itself made; the pool is its owner's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class QueueStore:
     """How tasks are stored through one adapter.
@@ -55,6 +100,9 @@ class QueueStore:
         sender: What sends the statements in the place of a driver of SQLSpec's, given that and its configuration.
         cut: Ends a connection at once, for an attempt that takes too long; None where the driver has no way for that.
         matches: Which of the adapter's configurations the row is for, where the adapter has several rows.
+        small_pool: The settings of a pool of at most two connections, which the listener of hints and the migrations open
+            for themselves; empty where the driver has no pool.
+        events: The transports of SQLSpec's events, the default first; empty where it has none, so that workers poll.
     """
 
     adapter: str
@@ -67,3 +115,5 @@ class QueueStore:
     sender: Callable[[Any, Any], Any] = _itself
     cut: Cut | None = None
     matches: Callable[[object], bool] = _any
+    small_pool: Mapping[str, int] = field(default_factory=dict[str, int])
+    events: tuple[EventTransport, ...] = ()

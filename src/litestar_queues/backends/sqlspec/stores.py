@@ -1,21 +1,26 @@
-"""Which of SQLSpec's adapters can hold a queue: one row each."""
+"""Which of SQLSpec's adapters can hold a queue."""
 
 from __future__ import annotations
 
-from litestar_queues.backends.sql.families import COCKROACH, DUCKDB, MYSQL, ORACLE, POSTGRES, SQLITE
-from litestar_queues.backends.sql.limit import close, shut_socket, terminate
-from litestar_queues.backends.sqlspec import duckdb, mysql, oracle, psycopg
-from litestar_queues.backends.sqlspec.servers import locate_server
-from litestar_queues.backends.sqlspec.sqlite import AiosqliteTransport, locate, locate_in_threads, probe
+from litestar_queues.backends.sqlspec.adapters import (
+    aiomysql,
+    aiosqlite,
+    asyncmy,
+    asyncpg,
+    duckdb,
+    mysqlconnector,
+    oracledb,
+    psqlpy,
+    psycopg,
+    pymysql,
+    sqlite,
+)
 from litestar_queues.backends.sqlspec.store import QueueStore
-from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
 from litestar_queues.errors import QueueConfigurationError
 
-__all__ = ("QueueStore", "register_queue_store", "store_of")
+__all__ = ("register_queue_store", "store_of")
 
 _ADAPTERS = "sqlspec.adapters."
-
-
 _STORES: dict[str, tuple[QueueStore, ...]] = {}
 
 
@@ -43,124 +48,8 @@ def store_of(config: object) -> QueueStore:
     )
 
 
-register_queue_store(QueueStore("aiosqlite", SQLITE, AiosqliteTransport, locate, probe))
-register_queue_store(QueueStore("sqlite", SQLITE, ThreadTransport, locate_in_threads, probe))
-
-
-def _is_async(config: object) -> bool:
-    return bool(getattr(config, "is_async", False))
-
-
-def _is_sync(config: object) -> bool:
-    return not _is_async(config)
-
-
-register_queue_store(QueueStore("asyncpg", POSTGRES, AsyncTransport, locate_server, cut=terminate))
-register_queue_store(QueueStore("psqlpy", POSTGRES, AsyncTransport, locate_server, arrow_from=None))
-register_queue_store(
-    QueueStore(
-        "psycopg",
-        POSTGRES,
-        AsyncTransport,
-        locate_server,
-        psycopg.probe,
-        autocommit=False,
-        cut=shut_socket,
-        matches=_is_async,
-    )
-)
-register_queue_store(
-    QueueStore(
-        "psycopg",
-        POSTGRES,
-        ThreadTransport,
-        locate_server,
-        psycopg.probe,
-        autocommit=False,
-        cut=shut_socket,
-        matches=_is_sync,
-    )
-)
-register_queue_store(QueueStore("cockroach_asyncpg", COCKROACH, AsyncTransport, locate_server, cut=terminate))
-register_queue_store(
-    QueueStore(
-        "cockroach_psycopg",
-        COCKROACH,
-        AsyncTransport,
-        locate_server,
-        psycopg.probe,
-        autocommit=False,
-        cut=shut_socket,
-        matches=_is_async,
-    )
-)
-register_queue_store(
-    QueueStore(
-        "cockroach_psycopg",
-        COCKROACH,
-        ThreadTransport,
-        locate_server,
-        psycopg.probe,
-        autocommit=False,
-        cut=shut_socket,
-        matches=_is_sync,
-    )
-)
-
-register_queue_store(QueueStore("asyncmy", MYSQL, AsyncTransport, mysql.locate, autocommit=False, cut=close))
-register_queue_store(QueueStore("aiomysql", MYSQL, mysql.AiomysqlTransport, mysql.locate, autocommit=False, cut=close))
-register_queue_store(
-    QueueStore("pymysql", MYSQL, ThreadTransport, mysql.locate, autocommit=False, cut=mysql.cut_pymysql)
-)
-register_queue_store(
-    QueueStore(
-        "mysqlconnector",
-        MYSQL,
-        mysql.MysqlConnectorTransport,
-        mysql.locate,
-        autocommit=False,
-        cut=mysql.cut_async_connector,
-        matches=_is_async,
-    )
-)
-register_queue_store(
-    QueueStore(
-        "mysqlconnector",
-        MYSQL,
-        mysql.MysqlConnectorThreadTransport,
-        mysql.locate,
-        autocommit=False,
-        cut=mysql.cut_connector,
-        matches=_is_sync,
-    )
-)
-
-register_queue_store(
-    QueueStore("duckdb", DUCKDB, duckdb.DuckDBTransport, duckdb.locate, arrow_from=1, sender=duckdb.fetching)
-)
-
-# SQLSpec's Arrow load is Oracle's direct path: it locks the table against every claim, and commits by itself.
-register_queue_store(
-    QueueStore(
-        "oracledb",
-        ORACLE,
-        AsyncTransport,
-        locate_server,
-        autocommit=False,
-        arrow_from=None,
-        cut=oracle.cut,
-        matches=_is_async,
-    )
-)
-register_queue_store(
-    QueueStore(
-        "oracledb",
-        ORACLE,
-        ThreadTransport,
-        locate_server,
-        autocommit=False,
-        arrow_from=None,
-        cut=oracle.cut,
-        matches=_is_sync,
-    )
-)
+for _driver in (
+    aiosqlite, sqlite, asyncpg, psqlpy, psycopg, asyncmy, aiomysql, pymysql, mysqlconnector, duckdb, oracledb,
+):  # fmt: skip
+    for _store in _driver.STORES:
+        register_queue_store(_store)

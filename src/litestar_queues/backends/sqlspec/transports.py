@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 from sqlspec.core import SQL
@@ -33,7 +33,6 @@ __all__ = (
     "BlockingTransport",
     "Connected",
     "ThreadTransport",
-    "Transport",
     "ask_async",
     "rows_of",
     "statement_of",
@@ -42,32 +41,6 @@ __all__ = (
 T = TypeVar("T")
 
 _log = logging.getLogger("litestar_queues")
-
-
-class Transport(Protocol):
-    """Makes attempts at programs."""
-
-    def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
-    ) -> None: ...
-
-    async def attempt(self, program: Program[T]) -> T:
-        """Run the program in a transaction, and commit it.
-
-        Raises:
-            ConflictError: Another transaction got in the way; nothing was stored.
-            BackendUnavailableError: The database cannot be reached; what was stored is unknown.
-            BackendError: It refused a statement; nothing was stored.
-        """
-        ...
-
-    async def ask(self, question: Callable[[Any], Any]) -> Any:
-        """What a driver answers to a question that changes nothing; an answer of an async driver is awaited."""
-        ...
-
-    async def close(self) -> None:
-        """Release what the transport itself made; the pool is its owner's."""
-        ...
 
 
 def statement_of(call: Call, config: Any) -> SQL:

@@ -1,4 +1,4 @@
-"""What the adapter of DuckDB needs besides its row."""
+"""DuckDB."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from typing import Any
 
 from sqlspec.core import SQL
 
-from litestar_queues.backends.sql.families import quoted_name
+from litestar_queues.backends.sql.families import DUCKDB, quoted_name
 from litestar_queues.backends.sql.program import Load
 from litestar_queues.backends.sqlspec.arrow import arrow_table
-from litestar_queues.backends.sqlspec.store import Location
+from litestar_queues.backends.sqlspec.store import POLL, Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import ThreadTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
-
-__all__ = ("DuckDBTransport", "fetching", "locate")
 
 _MEMORY = ":memory:"
 _LOADED = "litestar_queues_loaded"
@@ -40,7 +38,7 @@ _ADVICE: tuple[tuple[str, type[QueueError], str], ...] = (
 """Words of DuckDB's by which to tell why it cannot be opened, the error to raise, and what to do."""
 
 
-def locate(config: Any) -> Location:
+def _locate(config: Any) -> Location:
     """The file of a configuration, or its database in memory. No other process can have the file open as well.
 
     Raises:
@@ -116,7 +114,7 @@ class DuckDBTransport(ThreadTransport):
                 thread.executor.shutdown()
 
 
-def fetching(driver: Any, config: Any) -> Any:
+def _fetching(driver: Any, config: Any) -> Any:
     """The same driver, with rows as DuckDB gives them.
 
     SQLSpec takes them through Arrow where it does not know how many come: that needs pyarrow, and costs a copy more, of
@@ -144,3 +142,6 @@ def _fetching_driver() -> Any:
 def _key(config: Any) -> str:
     name = _name(config)
     return name if name.startswith(_MEMORY) else str(Path(name).resolve())
+
+
+STORES = (QueueStore("duckdb", DUCKDB, DuckDBTransport, _locate, arrow_from=1, sender=_fetching, events=POLL),)

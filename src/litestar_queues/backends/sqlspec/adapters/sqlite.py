@@ -1,27 +1,18 @@
-"""What the two adapters of SQLite need besides their rows."""
+"""SQLite through the standard library."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlspec import SQLSpec
-from sqlspec.adapters.sqlite.driver import SqliteDriver
-
-from litestar_queues.backends.cancelling import to_the_end
-from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
-from litestar_queues.backends.sqlspec.failures import Failures
-from litestar_queues.backends.sqlspec.sessions import AsyncSession
-from litestar_queues.backends.sqlspec.store import Location, QueueStore
-from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async
+from litestar_queues.backends.sql.families import SQLITE
+from litestar_queues.backends.sqlspec.store import POLL, Location, QueueStore
+from litestar_queues.backends.sqlspec.transports import ThreadTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
 
-__all__ = ("AiosqliteTransport", "locate", "locate_in_threads", "probe")
-
-T = TypeVar("T")
+__all__ = ("STORES", "locate", "probe")
 
 _PATIENCE = 10.0
 """Seconds to wait until the file can be switched to WAL."""
@@ -34,7 +25,7 @@ def locate(config: Any) -> Location:
     return Location("SQLite in memory" if in_memory else f"SQLite database {database!r}", process_local=in_memory)
 
 
-def locate_in_threads(config: Any) -> Location:
+def _locate_in_threads(config: Any) -> Location:
     """The same, for an adapter with a connection for each thread.
 
     Raises:
@@ -116,55 +107,4 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-class AiosqliteTransport(BlockingTransport):
-    """Runs a whole program in the thread of aiosqlite's connection, on a sync driver over the same connection.
-
-    SQLSpec's async driver crosses to that thread and back three times for a statement, and as often for `begin`. With it
-    a single enqueue took 1,050 us, and a claim of 10 with its commit 3,150 us; so, 430 and 1,400 us.
-    """
-
-    def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
-    ) -> None:
-        from sqlspec.adapters.aiosqlite.core import run_on_worker_thread  # noqa: PLC0415  # needs aiosqlite
-
-        super().__init__(spec, config, store, failures, limit=limit)
-        self._in_thread = run_on_worker_thread
-
-    async def attempt(self, program: Program[T]) -> T:
-        steps = program.start()
-        first = advance(steps)
-        if isinstance(first, Done):
-            return first.answer
-        session = AsyncSession(self._config)
-        try:
-            driver = await session.__aenter__()
-        except Exception as error:
-            raise self._failures.of_connection(error) from error
-        try:
-            # A caller that is cancelled meanwhile leaves at once; the thread brings the transaction to its end before
-            # it does anything for the connection's next user.
-            connection = driver.connection
-            answer: T = await self._in_thread(connection, self._run, connection, program, steps, first)
-        except BaseException:
-            await to_the_end(session.__aexit__(None, None, None))
-            raise
-        await session.__aexit__(None, None, None)  # waits for nothing
-        return answer
-
-    def _run(self, connection: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
-        driver = SqliteDriver(
-            connection._conn,  # noqa: SLF001  # no other way
-            statement_config=self._config.statement_config,
-            driver_features={
-                **self._config.driver_features,
-                "storage_capabilities": self._config.storage_capabilities(),
-            },
-        )
-        driver.attach_observability(self._config.get_observability_runtime())
-        return self.transact(driver, program, steps, first)
-
-    async def ask(self, question: Callable[[Any], Any]) -> Any:
-        return await ask_async(AsyncSession(self._config), question)
-
-    async def close(self) -> None: ...
+STORES = (QueueStore("sqlite", SQLITE, ThreadTransport, _locate_in_threads, probe, events=POLL),)

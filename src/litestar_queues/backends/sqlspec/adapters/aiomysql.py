@@ -1,0 +1,35 @@
+"""MySQL and MariaDB through aiomysql."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from litestar_queues.backends.sql.families import MYSQL
+from litestar_queues.backends.sql.limit import close
+from litestar_queues.backends.sqlspec.mysql import locate
+from litestar_queues.backends.sqlspec.store import POLL, QueueStore
+from litestar_queues.backends.sqlspec.transports import AsyncTransport, Connected
+
+
+class AiomysqlTransport(AsyncTransport):
+    """Tells who waits for the pool of a connection that came back broken: aiomysql's does so for whole ones alone."""
+
+    async def leave(self, connected: Connected, *, committed: bool) -> None:
+        await super().leave(connected, committed=committed)
+        if not committed:
+            with suppress(Exception):
+                await self._config.connection_instance._wakeup()  # noqa: SLF001  # there is no other way
+
+
+STORES = (
+    QueueStore(
+        "aiomysql",
+        MYSQL,
+        AiomysqlTransport,
+        locate,
+        autocommit=False,
+        cut=close,
+        small_pool={"minsize": 1, "maxsize": 2},
+        events=POLL,
+    ),
+)
