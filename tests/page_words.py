@@ -42,10 +42,11 @@ ATTRIBUTES = {
 """Parameters of other packages' configurations."""
 
 WORDS = {
-    "of a sample": "confirm order db_session other_task sqlspec_config app",
+    "of a sample": "confirm MadeUpConfig order db_session other_task sqlspec_config app",
     "of the shell and of installing": "jobs kill apt pip dist ensurepip externally-managed-environment python3-venv",
     "of the testing helpers": "perform",
-    "files": "dev.py build/demo/summary.json env.py queue.db-shm queue.db-wal",
+    "of the conformance suite": "Reshapes reshape columns",
+    "files": "made_up.py dev.py build/demo/summary.json env.py queue.db-shm queue.db-wal",
     "tables and indexes of the queue": "litestar_queue_task litestar_queue_task_lock app_queue_task_lock "
     "app_queue_task_ready ext_litestar_queues_0001",
     "values of options": "immediate litestar_queues",

@@ -18,9 +18,10 @@ from page_lab import PAGES, ROOT, blocks, commands
 from page_words import ATTRIBUTES, FOREIGN, IMPORTED, METHODS
 
 import litestar_queues
+from litestar_queues.backends import sqlspec
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig, QueueTaskModel, QueueTaskModelMixin
 from litestar_queues.backends.redis import RedisBackendConfig
-from litestar_queues.backends.sqlspec import SQLSpecBackendConfig, stores
+from litestar_queues.backends.sqlspec import Location, QueueStore, ServerAddress, SQLSpecBackendConfig, stores
 from litestar_queues.backends.valkey import ValkeyBackendConfig
 from litestar_queues.events.base import TaskEventKind
 from litestar_queues.options import TaskOptions
@@ -35,6 +36,7 @@ OURS = ["README.md", "docs/reference/glossary.md", *(page for page in HOW_TO if 
 
 SAMPLES = {
     "README.md": (2, "tests/integration/test_readme.py"),
+    "docs/how-to/add-an-adapter.md": (2, "tests/integration/test_adapter_page.py"),
     "docs/how-to/advanced-alchemy.md": (5, "tests/integration/test_alchemy_page.py"),
     "docs/how-to/databases.md": (
         9,
@@ -58,9 +60,13 @@ CONFIGS: dict[str, Any] = {
     "AdvancedAlchemyBackendConfig": AdvancedAlchemyBackendConfig,
     "RedisBackendConfig": RedisBackendConfig,
     "ValkeyBackendConfig": ValkeyBackendConfig,
+    "QueueStore": QueueStore,
+    "ServerAddress": ServerAddress,
+    "Location": Location,
 }
 CLASSES: dict[str, Any] = {
     **{name: getattr(litestar_queues, name) for name in litestar_queues.__all__},
+    **{name: getattr(sqlspec, name) for name in sqlspec.__all__},
     **CONFIGS,
     "QueueTaskModel": QueueTaskModel,
     "QueueTaskModelMixin": QueueTaskModelMixin,

@@ -44,7 +44,7 @@ def store_of(config: object) -> QueueStore:
                 return store
     raise QueueConfigurationError(
         f"there is no queue store for {cls.__module__}.{cls.__qualname__}: SQLSpecBackendConfig(config=...) takes a "
-        f"configuration of one of these SQLSpec adapters: {', '.join(sorted(_STORES))}"
+        f"configuration of one of these SQLSpec adapters: {', '.join(sorted(_STORES))}; register_queue_store(...) adds one"
     )
 
 
