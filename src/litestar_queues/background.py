@@ -12,7 +12,8 @@ from litestar.background_tasks import BackgroundTask
 from litestar_queues.calls import AnyTask
 from litestar_queues.errors import QueueError
 from litestar_queues.options import Duration, EnqueueOptions, UniqueBy
-from litestar_queues.service import QueueService, open_service
+from litestar_queues.service import QueueService
+from litestar_queues.serving import open_service
 from litestar_queues.task import Task, TaskCall, TaskOf, TaskTemplate
 
 __all__ = ("QueuedBackgroundTask",)

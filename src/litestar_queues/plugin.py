@@ -15,7 +15,8 @@ from litestar.plugins import CLIPlugin, InitPlugin
 from litestar_queues.config import QueueConfig
 from litestar_queues.errors import QueueConfigurationError, QueueError
 from litestar_queues.pauses import Backoffs
-from litestar_queues.service import SERVING, QueueService
+from litestar_queues.service import QueueService
+from litestar_queues.serving import SERVING, HasQueues
 from litestar_queues.task import TaskRegistry, default_registry
 from litestar_queues.worker.hold import IN_APP
 from litestar_queues.worker.worker import Worker
@@ -31,7 +32,7 @@ __all__ = ("QueuePlugin",)
 _log = logging.getLogger("litestar_queues")
 
 
-class QueuePlugin(InitPlugin, CLIPlugin):
+class QueuePlugin(HasQueues, InitPlugin, CLIPlugin):
     """Gives an application a `QueueService`, from before its `on_startup` hooks until after its last request.
 
     Handlers get it as `queue_service: QueueService` (`QueueConfig.dependency_key`); so does everybody else, as

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
-from contextvars import ContextVar
 from datetime import datetime
 from inspect import isawaitable
 from types import TracebackType
@@ -38,6 +37,7 @@ from litestar_queues.options import (
 )
 from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want, queue_names, seconds
 from litestar_queues.result import TaskResult
+from litestar_queues.serving import OPEN
 from litestar_queues.task import (
     Task,
     TaskCall,
@@ -49,7 +49,7 @@ from litestar_queues.task import (
 )
 from litestar_queues.wakeups import LocalWakeups
 
-__all__ = ("SERVING", "QueueService", "QueueStats", "open_service")
+__all__ = ("QueueService", "QueueStats")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,9 +60,6 @@ _PAUSE_WITH_HINTS = 5.0
 """The same where its end is heard: a look is needed then only if that hint is lost."""
 
 _log = logging.getLogger("litestar_queues")
-_open: list[QueueService] = []
-SERVING: ContextVar[QueueService | None] = ContextVar("litestar_queues_service", default=None)
-"""The service of the application whose request, or whose task, this context belongs to."""
 
 
 class QueueStats(msgspec.Struct, frozen=True):
@@ -75,30 +72,6 @@ class QueueStats(msgspec.Struct, frozen=True):
 
     queues: dict[str, dict[State, int]]
     totals: dict[State, int]
-
-
-def open_service() -> QueueService:
-    """The service of the application that this code runs for, or else the one that is open in this process.
-
-    Raises:
-        QueueError: There is none, or more than one.
-    """
-    serving = SERVING.get()
-    if serving is not None and serving in _open:
-        return serving
-    for left in [one for one in _open if one.home is not None and one.home.is_closed]:
-        left.abandon()
-    if not _open:
-        raise QueueError(
-            "no queue service is open in this process: enqueue inside the application's lifespan, inside a worker, "
-            "or open one with `async with QueueService(config) as service`"
-        )
-    running = [one for one in _open if one.home is not None and one.home.is_running]
-    if len(running) == 1:
-        return running[0]
-    if len(_open) > 1:
-        raise QueueError(f"{len(_open)} queue services are open in this process: say which, with service.enqueue(...)")
-    return _open[0]
 
 
 class QueueService:
@@ -151,7 +124,7 @@ class QueueService:
         self._operations = QueueOperations(
             backend, self.clock, events=self.events, wakeups=self._wakeups, on_terminal=self._on_terminal
         )
-        _open.append(self)
+        OPEN.append(self)
 
     async def close(self) -> None:
         """Hand on the last events and release the store. Harmless when repeated."""
@@ -164,7 +137,7 @@ class QueueService:
                 self.abandon()
             return
         self._operations = self._executor = self.home = None
-        _open.remove(self)
+        OPEN.remove(self)
         await self.events.flush()
         if self._backend is not None:
             await self._backend.close()
@@ -181,7 +154,7 @@ class QueueService:
         self._operations = self._executor = self._backend = self.home = None
         self.events, self._wakeups = EventDispatcher(self.config.event_sinks), LocalWakeups()
         self._waiting = {}
-        _open.remove(self)
+        OPEN.remove(self)
 
     async def __aenter__(self) -> Self:
         await self.open()

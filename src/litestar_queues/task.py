@@ -16,10 +16,10 @@ from litestar_queues.errors import InvalidTaskError, QueueConfigurationError, Un
 from litestar_queues.options import OPTION_NAMES, EnqueueOptions, TaskOptions, make_options
 from litestar_queues.records import NAME_MAX, NewTask
 from litestar_queues.retry import Backoff, ExponentialBackoff
+from litestar_queues.serving import open_service
 
 if TYPE_CHECKING:
     from litestar_queues.result import TaskResult
-    from litestar_queues.service import QueueService
 
 __all__ = (
     "AsyncTask",
@@ -100,7 +100,7 @@ class Task(Generic[P, R_co]):
             QueueError: No service is open here, or more than one.
             InvalidTaskError: The arguments do not fit; nothing was stored.
         """
-        return await _open_service().enqueue(self.call(*args, **kwargs))
+        return await open_service().enqueue(self.call(*args, **kwargs))
 
 
 class AsyncTask(Task[P, R_co]):
@@ -144,7 +144,7 @@ class TaskTemplate(Generic[P, R_co]):
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[R_co]:
         """As `Task.enqueue`."""
-        return await _open_service().enqueue(self.call(*args, **kwargs))
+        return await open_service().enqueue(self.call(*args, **kwargs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,9 +355,3 @@ def import_task_modules(modules: Iterable[str]) -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise QueueConfigurationError(f"the task module {module!r} cannot be imported: {error}") from error
-
-
-def _open_service() -> QueueService:
-    from litestar_queues.service import open_service  # noqa: PLC0415  # the service knows tasks, not the reverse
-
-    return open_service()

@@ -3,19 +3,23 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import litestar_queues
+import litestar_queues_matrix
 
 ROOT = Path(litestar_queues.__file__).parent
 PACKAGE = "litestar_queues"
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def module_of(path: Path) -> str:
-    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+def module_of(path: Path, root: Path = ROOT) -> str:
+    parts = path.relative_to(root.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -145,3 +149,32 @@ def test_no_file_reads_a_clock_that_it_was_not_given() -> None:
     ]  # fmt: skip
     # Named in the text of an error, for example; a database without a server has no clock of its own.
     assert set(found) <= {f"{PACKAGE}.records", f"{PACKAGE}.backends.sqlspec.backend"}
+
+
+def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything below a node but what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from at_run_time(child)
+
+
+@pytest.mark.parametrize("package", [litestar_queues, litestar_queues_matrix])
+def test_no_modules_import_each_other_at_run_time(package: ModuleType) -> None:
+    """Imports inside functions count."""
+    assert package.__file__ is not None
+    root = Path(package.__file__).parent
+    files = {module_of(path, root): path for path in root.rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        nodes = list(at_run_time(ast.parse(path.read_text(encoding="utf-8"))))
+        plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        froms = [(node.module or "", node.names) for node in nodes if isinstance(node, ast.ImportFrom)]
+        taken = {full if (full := f"{of}.{one.name}") in files else of for of, names in froms for one in names}
+        graph[module] = (plain | taken) & files.keys()
+    assert sum(map(len, graph.values())) > len(files)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))

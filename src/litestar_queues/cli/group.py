@@ -14,8 +14,8 @@ from litestar.cli._utils import LitestarGroup  # where Litestar has its groups o
 from rich.console import Console
 
 from litestar_queues.errors import QueueConfigurationError, QueueError
-from litestar_queues.plugin import QueuePlugin
 from litestar_queues.service import QueueService
+from litestar_queues.serving import HasQueues
 
 __all__ = (
     "EXIT_SOME_FAILED",
@@ -57,16 +57,16 @@ def fail(message: str) -> NoReturn:
     sys.exit(EXIT_UNUSABLE)
 
 
-def queue_plugin(app: Litestar) -> QueuePlugin:
+def queue_plugin(app: Litestar) -> HasQueues:
     """The application's plugin; exits where it has none."""
     for plugin in app.plugins:
-        if isinstance(plugin, QueuePlugin):
+        if isinstance(plugin, HasQueues):
             return plugin
     fail("this application has no queues: give it a QueuePlugin, Litestar(plugins=[QueuePlugin(QueueConfig(...))])")
 
 
 @asynccontextmanager
-async def shared_service(plugin: QueuePlugin) -> AsyncGenerator[QueueService, None]:
+async def shared_service(plugin: HasQueues) -> AsyncGenerator[QueueService, None]:
     """The application's queues, open in this process, without the application's lifespan.
 
     Raises:

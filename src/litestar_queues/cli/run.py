@@ -15,7 +15,7 @@ from litestar import Litestar
 
 from litestar_queues.cli.group import command, queue_plugin, shared_service
 from litestar_queues.errors import QueueError
-from litestar_queues.plugin import QueuePlugin
+from litestar_queues.serving import HasQueues
 from litestar_queues.worker.supervisor import EXIT_DRAINED, EXIT_FORCED, EXIT_STARTUP, run_until_signalled
 from litestar_queues.worker.worker import Worker, WorkerExit
 
@@ -66,7 +66,7 @@ def run_command(
 
 
 async def _work(
-    plugin: QueuePlugin, queues: tuple[str, ...] | None, max_concurrency: int | None, drain_timeout: float | None
+    plugin: HasQueues, queues: tuple[str, ...] | None, max_concurrency: int | None, drain_timeout: float | None
 ) -> WorkerExit:
     opening = shared_service(plugin)
     try:

@@ -14,7 +14,8 @@ from litestar_queues.errors import QueueError, TaskArgumentError
 from litestar_queues.lifecycle import State
 from litestar_queues.plugin import QueuePlugin
 from litestar_queues.records import Matching
-from litestar_queues.service import QueueService, open_service
+from litestar_queues.service import QueueService
+from litestar_queues.serving import open_service
 from litestar_queues.task import Task, TaskTemplate
 from litestar_queues.testing.matching import Expectation, TaskLike
 from litestar_queues.testing.travelling import move, set_offset

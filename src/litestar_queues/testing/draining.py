@@ -12,7 +12,8 @@ from litestar_queues.errors import QueueError
 from litestar_queues.lifecycle import WAITING, Requeue, State
 from litestar_queues.operations import Move
 from litestar_queues.records import Held, Matching, TaskRecord, Want, queue_names, seconds
-from litestar_queues.service import SERVING, QueueService
+from litestar_queues.service import QueueService
+from litestar_queues.serving import SERVING
 from litestar_queues.testing.travelling import set_offset
 from litestar_queues.testing.views import EnqueuedTask
 
