@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import litestar_queues
+import litestar_queues_conformance
 import litestar_queues_matrix
 
 ROOT = Path(litestar_queues.__file__).parent
@@ -160,7 +161,7 @@ def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
         yield from at_run_time(child)
 
 
-@pytest.mark.parametrize("package", [litestar_queues, litestar_queues_matrix])
+@pytest.mark.parametrize("package", [litestar_queues, litestar_queues_conformance, litestar_queues_matrix])
 def test_no_modules_import_each_other_at_run_time(package: ModuleType) -> None:
     """Imports inside functions count."""
     assert package.__file__ is not None

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from litestar_queues_conformance import progress
+from litestar_queues_conformance.cases import CASES
 from litestar_queues_conformance.guarantees import GUARANTEES, Profile
 from litestar_queues_conformance.harness import Violation
 from litestar_queues_conformance.machine import _Seen
 from litestar_queues_conformance.outcomes import UNFINISHED
-from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.report import CaseResult, Report
 from litestar_queues_conformance.target import load_target
 from litestar_queues_conformance.terminal import first_line
@@ -116,7 +116,7 @@ def test_the_state_machine_says_how_far_it_is(
     monkeypatch.setenv("LITESTAR_QUEUES_EXAMPLES", "3")
     pytester.makeconftest("from litestar_queues_conformance import progress\nprogress.FIRST = progress.PAUSE = 0.0")
     result = pytester.runpytest_subprocess(
-        "--backend=memory", "-p", "no:cacheprovider", *workers, str(CASES / "test_machine.py"),
+        "--backend=memory", "-p", "no:cacheprovider", *workers, str(CASES["machine"]),
         f"--rootdir={pytester.path}", "-c", str(pytester.makeini("[pytest]")), f"--confcutdir={pytester.path}",
         "-p", "conftest",
     )  # fmt: skip

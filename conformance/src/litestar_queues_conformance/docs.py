@@ -13,11 +13,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from litestar_queues_conformance.capabilities import Capabilities
+from litestar_queues_conformance.cases import CASES
 from litestar_queues_conformance.guarantees import AREAS, GUARANTEES, Profile
 
 __all__ = ("cases_of", "guarantees_page", "main")
 
-CASES = Path(__file__).parent / "cases"
 INTRODUCTION = """\
 # What a queue backend promises
 
@@ -40,7 +40,7 @@ PROFILES = {
 def cases_of() -> dict[str, list[str]]:
     """The names of the cases of each guarantee, in the order of the files; read from the sources, without running them."""
     found: dict[str, list[str]] = {id_: [] for id_ in GUARANTEES}
-    for path in sorted(CASES.glob("test_*.py")):
+    for path in CASES.values():
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for id_ in _marked(function):

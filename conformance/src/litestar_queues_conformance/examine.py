@@ -25,9 +25,9 @@ from typing import Any
 
 import pytest
 
+from litestar_queues_conformance.cases import CASES
 from litestar_queues_conformance.machine import EXAMPLES_VARIABLE, SHRINK_VARIABLE
 from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
-from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.saboteurs.order import first
 
 __all__ = ("SEED", "Suspect", "Verdict", "document", "examine", "examine_all", "judge", "line", "markdown")
@@ -222,7 +222,7 @@ def _suite(suspect: Suspect, folder: Path, *, seed: int) -> dict[str, Any]:
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = pytest.main([*options, *(str(CASES / f"test_{area}.py") for area in suspect.areas)])
+            code = pytest.main([*options, *(str(CASES[area]) for area in suspect.areas)])
     finally:
         if before is None:
             del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]

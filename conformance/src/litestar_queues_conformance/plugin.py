@@ -17,10 +17,11 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from litestar_queues_conformance.cases import FOLDER
 
 if TYPE_CHECKING:
     from litestar_queues_conformance.target import Target
@@ -34,8 +35,6 @@ __all__ = (
     "pytest_load_initial_conftests",
 )
 
-CASES = Path(__file__).parent / "cases"
-"""Where the suite's own cases stand."""
 AUTO = "auto"
 """What `--backend` takes instead of a target, for all that can be run."""
 _NO_BACKEND = "conformance cases need a backend: --backend=NAME, or --backend=module:attribute"
@@ -119,7 +118,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except UnknownTarget as error:
         raise pytest.UsageError(str(error)) from None
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = [str(CASES.parent)]
+        config.args = [str(FOLDER.parent)]
         config.args_source = pytest.Config.ArgsSource.ARGS
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
     seed: int | None = config.getoption("queue_seed") if workerinput is None else workerinput["litestar_queues_seed"]
@@ -180,7 +179,7 @@ def _serve(config: pytest.Config, target: Target) -> None:
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Refuse the suite's own files without a backend, before they are imported."""
-    if collector.config.getoption("queue_backend") is None and CASES in (collector.path, *collector.path.parents):
+    if collector.config.getoption("queue_backend") is None and FOLDER in (collector.path, *collector.path.parents):
         raise pytest.UsageError(_NO_BACKEND)
 
 

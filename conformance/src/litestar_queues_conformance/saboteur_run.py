@@ -15,6 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from litestar_queues_conformance.cases import CASES
 from litestar_queues_conformance.examine import (
     SEED,
     Suspect,
@@ -28,7 +29,6 @@ from litestar_queues_conformance.examine import (
 )
 from litestar_queues_conformance.guarantees import GUARANTEES, Profile
 from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
-from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.saboteurs import BENIGN, EXEMPT, SABOTEURS, Benign, Saboteur
 
 __all__ = ("add_options", "conclude", "main", "run", "suspect", "uncovered")
@@ -52,7 +52,7 @@ def suspect(name: str, *, areas: Collection[str] | None = None) -> Suspect:
     if guarantee is not None and GUARANTEES[guarantee].profile is Profile.CORE:
         left_out |= {"ntf", "blk", "txn"}
     if areas is None:
-        areas = [area for path in sorted(CASES.glob("test_*.py")) if (area := path.stem[5:]) not in left_out]
+        areas = [area for area in CASES if area not in left_out]
     return Suspect(
         name=name,
         target=backend.target.name,

@@ -14,11 +14,11 @@ from typing import Any, cast
 import hypothesis
 import pytest
 
+from litestar_queues_conformance.cases import CASES, FOLDER
 from litestar_queues_conformance.guarantees import GUARANTEES
 from litestar_queues_conformance.harness import CASE_SECONDS, Check, NoEvidence, NotFoundOut, Store, Violation
 from litestar_queues_conformance.keeping import Keeper, Terminated, exit_on_sigterm, how_it_ended
 from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
-from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.progress import say
 from litestar_queues_conformance.report import CaseResult, Report, versions
 from litestar_queues_conformance.running import run_case
@@ -126,7 +126,7 @@ class ConformanceSession:
     ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
         """Collect the suite's cases also where the project's `python_files` has other names in mind."""
         found = yield
-        if not found and file_path.parent == CASES and file_path.match("test_*.py"):
+        if not found and file_path in CASES.values():
             return [pytest.Module.from_parent(parent, path=file_path)]  # pyright: ignore[reportUnknownMemberType]  # pytest leaves it untyped
         return found
 
@@ -138,7 +138,7 @@ class ConformanceSession:
         if unknown:
             raise pytest.UsageError(f"{item.nodeid} names no registered guarantee: {', '.join(unknown)}")
         if not ids:
-            if CASES in item.path.parents:
+            if FOLDER in item.path.parents:
                 raise pytest.UsageError(f"{item.nodeid} is no case: it needs @guarantee(...)")
             return
         self.report.collected[item.nodeid] = ids

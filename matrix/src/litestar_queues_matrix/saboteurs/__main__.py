@@ -18,9 +18,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from litestar_queues_conformance.cases import CASES
 from litestar_queues_conformance.examine import Suspect
 from litestar_queues_conformance.guarantees import GUARANTEES
-from litestar_queues_conformance.plugin import CASES
 from litestar_queues_conformance.saboteur_run import add_options, conclude
 from litestar_queues_conformance.saboteurs import ORDER
 from litestar_queues_matrix.saboteurs import BENIGN, SABOTEURS, Benign, Saboteur, redis
@@ -45,7 +45,7 @@ class Plan:
 def suspect(backend: Backend, server: str, *, whole: bool = False) -> Suspect:
     """The backend on a server, as the suite is run against it."""
     guarantee = _guarantee(backend)
-    areas = tuple(path.stem[5:] for path in sorted(CASES.glob("test_*.py")) if path.stem != "test_machine")
+    areas = tuple(area for area in CASES if area != "machine")
     before = ORDER if guarantee is None else ORDER[: ORDER.index(guarantee) + 1]
     ids = tuple(id_ for id_ in before if GUARANTEES[id_].area in backend.areas)
     return Suspect(
