@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import pytest
 import litestar_queues
 import litestar_queues_conformance
 import litestar_queues_matrix
+from litestar_queues.backends.memory import MemoryBackend
 
 ROOT = Path(litestar_queues.__file__).parent
 PACKAGE = "litestar_queues"
@@ -179,3 +181,39 @@ def test_no_modules_import_each_other_at_run_time(package: ModuleType) -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" <- ".join(error.args[1]))
+
+
+SUITE = {
+    path: ast.parse(path.read_text(encoding="utf-8"))
+    for path in Path(*litestar_queues_conformance.__path__).rglob("*.py")
+}
+
+
+def hidden(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def names_of(trees: Iterable[ast.AST], *, bound: bool) -> set[str]:
+    """The names with an underscore before them that code gives to something of its own, or else that it reads."""
+    found: set[str] = set()
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) if bound:
+                found.add(name)
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) if bound:
+                found.add(name)
+            case ast.Attribute(attr=name, ctx=ast.Load()) | ast.alias(name=name) if not bound:
+                found.add(name)
+            case _:
+                pass
+    return set(filter(hidden, found))
+
+
+def test_the_suite_uses_no_private_name_of_the_library() -> None:
+    """It is another distribution, and may be of another version."""
+    own, read = names_of(SUITE.values(), bound=True), names_of(SUITE.values(), bound=False)
+    assert read - own == {"_exit"}, "os._exit is Python's"
+    heirs = [tree for path, tree in SUITE.items() if path.parent.name == "saboteurs"]
+    inherited = names_of([ast.parse(inspect.getsource(MemoryBackend))], bound=True)
+    assert "_by_state" in inherited
+    assert (names_of(heirs, bound=True) | names_of(heirs, bound=False)) & inherited == set()

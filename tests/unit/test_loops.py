@@ -110,7 +110,7 @@ async def test_a_cancellation_is_carried_over_and_waited_for(elsewhere: Elsewher
     with pytest.raises(asyncio.CancelledError):
         await within(enqueuing, 60)
     assert ended.is_set()
-    (record,) = elsewhere.lab.backend.inner._tasks.values()
+    (record,) = elsewhere.lab.backend.inner.tasks.values()
     assert (record.state, record.attempt) == (State.PENDING, 0), "given back before the caller went on"
 
 

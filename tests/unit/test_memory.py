@@ -52,7 +52,7 @@ class Indexes(RuleBasedStateMachine):
         self.made = 0
 
     def tasks(self) -> list[TaskRecord]:
-        return list(self.backend._tasks.values())
+        return list(self.backend.tasks.values())
 
     @rule(queue=st.sampled_from(QUEUES), wait=st.integers(-1, 3), priority=st.integers(0, 2), key=st.sampled_from([None, "k", "l"]), lasts=st.sampled_from([None, 5]), where=st.sampled_from(["local", "far"]))  # fmt: skip
     def enqueue(self, *, queue: str, wait: int, priority: int, key: str | None, lasts: int | None, where: str) -> None:
@@ -119,7 +119,7 @@ class Indexes(RuleBasedStateMachine):
         tasks = self.tasks()
         counted = Counter((t.queue, t.state) for t in tasks)
         assert {(c.queue, c.state): c.tasks for c in now_(self.backend.count())} == counted
-        assert self.backend._keys == {t.active_key: t.id for t in tasks if t.active_key is not None}
+        assert self.backend.keys == {t.active_key: t.id for t in tasks if t.active_key is not None}
         assert {s: set(ids) for s, ids in self.backend._by_state.items()} == {
             s: {t.id for t in tasks if t.state is s} for s in State
         }
@@ -173,5 +173,5 @@ async def test_tasks_that_moved_on_leave_nothing_behind_once_they_are_passed() -
 
 
 async def _all(backend: MemoryBackend) -> Any:
-    for task in list(backend._tasks.values()):
+    for task in list(backend.tasks.values()):
         yield task

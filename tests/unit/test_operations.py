@@ -47,7 +47,7 @@ class Stage:
         return record
 
     async def waiting(self, **fields: Any) -> TaskRecord:
-        given = {"id": f"t{len(self.backend.inner._tasks)}", "name": "n", "max_attempts": 3, **fields}
+        given = {"id": f"t{len(self.backend.inner.tasks)}", "name": "n", "max_attempts": 3, **fields}
         return (await self.operations.enqueue(NewTask(**given))).record
 
     async def stored(self, task: TaskRecord) -> TaskRecord:
@@ -299,8 +299,8 @@ async def test_a_task_that_never_stands_still_is_given_up(stage: Stage) -> None:
 
 
 async def none_stored(stage: Stage, task_id: str) -> set[str]:
-    record = stage.backend.inner._tasks[task_id]
-    stage.backend.inner._tasks[task_id] = record.evolve(fence=record.fence + 1)
+    record = stage.backend.inner.tasks[task_id]
+    stage.backend.inner.tasks[task_id] = record.evolve(fence=record.fence + 1)
     return set()
 
 

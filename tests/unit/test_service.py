@@ -323,7 +323,7 @@ async def test_an_immediate_task_whose_caller_is_cancelled_is_given_back() -> No
         enqueue.cancel()
         with pytest.raises(asyncio.CancelledError):
             await enqueue
-        (record,) = lab.backend.inner._tasks.values()
+        (record,) = lab.backend.inner.tasks.values()
         assert (record.state, record.attempt, record.heartbeat_at) == (State.PENDING, 0, None)
 
 

@@ -34,13 +34,13 @@ class Ward:
         return Reaper(operations, clock, owner=owner, interval=MINUTE, stale_after=MINUTE, retention=retention)
 
     async def enqueue(self, count: int, **fields: Any) -> None:
-        made = len(self.backend.inner._tasks)
+        made = len(self.backend.inner.tasks)
         await self.backend.inner.enqueue_many(
             [NewTask(**{"id": f"t{made + n}", "name": "n", "max_attempts": 2, **fields}) for n in range(count)]
         )
 
     async def states(self) -> dict[str, State]:
-        return {task.id: task.state for task in self.backend.inner._tasks.values()}
+        return {task.id: task.state for task in self.backend.inner.tasks.values()}
 
 
 async def test_a_look_recovers_the_stale_expires_the_overdue_and_deletes_the_old(

@@ -263,7 +263,7 @@ async def test_the_maintenance_lock_is_given_back_at_the_end() -> None:
         async with lab.worker() as running:
             await lab.until(lambda: lab.backend.of("find"))
             await running.drain()
-        assert lab.backend.inner._locks == {}
+        assert lab.backend.inner.locks == {}
 
 
 async def until_signalled(lab: Lab, **options: Any) -> Running:

@@ -50,22 +50,32 @@ class MemoryBackend:
     """The port over dictionaries. No method awaits anything, so that each is atomic within its event loop.
 
     Not for use from several threads. What it holds is gone with the process.
+
+    Subclasses may override the port and the methods for one task below it, and read the attributes. A test's fake and the
+    broken backends of the conformance suite need no other names.
+
+    Attributes:
+        clock: Stamps a write whose time the caller leaves out.
+        tasks: The stored records by id. A record may be replaced in place if only its heartbeat, its progress or a field
+            that no query reads differs; `put` stores all others.
+        keys: The id of the active task that holds each key.
+        locks: The owner of each lock, and when the lock ends.
     """
 
     name = "memory"
     process_local = True
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
-        self._tasks: dict[str, TaskRecord] = {}
-        self._keys: dict[str, str] = {}
+        self.clock = clock or SystemClock()
+        self.tasks: dict[str, TaskRecord] = {}
+        self.keys: dict[str, str] = {}
         self._by_state: dict[State, dict[str, None]] = {state: {} for state in State}
         self._expiring: dict[str, None] = {}
         self._counts: dict[tuple[str, State], int] = defaultdict(int)
         # Heaps keep entries of tasks that have moved on; an entry counts while `_is_current` finds its task as it was.
         self._ready: dict[_Lane, list[tuple[tuple[int, datetime, str], int]]] = defaultdict(list)
         self._later: dict[str, list[tuple[datetime, str, int]]] = defaultdict(list)
-        self._locks: dict[str, tuple[str, datetime]] = {}
+        self.locks: dict[str, tuple[str, datetime]] = {}
 
     @property
     def wakeups(self) -> Wakeups | None:
@@ -78,40 +88,40 @@ class MemoryBackend:
     async def create_schema(self) -> None: ...
 
     async def now(self) -> datetime:
-        return self._clock.now()
+        return self.clock.now()
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
-        now = now or self._clock.now()
-        return [self._enqueue(new, now) for new in tasks]
+        now = now or self.clock.now()
+        return [self.enqueue_one(new, now) for new in tasks]
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        now = now or self._clock.now()
+        now = now or self.clock.now()
         claimed: list[TaskRecord] = []
-        with closing(self._candidates(want, now)) as candidates:
+        with closing(self.candidates(want, now)) as candidates:
             for record in candidates:
                 if len(claimed) >= want.limit:
                     break
                 try:
-                    claimed.append(self._store(step(record, Claim(want.worker), now)))
+                    claimed.append(self.put(step(record, Claim(want.worker), now)))
                 except IllegalTransition:  # overdue, or asked for by id and not claimable
                     continue
         return claimed
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        now = now or self._clock.now()
+        now = now or self.clock.now()
         kept: set[str] = set()
         for one in held:
             record = self._under_fence(one.id, one.fence)
             if record is not None and record.state is State.RUNNING:
-                self._tasks[one.id] = record.evolve(heartbeat_at=now, progress=one.progress or record.progress)
+                self.tasks[one.id] = record.evolve(heartbeat_at=now, progress=one.progress or record.progress)
                 kept.add(one.id)
         return kept
 
     async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        return {task.id for task in tasks if self._commit(task, stale_before)}
+        return {task.id for task in tasks if self.commit_one(task, stale_before)}
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
-        return {id_: self._tasks[id_] for id_ in ids if id_ in self._tasks}
+        return {id_: self.tasks[id_] for id_ in ids if id_ in self.tasks}
 
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         match query:
@@ -134,7 +144,7 @@ class MemoryBackend:
             case _:
                 found = [
                     record
-                    for record in self._tasks.values()
+                    for record in self.tasks.values()
                     if (query.states is None or record.state in query.states)
                     and (query.queues is None or record.queue in query.queues)
                     and (query.names is None or record.name in query.names)
@@ -166,39 +176,42 @@ class MemoryBackend:
         for one in held:
             record = self._under_fence(one.id, one.fence)
             if record is not None and record.state in TERMINAL:
-                self._forget(record)
+                self.forget(record)
                 deleted.add(one.id)
         return deleted
 
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
-        now = now or self._clock.now()
-        holder = self._locks.get(name)
+        now = now or self.clock.now()
+        holder = self.locks.get(name)
         if holder is not None and holder[0] != owner and holder[1] > now:
             return False
-        self._locks[name] = (owner, now + ttl)
+        self.locks[name] = (owner, now + ttl)
         return True
 
     async def unlock(self, name: str, owner: str) -> bool:
-        if self._locks.get(name, ("", _NEVER))[0] != owner:
+        if self.locks.get(name, ("", _NEVER))[0] != owner:
             return False
-        del self._locks[name]
+        del self.locks[name]
         return True
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        if new.id in self._tasks:
-            return Enqueued(self._tasks[new.id], True)
-        holder = None if new.key is None else self._keys.get(new.key)
-        if holder is not None:
-            return Enqueued(self._tasks[holder], False)
-        return Enqueued(self._store(admit(new, now)), True)
+    # For one task: what subclasses override, too
 
-    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
-        """Tasks that match, in the order of claiming; those that are not claimed stay where they are."""
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        """Store a new task, unless its id is stored or its key is held."""
+        if new.id in self.tasks:
+            return Enqueued(self.tasks[new.id], True)
+        holder = None if new.key is None else self.keys.get(new.key)
+        if holder is not None:
+            return Enqueued(self.tasks[holder], False)
+        return Enqueued(self.put(admit(new, now)), True)
+
+    def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        """Yield the tasks that a claim may take, in the order of claiming; those that it does not take stay waiting."""
         if want.tasks is not None:
             named = [self._under_fence(one.id, one.fence) for one in want.tasks]
             yield from sorted((r for r in named if r is not None and _matches(r, want)), key=claim_order)
             return
-        self._promote(want.queues, now)
+        self.promote(want.queues, now)
         heads = [
             (heap[0], lane)
             for lane, heap in self._ready.items()
@@ -215,7 +228,7 @@ class MemoryBackend:
                 heappop(heap)
                 if heap:
                     heappush(heads, (heap[0], lane))
-                record = self._tasks.get(order[2])
+                record = self.tasks.get(order[2])
                 # The order is compared too: an id that was deleted and enqueued again begins at the same fence.
                 if (
                     record is not None
@@ -229,46 +242,37 @@ class MemoryBackend:
                 if self._is_current(record.id, record.fence, State.PENDING):
                     self._make_ready(record)
 
-    def _promote(self, queues: tuple[str, ...] | None, now: datetime) -> None:
+    def promote(self, queues: tuple[str, ...] | None, now: datetime) -> None:
+        """Make the scheduled tasks pending that are due; every claim by queue begins with this."""
         for queue in list(self._later) if queues is None else queues:
             heap = self._later.get(queue, [])
             while heap and heap[0][0] <= now:
                 due_at, id_, fence = heappop(heap)
                 if self._is_scheduled(due_at, id_, fence):
-                    self._store(self._tasks[id_].evolve(state=State.PENDING))
+                    self.put(self.tasks[id_].evolve(state=State.PENDING))
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        """Store the task if `commit` may; returns whether it was stored."""
         stored = self._under_fence(task.id, task.fence - 1)
         if stored is None:
             return False
         if stale_before is not None and stored.heartbeat_at is not None and stored.heartbeat_at >= stale_before:
             return False
-        if task.active_key is not None and self._keys.get(task.active_key, task.id) != task.id:
+        if task.active_key is not None and self.keys.get(task.active_key, task.id) != task.id:
             return False
-        self._store(stored.evolve(**{name: getattr(task, name) for name in MUTABLE}))
+        self.put(stored.evolve(**{name: getattr(task, name) for name in MUTABLE}))
         return True
 
-    def _under_fence(self, id_: str, fence: int) -> TaskRecord | None:
-        record = self._tasks.get(id_)
-        return record if record is not None and record.fence == fence else None
-
-    def _is_current(self, id_: str, fence: int, state: State) -> bool:
-        record = self._under_fence(id_, fence)
-        return record is not None and record.state is state
-
-    def _is_scheduled(self, due_at: datetime, id_: str, fence: int) -> bool:
-        return self._is_current(id_, fence, State.SCHEDULED) and self._tasks[id_].due_at == due_at
-
-    def _store(self, record: TaskRecord) -> TaskRecord:
-        """Put the record, and every index of it, in the place of what was there."""
-        before = self._tasks.get(record.id)
+    def put(self, record: TaskRecord) -> TaskRecord:
+        """Store the record and its index entries in the place of what was there; every new or moved task comes here."""
+        before = self.tasks.get(record.id)
         if before is not None:
-            self._forget(before)
-        self._tasks[record.id] = record
+            self.forget(before)
+        self.tasks[record.id] = record
         self._by_state[record.state][record.id] = None
         self._counts[record.queue, record.state] += 1
         if record.active_key is not None:
-            self._keys[record.active_key] = record.id
+            self.keys[record.active_key] = record.id
         if record.state in WAITING and record.expires_at is not None:
             self._expiring[record.id] = None
         if record.state is State.PENDING:
@@ -277,16 +281,28 @@ class MemoryBackend:
             heappush(self._later[record.queue], (record.due_at, record.id, record.fence))
         return record
 
-    def _make_ready(self, record: TaskRecord) -> None:
-        heappush(self._ready[record.queue, record.execution_backend], (claim_order(record), record.fence))
-
-    def _forget(self, record: TaskRecord) -> None:
-        del self._tasks[record.id]
+    def forget(self, record: TaskRecord) -> None:
+        """Remove the record and its index entries."""
+        del self.tasks[record.id]
         del self._by_state[record.state][record.id]
         self._counts[record.queue, record.state] -= 1
         self._expiring.pop(record.id, None)
-        if record.active_key is not None and self._keys.get(record.active_key) == record.id:
-            del self._keys[record.active_key]
+        if record.active_key is not None and self.keys.get(record.active_key) == record.id:
+            del self.keys[record.active_key]
+
+    def _under_fence(self, id_: str, fence: int) -> TaskRecord | None:
+        record = self.tasks.get(id_)
+        return record if record is not None and record.fence == fence else None
+
+    def _is_current(self, id_: str, fence: int, state: State) -> bool:
+        record = self._under_fence(id_, fence)
+        return record is not None and record.state is state
+
+    def _is_scheduled(self, due_at: datetime, id_: str, fence: int) -> bool:
+        return self._is_current(id_, fence, State.SCHEDULED) and self.tasks[id_].due_at == due_at
+
+    def _make_ready(self, record: TaskRecord) -> None:
+        heappush(self._ready[record.queue, record.execution_backend], (claim_order(record), record.fence))
 
     def _first(
         self,
@@ -295,7 +311,7 @@ class MemoryBackend:
         matches: Callable[[TaskRecord], bool],
         at: Callable[[TaskRecord], datetime],
     ) -> list[TaskRecord]:
-        records = (self._tasks[id_] for id_ in ids)
+        records = (self.tasks[id_] for id_ in ids)
         return nsmallest(limit, (r for r in records if matches(r)), key=lambda r: (at(r), r.id))
 
 

@@ -64,9 +64,10 @@ class Saboteur(MemoryBackend):
             cls.target = cls.target_type(cls)
             SABOTEURS[cls.__name__] = cls
 
-    def _owned(self, task: TaskRecord) -> TaskRecord | None:
+    def owned(self, task: TaskRecord) -> TaskRecord | None:
         """The stored record, where the task may be written over it as far as the fence goes."""
-        return self._under_fence(task.id, task.fence - 1)
+        stored = self.tasks.get(task.id)
+        return stored if stored is not None and stored.fence == task.fence - 1 else None
 
 
 class Benign(MemoryBackend):

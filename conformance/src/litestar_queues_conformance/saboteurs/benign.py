@@ -63,13 +63,13 @@ for _name in _METHODS:
 class RewritesJson(Benign):
     """Stores JSON values in other characters than it was given, as databases with a type for JSON do."""
 
-    def _store(self, record: TaskRecord) -> TaskRecord:
-        return super()._store(_rewritten(record))
+    def put(self, record: TaskRecord) -> TaskRecord:
+        return super().put(_rewritten(record))
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         kept = await super().touch_heartbeats(held, now=now)
         for id_ in kept:
-            self._tasks[id_] = _rewritten(self._tasks[id_])
+            self.tasks[id_] = _rewritten(self.tasks[id_])
         return kept
 
 
@@ -86,7 +86,7 @@ class PromotesAtOnce(Benign):
     """Stores a scheduled task as pending at the first operation after its time, whatever that is for."""
 
     def _promote_all(self, now: datetime | None) -> None:
-        self._promote(None, now or self._clock.now())
+        self.promote(None, now or self.clock.now())
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         self._promote_all(now)
@@ -109,11 +109,11 @@ class NeverPromotes(Benign):
     """A scheduled task stays scheduled until it is claimed."""
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        scheduled = list(self._by_state[State.SCHEDULED])
+        scheduled = [record.id for record in self.tasks.values() if record.state is State.SCHEDULED]
         claimed = await super().claim(want, now=now)
         for id_ in scheduled:
-            if self._tasks[id_].state is State.PENDING:
-                self._store(self._tasks[id_].evolve(state=State.SCHEDULED))
+            if self.tasks[id_].state is State.PENDING:
+                self.put(self.tasks[id_].evolve(state=State.SCHEDULED))
         return claimed
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
-from heapq import heappop
+from heapq import nsmallest
 from itertools import islice
 from typing import Any, ClassVar, cast
 
@@ -25,11 +25,11 @@ class KeepsTheFirstStart(Saboteur):
 
     guarantee = "CLM-01"
 
-    def _store(self, record: TaskRecord) -> TaskRecord:
-        before = self._tasks.get(record.id)
+    def put(self, record: TaskRecord) -> TaskRecord:
+        before = self.tasks.get(record.id)
         if before is not None and record.state is State.RUNNING and before.started_at is not None:
             record = record.evolve(started_at=before.started_at)
-        return super()._store(record)
+        return super().put(record)
 
 
 class ChoosesThenWrites(Saboteur):
@@ -38,9 +38,9 @@ class ChoosesThenWrites(Saboteur):
     guarantee = "CLM-02"
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        moment = now or self._clock.now()
+        moment = now or self.clock.now()
         chosen: list[TaskRecord] = []
-        with closing(self._candidates(want, moment)) as candidates:
+        with closing(self.candidates(want, moment)) as candidates:
             for record in candidates:
                 if len(chosen) >= want.limit:
                     break
@@ -49,7 +49,7 @@ class ChoosesThenWrites(Saboteur):
                 except IllegalTransition:
                     continue
         await asyncio.sleep(0)
-        return [self._store(record) for record in chosen]
+        return [self.put(record) for record in chosen]
 
 
 class TakesHugePrioritiesForEqual(Saboteur):
@@ -57,11 +57,11 @@ class TakesHugePrioritiesForEqual(Saboteur):
 
     guarantee = "CLM-03"
 
-    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+    def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
         def order(record: TaskRecord) -> tuple[int, datetime, str]:
             return (-max(-(10**9), min(record.priority, 10**9)), record.due_at, record.id)
 
-        yield from sorted(super()._candidates(want, now), key=order)
+        yield from sorted(super().candidates(want, now), key=order)
 
 
 class ClaimsQueueByQueue(Saboteur):
@@ -69,8 +69,8 @@ class ClaimsQueueByQueue(Saboteur):
 
     guarantee = "CLM-03"
 
-    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
-        yield from sorted(super()._candidates(want, now), key=lambda record: record.queue)
+    def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        yield from sorted(super().candidates(want, now), key=lambda record: record.queue)
 
 
 class ClaimsAMicrosecondEarly(Saboteur):
@@ -79,14 +79,14 @@ class ClaimsAMicrosecondEarly(Saboteur):
     guarantee = "CLM-04"
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        moment = now or self._clock.now()
-        soon = [r for r in self._tasks.values() if r.state is State.SCHEDULED and r.due_at == moment + _MICROSECOND]
+        moment = now or self.clock.now()
+        soon = [r for r in self.tasks.values() if r.state is State.SCHEDULED and r.due_at == moment + _MICROSECOND]
         for record in soon:
-            self._store(record.evolve(due_at=moment))
+            self.put(record.evolve(due_at=moment))
         claimed = await super().claim(want, now=moment)
         for record in soon:
-            if self._tasks[record.id].fence == record.fence:
-                self._store(record)
+            if self.tasks[record.id].fence == record.fence:
+                self.put(record)
         return claimed
 
 
@@ -95,15 +95,11 @@ class PromotesFiveHundred(Saboteur):
 
     guarantee = "CLM-05"
 
-    def _promote(self, queues: tuple[str, ...] | None, now: datetime) -> None:
-        left = 500
-        for queue in list(self._later) if queues is None else queues:
-            heap = self._later.get(queue, [])
-            while heap and heap[0][0] <= now and left:
-                _, id_, fence = heappop(heap)
-                if self._is_current(id_, fence, State.SCHEDULED):
-                    self._store(self._tasks[id_].evolve(state=State.PENDING))
-                    left -= 1
+    def promote(self, queues: tuple[str, ...] | None, now: datetime) -> None:
+        due = (r for r in self.tasks.values() if r.state is State.SCHEDULED and r.due_at <= now)
+        wanted = (record for record in due if queues is None or record.queue in queues)
+        for record in nsmallest(500, wanted, key=lambda record: (record.due_at, record.id)):
+            self.put(record.evolve(state=State.PENDING))
 
 
 class ZeroMeansOne(Saboteur):
@@ -129,12 +125,12 @@ class LooksAtTwoThousand(Saboteur):
 
     guarantee = "CLM-08"
 
-    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+    def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
         if want.tasks is not None:
-            yield from super()._candidates(want, now)
+            yield from super().candidates(want, now)
             return
         everything = msgspec.structs.replace(want, queues=None, execution_backends=None)
-        looked_at = list(islice(super()._candidates(everything, now), None if want.queues is None else 2000))
+        looked_at = list(islice(super().candidates(everything, now), None if want.queues is None else 2000))
         for record in looked_at:
             queue = want.queues is None or record.queue in want.queues
             if queue and (want.execution_backends is None or record.execution_backend in want.execution_backends):
@@ -148,8 +144,8 @@ class ClaimsByIdAlone(Saboteur):
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
         if want.tasks is not None:
-            named = dict.fromkeys(one.id for one in want.tasks if one.id in self._tasks)
-            want = msgspec.structs.replace(want, tasks=tuple(self._tasks[id_].held for id_ in named))
+            named = dict.fromkeys(one.id for one in want.tasks if one.id in self.tasks)
+            want = msgspec.structs.replace(want, tasks=tuple(self.tasks[id_].held for id_ in named))
         return await super().claim(want, now=now)
 
 
@@ -158,8 +154,8 @@ class FenceWrapsAround(Saboteur):
 
     guarantee = "CLM-10"
 
-    def _store(self, record: TaskRecord) -> TaskRecord:
-        return super()._store(record.evolve(fence=record.fence % 14))
+    def put(self, record: TaskRecord) -> TaskRecord:
+        return super().put(record.evolve(fence=record.fence % 14))
 
 
 class ClaimExpiresTheOverdue(Saboteur):
@@ -168,9 +164,9 @@ class ClaimExpiresTheOverdue(Saboteur):
     guarantee = "CLM-11"
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        moment = now or self._clock.now()
-        for record in await self.find(Overdue(moment), len(self._expiring)):
-            self._store(step(record, Expire(), moment))
+        moment = now or self.clock.now()
+        for record in await self.find(Overdue(moment), len(self.tasks)):
+            self.put(step(record, Expire(), moment))
         return await super().claim(want, now=now)
 
 
@@ -192,8 +188,8 @@ class _Holding(MemoryBackend):
     held: frozenset[str] = frozenset()
     let_go: asyncio.Event
 
-    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
-        yield from (record for record in super()._candidates(want, now) if record.id not in self.held)
+    def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        yield from (record for record in super().candidates(want, now) if record.id not in self.held)
 
 
 class PassesOverTheHeld(_Holding, Benign):
@@ -220,13 +216,13 @@ class _StartsTheOverdue(Saboteur):
         return record.expires_at == now and not record.fence
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        moment = now or self._clock.now()
+        moment = now or self.clock.now()
         claimed = await super().claim(want, now=moment)
-        for record in await self.find(Overdue(moment), len(self._expiring)):
+        for record in await self.find(Overdue(moment), len(self.tasks)):
             wanted = want.tasks is None and (want.queues is None or record.queue in want.queues)
             if wanted and len(claimed) < want.limit and record.due_at <= moment and self._starts(record, moment):
                 running = step(record.evolve(expires_at=None), Claim(want.worker), moment)
-                claimed.append(self._store(running.evolve(expires_at=record.expires_at)))
+                claimed.append(self.put(running.evolve(expires_at=record.expires_at)))
         return claimed
 
 

@@ -26,18 +26,18 @@ class _ForgetsOnEnqueue(Saboteur):
     guarantee = "LIF-01"
     field: str
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        return super()._enqueue(msgspec.structs.replace(new, **{self.field: _DEFAULTS[self.field]}), now)
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        return super().enqueue_one(msgspec.structs.replace(new, **{self.field: _DEFAULTS[self.field]}), now)
 
 
 class _CutsOnEnqueue(Saboteur):
     guarantee = "LIF-01"
     field: str
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
         longest = FIELDS[self.field].longest or 0
         text: str | None = getattr(new, self.field)
-        return super()._enqueue(msgspec.structs.replace(new, **{self.field: text and text[: longest - 1]}), now)
+        return super().enqueue_one(msgspec.structs.replace(new, **{self.field: text and text[: longest - 1]}), now)
 
 
 class _LeavesOutOfClaims(Saboteur):
@@ -53,22 +53,22 @@ class _KeepsOnCommit(Saboteur):
     guarantee = "LIF-03"
     field: str
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._tasks.get(task.id)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.tasks.get(task.id)
         if stored is not None:
             task = task.evolve(**{self.field: getattr(stored, self.field)})
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class _CannotClear(Saboteur):
     guarantee = "LIF-03"
     field: str
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._tasks.get(task.id)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.tasks.get(task.id)
         if stored is not None and task.state is not State.PENDING and getattr(task, self.field) is None:
             task = task.evolve(**{self.field: getattr(stored, self.field)})
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 DEFECTS: Mapping[str, tuple[type[Saboteur], str]] = {

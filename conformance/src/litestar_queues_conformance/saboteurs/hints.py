@@ -131,8 +131,8 @@ class HidesWhatWasNotHinted(_Hinting, Saboteur):
         self._hidden.clear()
         await super().tell(speaker, queues)
 
-    def _candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
-        yield from (record for record in super()._candidates(want, now) if record.id not in self._hidden)
+    def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        yield from (record for record in super().candidates(want, now) if record.id not in self._hidden)
 
 
 class HasHintsAndSaysNo(_Hinting, Saboteur):

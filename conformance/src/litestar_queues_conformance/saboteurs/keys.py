@@ -18,11 +18,11 @@ class KeyPerQueue(Saboteur):
 
     guarantee = "KEY-01"
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        holder = None if new.key is None else self._keys.get(new.key)
-        if holder is not None and self._tasks[holder].queue != new.queue:
-            return Enqueued(self._store(admit(new, now)), True)
-        return super()._enqueue(new, now)
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        holder = None if new.key is None else self.keys.get(new.key)
+        if holder is not None and self.tasks[holder].queue != new.queue:
+            return Enqueued(self.put(admit(new, now)), True)
+        return super().enqueue_one(new, now)
 
 
 class LooksUpKeysFirst(Saboteur):
@@ -31,10 +31,10 @@ class LooksUpKeysFirst(Saboteur):
     guarantee = "KEY-01"
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
-        free = {new.key for new in tasks if new.key is not None and new.key not in self._keys}
+        free = {new.key for new in tasks if new.key is not None and new.key not in self.keys}
         await asyncio.sleep(0)
         for key in free:
-            self._keys.pop(key, None)
+            self.keys.pop(key, None)
         return await super().enqueue_many(tasks, now=now)
 
 
@@ -52,10 +52,10 @@ class RaisesTheHoldersPriority(Saboteur):
 
     guarantee = "KEY-03"
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        answer = super()._enqueue(new, now)
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        answer = super().enqueue_one(new, now)
         if not answer.is_new and answer.record.created_at < now and new.priority > answer.record.priority:
-            return Enqueued(self._store(answer.record.evolve(priority=new.priority)), False)
+            return Enqueued(self.put(answer.record.evolve(priority=new.priority)), False)
         return answer
 
 
@@ -64,11 +64,12 @@ class ExpiredKeepsItsKey(Saboteur):
 
     guarantee = "KEY-04"
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        for id_ in self._by_state[State.EXPIRED]:
-            if new.key is not None and self._tasks[id_].key == new.key:
-                return Enqueued(self._tasks[id_], False)
-        return super()._enqueue(new, now)
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        if new.key is not None:
+            for record in self.tasks.values():
+                if record.state is State.EXPIRED and record.key == new.key:
+                    return Enqueued(record, False)
+        return super().enqueue_one(new, now)
 
 
 class TakesTheKeyFromTheRecord(Saboteur):
@@ -76,13 +77,12 @@ class TakesTheKeyFromTheRecord(Saboteur):
 
     guarantee = "KEY-05"
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        answer = super()._enqueue(new, now)
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        answer = super().enqueue_one(new, now)
         if answer.is_new and new.key is not None:
-            old = [self._tasks[id_] for state in TERMINAL for id_ in self._by_state[state]]
-            for record in old:
-                if record.key == new.key and record.id != new.id:
-                    self._store(record.evolve(key=None))
+            for record in list(self.tasks.values()):
+                if record.state in TERMINAL and record.key == new.key and record.id != new.id:
+                    self.put(record.evolve(key=None))
         return answer
 
 
@@ -92,8 +92,8 @@ class StoresAndAnswersTheHolder(Saboteur):
     guarantee = "KEY-06"
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
-        held = {new.id: self._keys[new.key] for new in tasks if new.key is not None and new.key in self._keys}
-        holders = {id_: self._tasks[holder] for id_, holder in held.items() if holder != id_}
+        held = {new.id: self.keys[new.key] for new in tasks if new.key is not None and new.key in self.keys}
+        holders = {id_: self.tasks[holder] for id_, holder in held.items() if holder != id_}
         await asyncio.sleep(0)
         answers = await super().enqueue_many(tasks, now=now)
         return [
@@ -115,14 +115,14 @@ class _ComparesKeys(Saboteur):
         super().__init__(clock)
         self._shapes: dict[str, str] = {}
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        if new.key is None or new.id in self._tasks:
-            return super()._enqueue(new, now)
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        if new.key is None or new.id in self.tasks:
+            return super().enqueue_one(new, now)
         other = self._shapes.setdefault(self.shape(new.key), new.key)
-        if other != new.key and other in self._keys:
-            return Enqueued(self._tasks[self._keys[other]], False)
+        if other != new.key and other in self.keys:
+            return Enqueued(self.tasks[self.keys[other]], False)
         self._shapes[self.shape(new.key)] = new.key
-        return super()._enqueue(new, now)
+        return super().enqueue_one(new, now)
 
 
 class IgnoresCase(_ComparesKeys):
@@ -164,14 +164,14 @@ class NoKeyButEqualArguments(Saboteur):
         super().__init__(clock)
         self._twins: dict[tuple[str, str, str], str] = {}
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
         if new.key is not None or new.args == "[]":
-            return super()._enqueue(new, now)
+            return super().enqueue_one(new, now)
         twin = self._twins.setdefault((new.name, new.queue, new.args), new.id)
-        if twin != new.id and twin in self._tasks and self._tasks[twin].finished_at is None:
-            return Enqueued(self._tasks[twin], False)
+        if twin != new.id and twin in self.tasks and self.tasks[twin].finished_at is None:
+            return Enqueued(self.tasks[twin], False)
         self._twins[new.name, new.queue, new.args] = new.id
-        return super()._enqueue(new, now)
+        return super().enqueue_one(new, now)
 
 
 class ReviveTakesTheKey(Saboteur):
@@ -179,10 +179,10 @@ class ReviveTakesTheKey(Saboteur):
 
     guarantee = "KEY-09"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        if task.active_key is not None and self._owned(task) is not None:
-            self._keys[task.active_key] = task.id
-        return super()._commit(task, stale_before)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        if task.active_key is not None and self.owned(task) is not None:
+            self.keys[task.active_key] = task.id
+        return super().commit_one(task, stale_before)
 
 
 class RetryFreesTheKey(Saboteur):
@@ -190,15 +190,10 @@ class RetryFreesTheKey(Saboteur):
 
     guarantee = "KEY-10"
 
-    def _store(self, record: TaskRecord) -> TaskRecord:
-        super()._store(record)
-        if (
-            record.key is not None
-            and record.state in WAITING
-            and record.attempt
-            and self._keys[record.key] == record.id
-        ):
-            del self._keys[record.key]
+    def put(self, record: TaskRecord) -> TaskRecord:
+        super().put(record)
+        if record.key is not None and record.state in WAITING and record.attempt and self.keys[record.key] == record.id:
+            del self.keys[record.key]
         return record
 
 
@@ -208,8 +203,8 @@ class DeletionFreesTheKey(Saboteur):
     guarantee = "KEY-11"
 
     async def delete(self, held: Sequence[Held]) -> set[str]:
-        keys = {id_: record.key for id_, record in self._tasks.items()}
+        keys = {id_: record.key for id_, record in self.tasks.items()}
         deleted = await super().delete(held)
         for id_ in deleted:
-            self._keys.pop(keys[id_] or "", None)
+            self.keys.pop(keys[id_] or "", None)
         return deleted

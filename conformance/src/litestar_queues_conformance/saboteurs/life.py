@@ -19,9 +19,9 @@ class TrimsDescriptions(Saboteur):
 
     guarantee = "LIF-01"
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
         description = new.description and new.description.strip()
-        return super()._enqueue(msgspec.structs.replace(new, description=description), now)
+        return super().enqueue_one(msgspec.structs.replace(new, description=description), now)
 
 
 class RoundsLargeIntegers(Saboteur):
@@ -29,9 +29,9 @@ class RoundsLargeIntegers(Saboteur):
 
     guarantee = "LIF-02"
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
         metadata = json.dumps(json.loads(new.metadata, parse_int=lambda digits: int(float(digits))))
-        return super()._enqueue(msgspec.structs.replace(new, metadata=metadata), now)
+        return super().enqueue_one(msgspec.structs.replace(new, metadata=metadata), now)
 
 
 class KeepsExecutionRef(Saboteur):
@@ -39,11 +39,11 @@ class KeepsExecutionRef(Saboteur):
 
     guarantee = "LIF-03"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._tasks.get(task.id)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.tasks.get(task.id)
         if stored is not None and task.execution_ref is None:
             task = task.evolve(execution_ref=stored.execution_ref)
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class CommitForgetsDescription(Saboteur):
@@ -51,10 +51,10 @@ class CommitForgetsDescription(Saboteur):
 
     guarantee = "LIF-04"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = super()._commit(task, stale_before)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = super().commit_one(task, stale_before)
         if stored:
-            self._store(self._tasks[task.id].evolve(description=None))
+            self.put(self.tasks[task.id].evolve(description=None))
         return stored
 
 
@@ -63,12 +63,12 @@ class CompletesExpired(Saboteur):
 
     guarantee = "LIF-05"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._tasks.get(task.id)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.tasks.get(task.id)
         if stored is not None and stored.state is State.EXPIRED and task.state is State.COMPLETED:
-            self._store(task)
+            self.put(task)
             return True
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class ComesDueLate(Saboteur):
@@ -77,14 +77,14 @@ class ComesDueLate(Saboteur):
     guarantee = "LIF-06"
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        moment = now or self._clock.now()
-        late = [r for r in self._tasks.values() if r.state is State.SCHEDULED and r.fence and r.due_at <= moment]
+        moment = now or self.clock.now()
+        late = [r for r in self.tasks.values() if r.state is State.SCHEDULED and r.fence and r.due_at <= moment]
         late = [record for record in late if record.due_at > moment - timedelta(seconds=2)]
         for record in late:
-            self._store(record.evolve(due_at=moment + timedelta(seconds=1)))
+            self.put(record.evolve(due_at=moment + timedelta(seconds=1)))
         claimed = await super().claim(want, now=moment)
         for record in late:
-            self._store(record)
+            self.put(record)
         return claimed
 
 
@@ -103,8 +103,8 @@ class RepeatedIsNotNew(Saboteur):
 
     guarantee = "LIF-08"
 
-    def _enqueue(self, new: NewTask, now: datetime) -> Enqueued:
-        answer = super()._enqueue(new, now)
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        answer = super().enqueue_one(new, now)
         return Enqueued(answer.record, False) if answer.record.created_at != now else answer
 
 
@@ -128,7 +128,7 @@ class NoIdsMeansAll(Saboteur):
     guarantee = "LIF-10"
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
-        return await super().get(ids or list(self._tasks))
+        return await super().get(ids or list(self.tasks))
 
 
 class ChangesWhatItHandedOut(Saboteur):
@@ -137,10 +137,10 @@ class ChangesWhatItHandedOut(Saboteur):
     guarantee = "LIF-11"
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        before = {one.id: self._tasks[one.id] for one in held if one.id in self._tasks}
+        before = {one.id: self.tasks[one.id] for one in held if one.id in self.tasks}
         kept = await super().touch_heartbeats(held, now=now)
         for id_ in kept:
-            msgspec.structs.force_setattr(before[id_], "progress", self._tasks[id_].progress)
+            msgspec.structs.force_setattr(before[id_], "progress", self.tasks[id_].progress)
         return kept
 
 
@@ -159,10 +159,10 @@ class ForgetsPriorityOfLaterAttempts(Saboteur):
     guarantee = "LIF-13"
     needs_machine = True
 
-    def _store(self, record: TaskRecord) -> TaskRecord:
+    def put(self, record: TaskRecord) -> TaskRecord:
         if record.state is State.RUNNING and record.attempt > 1:
             record = record.evolve(priority=0)
-        return super()._store(record)
+        return super().put(record)
 
 
 class StoresWhatItIsGiven(Saboteur):
@@ -171,8 +171,8 @@ class StoresWhatItIsGiven(Saboteur):
     guarantee = "LIF-13"
     needs_machine = True
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = super()._commit(task, stale_before)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = super().commit_one(task, stale_before)
         if stored:
-            self._store(self._tasks[task.id].evolve(description=task.description))
+            self.put(self.tasks[task.id].evolve(description=task.description))
         return stored

@@ -17,14 +17,14 @@ class _WritesByState(Saboteur):
     guarantee = "OWN-01"
     states = frozenset({State.COMPLETED, State.FAILED})
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._tasks.get(task.id)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.tasks.get(task.id)
         if stored is not None and stored.state is State.RUNNING and stored.fence >= task.fence and stale_before is None:
             if task.state not in self.states:
                 return False
-            self._store(task.evolve(fence=stored.fence + 1))
+            self.put(task.evolve(fence=stored.fence + 1))
             return True
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class SettlesByState(_WritesByState):
@@ -45,11 +45,11 @@ class RefusedCommitLeavesProgress(Saboteur):
 
     guarantee = "OWN-03"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        if super()._commit(task, stale_before):
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        if super().commit_one(task, stale_before):
             return True
-        if task.id in self._tasks and task.progress is not None:
-            self._tasks[task.id] = self._tasks[task.id].evolve(progress=task.progress)
+        if task.id in self.tasks and task.progress is not None:
+            self.tasks[task.id] = self.tasks[task.id].evolve(progress=task.progress)
         return False
 
 
@@ -68,8 +68,8 @@ class RepetitionCountsAsStored(Saboteur):
 
     guarantee = "OWN-05"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        return self._tasks.get(task.id) == task or super()._commit(task, stale_before)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        return self.tasks.get(task.id) == task or super().commit_one(task, stale_before)
 
 
 class ComparesThenWrites(Saboteur):
@@ -78,14 +78,14 @@ class ComparesThenWrites(Saboteur):
     guarantee = "OWN-05"
 
     async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        passed = {task.id for task in tasks if self._owned(task) is not None}
+        passed = {task.id for task in tasks if self.owned(task) is not None}
         await asyncio.sleep(0)
         stored: set[str] = set()
         for task in tasks:
-            if task.id in passed and self._owned(task) is None and stale_before is None:
-                self._store(task)
+            if task.id in passed and self.owned(task) is None and stale_before is None:
+                self.put(task)
                 stored.add(task.id)
-            elif self._commit(task, stale_before):
+            elif self.commit_one(task, stale_before):
                 stored.add(task.id)
         return stored
 
@@ -95,12 +95,12 @@ class TakesAnyLaterFence(Saboteur):
 
     guarantee = "OWN-06"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._tasks.get(task.id)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.tasks.get(task.id)
         if stored is not None and stored.fence < task.fence - 1:
-            self._store(task)
+            self.put(task)
             return True
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class PromotionRaisesTheFence(Saboteur):
@@ -108,11 +108,11 @@ class PromotionRaisesTheFence(Saboteur):
 
     guarantee = "OWN-07"
 
-    def _store(self, record: TaskRecord) -> TaskRecord:
-        before = self._tasks.get(record.id)
+    def put(self, record: TaskRecord) -> TaskRecord:
+        before = self.tasks.get(record.id)
         if before is not None and before.state is State.SCHEDULED and record.state is State.PENDING:
             record = record.evolve(fence=record.fence + 1)
-        return super()._store(record)
+        return super().put(record)
 
 
 class BeatClearsProgress(Saboteur):
@@ -124,7 +124,7 @@ class BeatClearsProgress(Saboteur):
         kept = await super().touch_heartbeats(held, now=now)
         for one in held:
             if one.id in kept and one.progress is None:
-                self._tasks[one.id] = self._tasks[one.id].evolve(progress=None)
+                self.tasks[one.id] = self.tasks[one.id].evolve(progress=None)
         return kept
 
 
@@ -145,9 +145,9 @@ class LateBeatIsWritten(Saboteur):
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         for one in held:
-            record = self._tasks.get(one.id)
+            record = self.tasks.get(one.id)
             if record is not None and record.heartbeat_at is not None and one.fence < record.fence:
-                self._tasks[one.id] = record.evolve(heartbeat_at=now or self._clock.now())
+                self.tasks[one.id] = record.evolve(heartbeat_at=now or self.clock.now())
         return await super().touch_heartbeats(held, now=now)
 
 
@@ -157,8 +157,8 @@ class TakesBackWhatItNulled(Saboteur):
     guarantee = "HBT-04"
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        nulled = {id_ for id_ in self._by_state[State.RUNNING] if self._tasks[id_].heartbeat_at is None}
-        back = {one.id for one in held if one.id in nulled and self._tasks[one.id].fence == one.fence + 1}
+        nulled = {r.id for r in self.tasks.values() if r.state is State.RUNNING and r.heartbeat_at is None}
+        back = {one.id for one in held if one.id in nulled and self.tasks[one.id].fence == one.fence + 1}
         return back | await super().touch_heartbeats(held, now=now)
 
 
@@ -181,7 +181,7 @@ class NeverBeatenComesLast(Saboteur):
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         if not isinstance(query, Stale):
             return await super().find(query, limit)
-        found = await super().find(query, len(self._tasks))
+        found = await super().find(query, len(self.tasks))
         return sorted(found, key=lambda record: record.heartbeat_at is None)[:limit]
 
 
@@ -190,8 +190,8 @@ class RecoversTheSaved(Saboteur):
 
     guarantee = "REC-03"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        return super()._commit(task, None)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        return super().commit_one(task, None)
 
 
 class ReportsCandidates(Saboteur):
@@ -203,8 +203,12 @@ class ReportsCandidates(Saboteur):
         stored = await super().commit(tasks, stale_before=stale_before)
         if stale_before is None or len(tasks) == 1:
             return stored
-        moved = {task.id for task in tasks if self._is_current(task.id, task.fence, task.state)}
-        return stored | moved
+        there = await self.get([task.id for task in tasks])
+        return stored | {
+            task.id
+            for task in tasks
+            if task.id in there and (there[task.id].fence, there[task.id].state) == (task.fence, task.state)
+        }
 
 
 class RecoversWithoutEnd(Saboteur):
@@ -212,10 +216,10 @@ class RecoversWithoutEnd(Saboteur):
 
     guarantee = "REC-05"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
         if stale_before is not None and task.state is State.FAILED:
             task = task.evolve(state=State.PENDING, finished_at=None)
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class ResurrectsTheEnded(Saboteur):
@@ -223,11 +227,11 @@ class ResurrectsTheEnded(Saboteur):
 
     guarantee = "REC-06"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._tasks.get(task.id)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.tasks.get(task.id)
         if stored is not None and stale_before is not None and stored.state in TERMINAL:
             task = task.evolve(fence=stored.fence + 1)
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class CannotCancelScheduled(Saboteur):
@@ -235,11 +239,11 @@ class CannotCancelScheduled(Saboteur):
 
     guarantee = "CAN-01"
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = self._owned(task)
+    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+        stored = self.owned(task)
         if stored is not None and stored.state is State.SCHEDULED and task.state is State.CANCELLED:
             return True
-        return super()._commit(task, stale_before)
+        return super().commit_one(task, stale_before)
 
 
 class OwnerOfCancelledBeatsOn(Saboteur):
@@ -248,6 +252,6 @@ class OwnerOfCancelledBeatsOn(Saboteur):
     guarantee = "CAN-02"
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        cancelled = self._by_state[State.CANCELLED]
-        on = {one.id for one in held if one.id in cancelled and self._tasks[one.id].fence == one.fence + 1}
+        cancelled = {r.id for r in self.tasks.values() if r.state is State.CANCELLED}
+        on = {one.id for one in held if one.id in cancelled and self.tasks[one.id].fence == one.fence + 1}
         return on | await super().touch_heartbeats(held, now=now)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from litestar_queues.clock import Clock
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Count, Enqueued, Finished, Held, Matching, NewTask, Query, TaskRecord
 from litestar_queues_conformance.saboteurs.base import Saboteur
@@ -20,7 +22,7 @@ class DeletesUnderAnyFence(Saboteur):
     guarantee = "RET-01"
 
     async def delete(self, held: Sequence[Held]) -> set[str]:
-        return await super().delete([self._tasks[one.id].held for one in held if one.id in self._tasks])
+        return await super().delete([self.tasks[one.id].held for one in held if one.id in self.tasks])
 
 
 class DeletesPending(Saboteur):
@@ -29,10 +31,11 @@ class DeletesPending(Saboteur):
     guarantee = "RET-02"
 
     async def delete(self, held: Sequence[Held]) -> set[str]:
-        pending = [one for one in held if self._is_current(one.id, one.fence, State.PENDING)]
-        for one in pending:
-            self._forget(self._tasks[one.id])
-        return {one.id for one in pending} | await super().delete(held)
+        named = [(self.tasks.get(one.id), one.fence) for one in held]
+        pending = [r for r, fence in named if r is not None and r.fence == fence and r.state is State.PENDING]
+        for record in pending:
+            self.forget(record)
+        return {record.id for record in pending} | await super().delete(held)
 
 
 class FinishedAMicrosecondEarly(Saboteur):
@@ -51,11 +54,20 @@ class CountsTheDeleted(Saboteur):
 
     guarantee = "RET-04"
 
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self._gone = Counter[tuple[str, State]]()
+
     async def delete(self, held: Sequence[Held]) -> set[str]:
-        before = dict(self._counts)
+        there = dict(self.tasks)
         deleted = await super().delete(held)
-        self._counts.update(before)
+        self._gone.update((there[id_].queue, there[id_].state) for id_ in deleted)
         return deleted
+
+    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
+        counts = Counter({pair: n for pair, n in self._gone.items() if queues is None or pair[0] in queues})
+        counts.update({(one.queue, one.state): one.tasks for one in await super().count(queues)})
+        return [Count(queue, state, n) for (queue, state), n in counts.items()]
 
 
 class CountsExpiredAsCancelled(Saboteur):
@@ -80,7 +92,7 @@ class OldestFirst(Saboteur):
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         if not isinstance(query, Matching):
             return await super().find(query, limit)
-        found = await super().find(query, len(self._tasks))
+        found = await super().find(query, len(self.tasks))
         return sorted(found, key=lambda record: record.created_at)[: max(limit, 0)]
 
 
@@ -111,12 +123,12 @@ class LooksThenLocks(Saboteur):
     guarantee = "LCK-01"
 
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
-        moment = now or self._clock.now()
-        holder = self._locks.get(name)
+        moment = now or self.clock.now()
+        holder = self.locks.get(name)
         await asyncio.sleep(0)
         if holder is not None and holder[0] != owner and holder[1] > moment:
             return False
-        self._locks[name] = (owner, moment + ttl)
+        self.locks[name] = (owner, moment + ttl)
         return True
 
 
@@ -126,7 +138,7 @@ class LockRunsOutLate(Saboteur):
     guarantee = "LCK-02"
 
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
-        holder = self._locks.get(name)
+        holder = self.locks.get(name)
         if holder is not None and holder[0] != owner and holder[1] == now:
             return False
         return await super().lock(name, owner, ttl, now=now)
@@ -138,8 +150,8 @@ class DoesNotProlong(Saboteur):
     guarantee = "LCK-03"
 
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
-        holder = self._locks.get(name)
-        if holder is not None and holder[0] == owner and holder[1] > (now or self._clock.now()):
+        holder = self.locks.get(name)
+        if holder is not None and holder[0] == owner and holder[1] > (now or self.clock.now()):
             return True
         return await super().lock(name, owner, ttl, now=now)
 
@@ -150,7 +162,7 @@ class AnybodyUnlocks(Saboteur):
     guarantee = "LCK-04"
 
     async def unlock(self, name: str, owner: str) -> bool:
-        return self._locks.pop(name, None) is not None
+        return self.locks.pop(name, None) is not None
 
 
 class SchemaFreesLocks(Saboteur):
@@ -159,7 +171,7 @@ class SchemaFreesLocks(Saboteur):
     guarantee = "SCM-01"
 
     async def create_schema(self) -> None:
-        self._locks.clear()
+        self.locks.clear()
 
 
 class CreatesTheSchemaTwice(Saboteur):
@@ -172,7 +184,7 @@ class CreatesTheSchemaTwice(Saboteur):
         missing = not self._created
         await asyncio.sleep(0)
         if missing:
-            self.__init__(self._clock)  # type: ignore[misc]  # empties it
+            self.__init__(self.clock)  # type: ignore[misc]  # empties it
         self._created = True
 
 
@@ -188,7 +200,7 @@ class OneLockForAllStores(Saboteur):
         return not any(one.holds(name) for one in others) and await super().lock(name, owner, ttl, now=now)
 
     def holds(self, name: str) -> bool:
-        return name in self._locks
+        return name in self.locks
 
 
 class ClosingEmptiesTheStore(Saboteur):
@@ -197,8 +209,8 @@ class ClosingEmptiesTheStore(Saboteur):
     guarantee = "SCM-04"
 
     async def close(self) -> None:
-        for record in list(self._tasks.values()):
-            self._forget(record)
+        for record in list(self.tasks.values()):
+            self.forget(record)
 
 
 class WaitsForWhatEndsTooLate(Saboteur):

@@ -132,7 +132,7 @@ class ForgetsDescriptionsInBulk(Saboteur):
         if len(tasks) > _LARGE:
             for answer in answers:
                 if answer.is_new:
-                    self._tasks[answer.record.id] = self._tasks[answer.record.id].evolve(description=None)
+                    self.tasks[answer.record.id] = self.tasks[answer.record.id].evolve(description=None)
         return answers
 
 
@@ -142,7 +142,7 @@ class DisownsWhatWasStoredInBulk(Saboteur):
     guarantee = "BLK-02"
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
-        there = {new.id for new in tasks if new.id in self._tasks} if len(tasks) > _LARGE else set[str]()
+        there = {new.id for new in tasks if new.id in self.tasks} if len(tasks) > _LARGE else set[str]()
         answers = await super().enqueue_many(tasks, now=now)
         return [Enqueued(one.record, one.is_new and one.record.id not in there) for one in answers]
 
