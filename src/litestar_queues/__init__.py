@@ -1,6 +1,7 @@
 """Background tasks for Litestar, kept in the database that the application already has."""
 
 from litestar_queues.background import QueuedBackgroundTask
+from litestar_queues.backoff import Backoff, ExponentialBackoff, FixedBackoff
 from litestar_queues.config import QueueConfig, register_queue_backend
 from litestar_queues.context import Progress, TaskContext, current_task, non_retryable, snooze
 from litestar_queues.errors import (
@@ -26,7 +27,6 @@ from litestar_queues.options import EnqueueOptions, TaskOptions
 from litestar_queues.plugin import QueuePlugin
 from litestar_queues.records import TaskRecord
 from litestar_queues.result import TaskError, TaskFailedError, TaskResult
-from litestar_queues.retry import Backoff, ExponentialBackoff, FixedBackoff
 from litestar_queues.service import QueueService, QueueStats
 from litestar_queues.task import (
     AsyncTask,

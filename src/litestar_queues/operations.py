@@ -34,9 +34,9 @@ from litestar_queues.lifecycle import (
     State,
     step,
 )
+from litestar_queues.notifier import LocalNotifier
 from litestar_queues.observability.counters import NOTIFY, counted
 from litestar_queues.records import Enqueued, Finished, Held, NewTask, Overdue, Stale, TaskRecord, Want
-from litestar_queues.wakeups import LocalWakeups
 
 __all__ = ("Move", "QueueOperations", "Settled", "StaleRecovery")
 
@@ -84,13 +84,13 @@ class QueueOperations:
         backend: An open backend.
         clock: The store's time.
         events: Who is told.
-        wakeups: Who waits in this process.
+        notifier: Wakes the subscribers in this process.
     """
 
     backend: QueueBackend
     clock: Clock
     events: EventDispatcher = field(default_factory=EventDispatcher)
-    wakeups: LocalWakeups = field(default_factory=LocalWakeups)
+    notifier: LocalNotifier = field(default_factory=LocalNotifier)
     counters: Counter[str] = field(default_factory=Counter[str])
     """How often each event happened through this process, by the event's kind."""
     on_terminal: Callable[[Sequence[TaskRecord]], None] | None = None
@@ -340,7 +340,7 @@ class QueueOperations:
         }
         if not queues:
             return
-        self.wakeups.notify(queues)
+        self.notifier.notify(queues)
         if self.backend.wakeups is not None:
             await self.backend.wakeups.notify(queues)
             if self._observer is not None:

@@ -29,6 +29,7 @@ from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.execution.executor import TaskExecutor
 from litestar_queues.lifecycle import Event, Requeue, Snooze, State
 from litestar_queues.loops import HomeLoop, carried
+from litestar_queues.notifier import LocalNotifier
 from litestar_queues.operations import Move, QueueOperations, Settled
 from litestar_queues.options import (
     Duration,
@@ -47,7 +48,6 @@ from litestar_queues.task import (
     default_registry,
     import_task_modules,
 )
-from litestar_queues.wakeups import LocalWakeups
 
 __all__ = ("QueueService", "QueueStats")
 
@@ -87,7 +87,7 @@ class QueueService:
         self.registry = registry
         self.clock = StoreClock()
         self.events = EventDispatcher(self.config.event_sinks)
-        self._wakeups = LocalWakeups()
+        self._notifier = LocalNotifier()
         self._backend: QueueBackend | None = None
         self._operations: QueueOperations | None = None
         self._executor: TaskExecutor | None = None
@@ -122,7 +122,7 @@ class QueueService:
             raise
         self._backend, self.home = backend, home
         self._operations = QueueOperations(
-            backend, self.clock, events=self.events, wakeups=self._wakeups, on_terminal=self._on_terminal
+            backend, self.clock, events=self.events, notifier=self._notifier, on_terminal=self._on_terminal
         )
         OPEN.append(self)
 
@@ -152,7 +152,7 @@ class QueueService:
             self._operations.backend.name,
         )
         self._operations = self._executor = self._backend = self.home = None
-        self.events, self._wakeups = EventDispatcher(self.config.event_sinks), LocalWakeups()
+        self.events, self._notifier = EventDispatcher(self.config.event_sinks), LocalNotifier()
         self._waiting = {}
         OPEN.remove(self)
 

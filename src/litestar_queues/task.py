@@ -11,11 +11,11 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from litestar_queues.backoff import Backoff, ExponentialBackoff
 from litestar_queues.codec import Signature
 from litestar_queues.errors import InvalidTaskError, QueueConfigurationError, UnknownTaskError
 from litestar_queues.options import OPTION_NAMES, EnqueueOptions, TaskOptions, make_options
 from litestar_queues.records import NAME_MAX, NewTask
-from litestar_queues.retry import Backoff, ExponentialBackoff
 from litestar_queues.serving import open_service
 
 if TYPE_CHECKING:

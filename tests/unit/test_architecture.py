@@ -66,9 +66,9 @@ def test_every_file_is_looked_at() -> None:
         ("records", {"columns", "errors", "lifecycle"}),
         ("backends.base", {"records"}),
         ("clock", {"backends.base"}),
-        ("retry", {"errors"}),
+        ("backoff", {"errors"}),
         ("codec", {"errors"}),
-        ("wakeups", set[str]()),
+        ("notifier", set[str]()),
     ],
 )
 def test_the_ground_floor_knows_only_what_lies_below_it(layer: str, may: set[str]) -> None:

@@ -323,7 +323,7 @@ async def test_a_task_whose_key_another_one_took_is_not_revived(stage: Stage) ->
 
 
 async def test_workers_are_woken_once_per_batch_and_only_by_what_they_could_claim(stage: Stage) -> None:
-    mail, other = stage.operations.wakeups.listen(["mail"]), stage.operations.wakeups.listen(["other"])
+    mail, other = stage.operations.notifier.listen(["mail"]), stage.operations.notifier.listen(["other"])
     await stage.operations.enqueue_many(
         [NewTask(id="a", name="n", queue="mail"), NewTask(id="b", name="n", queue="mail", key="k")]
     )

@@ -607,7 +607,7 @@ async def test_a_worker_that_could_not_work_is_refused_before_it_starts(options:
     async with open_lab() as lab:
         with pytest.raises(QueueConfigurationError, match=words):
             Worker(lab.service, **options)
-        assert lab.service.operations.wakeups._listeners == set()
+        assert lab.service.operations.notifier._listeners == set()
 
 
 async def test_a_store_that_breaks_its_contract_ends_the_worker_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:

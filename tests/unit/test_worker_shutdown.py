@@ -255,7 +255,7 @@ async def test_a_worker_that_has_ended_leaves_nothing_running() -> None:
             await running.drain()
         await within(lab.service.events.flush())
         assert asyncio.all_tasks() - before - {running.run} == set()
-        assert lab.service.operations.wakeups._listeners == set()
+        assert lab.service.operations.notifier._listeners == set()
 
 
 async def test_the_maintenance_lock_is_given_back_at_the_end() -> None:

@@ -1,14 +1,14 @@
 """Bursts: several processes do the same thing to one store at the same moment, many times over.
 
-A script is what one client does in one round: a function at the top of a module, so that a process can find it. Before
-every round all clients meet at a barrier. What a script returns, or raises, is its answer; the case judges the answers
+An action is what one client does in one round: a function at the top of a module, so that a process can find it. Before
+every round all clients meet at a barrier. What an action returns, or raises, is its answer; the case judges the answers
 once all rounds are over. Nothing sleeps.
 
 The start of the processes has a time limit of its own. The deadline of a burst begins when all clients stand at the
 first barrier, and begins again with every round that any of them ends. A client that is late, or was lost, says nothing
-about the backend: the case has found out nothing then. What a client raises outside of its script does.
+about the backend: the case has found out nothing then. What a client raises outside of its action does.
 
-Where other processes cannot see a store, the same scripts run as tasks of one process: there are no other processes
+Where other processes cannot see a store, the same actions run as tasks of one process: there are no other processes
 that could do harm, and what gives way in the middle of an operation is still caught.
 """
 
@@ -50,7 +50,7 @@ class BurstFailed(NotFoundOut):
 
 
 class ClientRaised(Exception):
-    """A client could not open or close the store, or raised outside its script; carries its traceback."""
+    """A client could not open or close the store, or raised outside its action; carries its traceback."""
 
 
 class _ClientUnavailable(ClientRaised, BackendUnavailableError):
@@ -59,7 +59,7 @@ class _ClientUnavailable(ClientRaised, BackendUnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What a script raised, in the place of its answer."""
+    """What an action raised, in the place of its answer."""
 
     traceback: str
     unavailable: bool = False
@@ -68,13 +68,13 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What a script is given: its own client of the store, and which of the clients it is."""
+    """What an action is given: its own client of the store, and which of the clients it is."""
 
     index: int
     target: Target
     config: dict[str, Any]
     backend: QueueBackend | None
-    """Opened before the first round; None where scripts open clients themselves."""
+    """Opened before the first round; None where actions open clients themselves."""
 
     @property
     def opened(self) -> QueueBackend:
@@ -84,7 +84,7 @@ class Client:
 
 
 def refuse_errors(check: Check, id_: str, what: str, answers: Sequence[Any]) -> None:
-    """Check that no client's script raised.
+    """Check that no client's action raised.
 
     Raises:
         Violation: One did.
@@ -98,7 +98,7 @@ def refuse_errors(check: Check, id_: str, what: str, answers: Sequence[Any]) -> 
             check(id_, False, f"{what} raised:\n{answer.traceback}")
 
 
-class Script(Protocol):
+class Action(Protocol):
     """What one client does in one round."""
 
     __module__: str
@@ -112,7 +112,7 @@ class _Order:
     """A burst, as it is sent to a process."""
 
     config: dict[str, Any]
-    script: Script
+    action: Action
     rounds: Sequence[Any]
     opens: bool
 
@@ -161,7 +161,7 @@ class Crew:
             start_seconds: Fair seconds in which all clients reach the first barrier.
 
         Raises:
-            ClientRaised: A client raised outside its script.
+            ClientRaised: A client raised outside its action.
             BurstFailed: A process ended, or did not answer in time. In either case all are killed.
         """
         try:
@@ -295,28 +295,28 @@ class _Collected:
 
 async def burst(
     store: Store,
-    script: Script,
+    action: Action,
     rounds: Sequence[Any],
     *,
     crew: Crew,
     opens: bool = False,
     seconds: float = SECONDS,
 ) -> list[list[Any]]:
-    """Run a script in every client, once for each round, from one barrier on; each round's answers, by client.
+    """Run an action in every client, once for each round, from one barrier on; each round's answers, by client.
 
     Args:
         store: Where; each client opens it for itself.
-        script: What each does; an exception of it becomes a `Raised` in the place of its answer.
-        rounds: What the script is given, round by round.
+        action: What each does; an exception of it becomes a `Raised` in the place of its answer.
+        rounds: What the action is given, round by round.
         crew: The processes, used where other processes can see the store.
-        opens: Whether the script opens its clients itself.
+        opens: Whether the action opens its clients itself.
         seconds: Fair seconds in which some client ends a round.
 
     Raises:
-        ClientRaised: A client raised outside its script.
+        ClientRaised: A client raised outside its action.
         BurstFailed: A client was lost or late.
     """
-    order = _Order(store.config, script, rounds, opens)
+    order = _Order(store.config, action, rounds, opens)
     if store.multi_process:
         return crew.run(order, seconds)
     barrier = asyncio.Barrier(crew.clients)
@@ -404,7 +404,7 @@ async def _rounds(
     for given in order.rounds:
         await meet()
         try:
-            answers.append(await order.script(client, given))
+            answers.append(await order.action(client, given))
         except Exception as error:  # noqa: BLE001  # an answer like any other: the case judges it
             answers.append(Raised(traceback.format_exc(), isinstance(error, BackendUnavailableError)))
         note()

@@ -133,7 +133,7 @@ class Worker:
             retention=None if config.retention is None else seconds(config.retention),
             hold=self._hold,
         )
-        self._listener = self._operations.wakeups.listen(self._queues)
+        self._listener = self._operations.notifier.listen(self._queues)
 
     @property
     def nudge(self) -> asyncio.Event:

@@ -10,7 +10,7 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.lifecycle import Complete, Fail, State
 from litestar_queues.records import Enqueued, Matching, NewTask, TaskRecord, admit
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import ERROR, RESULT, claim_all, commit, ids, stored
+from litestar_queues_conformance.moves import ERROR, RESULT, claim_all, commit, ids, stored
 from litestar_queues_conformance.target import Reshapes
 
 _ALL = 1_000_000

@@ -15,7 +15,7 @@ from litestar_queues.records import Held, Matching, NewTask, Stale, TaskRecord, 
 from litestar_queues_conformance.bursts import Client, Crew, burst, refuse_errors
 from litestar_queues_conformance.compare import shown
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import ERROR, LOST, RESULT, ids
+from litestar_queues_conformance.moves import ERROR, LOST, RESULT, ids
 
 _CREW = pytest.StashKey[Crew]()
 _ALL = 1_000_000

@@ -7,7 +7,7 @@ import pytest
 from litestar_queues.lifecycle import Cancel, State, step
 from litestar_queues.records import Held, Stale, Want
 from litestar_queues_conformance.harness import Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import WRITES, claim_all, reach, running, stored
+from litestar_queues_conformance.moves import WRITES, claim_all, reach, running, stored
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.RUNNING])

@@ -25,8 +25,7 @@ from litestar_queues.lifecycle import (
 from litestar_queues.records import PRIORITY_MAX, PRIORITY_MIN, Held, NewTask, TaskRecord, Want, admit, claim_order
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
 from litestar_queues_conformance.hearing import SOON
-from litestar_queues_conformance.patience import ended_beside
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     ERROR,
     LOST,
     claim_all,
@@ -40,6 +39,7 @@ from litestar_queues_conformance.scripts import (
     running,
     stored,
 )
+from litestar_queues_conformance.patience import ended_beside
 from litestar_queues_conformance.target import HoldsTasks
 
 _MICROSECOND = timedelta(microseconds=1)

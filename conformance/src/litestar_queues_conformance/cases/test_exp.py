@@ -9,7 +9,7 @@ import pytest
 from litestar_queues.lifecycle import Event, Expire, Fail, LoseHeartbeat, Requeue, Snooze, State, step
 from litestar_queues.records import Overdue, TaskRecord, Want
 from litestar_queues_conformance.harness import Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import ERROR, LOST, claim_all, claim_one, commit, ids, reach, running, stored
+from litestar_queues_conformance.moves import ERROR, LOST, claim_all, claim_one, commit, ids, reach, running, stored
 
 _MICROSECOND = timedelta(microseconds=1)
 

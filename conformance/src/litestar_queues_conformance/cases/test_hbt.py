@@ -7,7 +7,7 @@ import pytest
 from litestar_queues.lifecycle import Complete, LoseHeartbeat, NullHeartbeat, State, step
 from litestar_queues.records import Held, Stale
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     FATES,
     LOST,
     RESULT,

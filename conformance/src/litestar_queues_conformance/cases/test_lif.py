@@ -40,7 +40,7 @@ from litestar_queues.records import (
 from litestar_queues_conformance.compare import JSON_FIELDS, difference
 from litestar_queues_conformance.fields import CHANGING, FIELDS, NULLABLE, TEXTS, changed, given
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     ERROR,
     RESULT,
     ROWS,

@@ -17,8 +17,8 @@ from litestar_queues.operations import Move, QueueOperations
 from litestar_queues.records import Want
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
 from litestar_queues_conformance.hearing import AGAIN, SOON, heard, hints, marked, ready, wakes
+from litestar_queues_conformance.moves import RESULT, claim_all, claim_one, ids, superseded
 from litestar_queues_conformance.patience import TURN, ended_beside, starting
-from litestar_queues_conformance.scripts import RESULT, claim_all, claim_one, ids, superseded
 from litestar_queues_conformance.target import CutsConnections, load_target
 
 

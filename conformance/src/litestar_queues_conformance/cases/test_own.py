@@ -9,7 +9,7 @@ import pytest
 from litestar_queues.lifecycle import Cancel, Complete, Event, Fail, Requeue, Revive, Snooze, State, step
 from litestar_queues.records import Held, Want
 from litestar_queues_conformance.harness import Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     ERROR,
     FATES,
     RESULT,

@@ -10,7 +10,7 @@ import pytest
 from litestar_queues.lifecycle import Complete, LoseHeartbeat, NullHeartbeat, Requeue, State, step
 from litestar_queues.records import Held, Matching, Stale, TaskRecord
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     ERROR,
     FATES,
     LOST,

@@ -9,7 +9,7 @@ import pytest
 from litestar_queues.lifecycle import TERMINAL, Complete, Fail, Revive, State, step
 from litestar_queues.records import Finished, Held, Matching, Overdue, Stale, TaskRecord
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     ERROR,
     RESULT,
     claim_all,

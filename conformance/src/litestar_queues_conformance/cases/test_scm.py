@@ -12,8 +12,7 @@ from litestar_queues.errors import BackendUnavailableError, QueueError
 from litestar_queues.lifecycle import Complete, step
 from litestar_queues.records import Enqueued, admit
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.patience import ended_beside, starting
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     RESULT,
     claim_all,
     claim_one,
@@ -25,6 +24,7 @@ from litestar_queues_conformance.scripts import (
     running,
     stored,
 )
+from litestar_queues_conformance.patience import ended_beside, starting
 from litestar_queues_conformance.target import load_target
 
 _TTL = timedelta(seconds=30)

@@ -21,7 +21,7 @@ from litestar_queues.lifecycle import (
 )
 from litestar_queues.records import Matching, TaskRecord
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.scripts import (
+from litestar_queues_conformance.moves import (
     ERROR,
     LOST,
     RESULT,

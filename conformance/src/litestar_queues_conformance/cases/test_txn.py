@@ -10,7 +10,7 @@ from litestar_queues.lifecycle import Complete
 from litestar_queues.records import Enqueued, admit
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
 from litestar_queues_conformance.hearing import heard, marked, ready
-from litestar_queues_conformance.scripts import RESULT, claim_all, commit, everything, ids, running
+from litestar_queues_conformance.moves import RESULT, claim_all, commit, everything, ids, running
 from litestar_queues_conformance.target import Transacts
 
 

@@ -1,6 +1,6 @@
 """Moves that many cases begin with: a task in each state, an event for each row of the table.
 
-Every move is made of the port's own calls at times around `T0`, so that a case reads as a script of two actors.
+Every move is made of the port's own calls at times around `T0`, so that a case reads as the calls of two clients.
 """
 
 from __future__ import annotations

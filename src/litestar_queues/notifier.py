@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-__all__ = ("LocalWakeups",)
+__all__ = ("LocalNotifier",)
 
 
-class LocalWakeups:
-    """Wakes those who wait in this event loop. Costs nothing where nobody waits."""
+class LocalNotifier:
+    """Wakes the subscribers of this event loop. Costs nothing without one."""
 
     def __init__(self) -> None:
         self._listeners: set[LocalListener] = set()
@@ -21,7 +21,7 @@ class LocalWakeups:
                 listener.event.set()
 
     def listen(self, queues: Collection[str] | None) -> LocalListener:
-        """Hear of hints for these queues (None: any) from now on, until `close`."""
+        """Subscribe to hints for these queues (None: any), until `close`."""
         listener = LocalListener(self, None if queues is None else frozenset(queues))
         self._listeners.add(listener)
         return listener
@@ -32,13 +32,13 @@ class LocalWakeups:
 
 
 class LocalListener:
-    """One who waits."""
+    """A subscriber."""
 
-    def __init__(self, wakeups: LocalWakeups, queues: frozenset[str] | None) -> None:
-        self._wakeups = wakeups
+    def __init__(self, notifier: LocalNotifier, queues: frozenset[str] | None) -> None:
+        self._notifier = notifier
         self.queues = queues
         self.event = asyncio.Event()
 
     def close(self) -> None:
-        """Hear no more."""
-        self._wakeups.forget(self)
+        """End the subscription."""
+        self._notifier.forget(self)
