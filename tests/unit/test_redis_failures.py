@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from litestar_queues.backends.redis.failures import Failures, is_missing_script, is_read_only
+from litestar_queues.backends.redis.failures import RedisFailures, is_missing_script, is_read_only
 from litestar_queues.backends.retry import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError
 
@@ -45,7 +45,7 @@ class MovedError(ResponseError): ...
 class NoPermissionError(ResponseError): ...
 
 
-FAILURES = Failures("redis://host:1/0")
+FAILURES = RedisFailures("redis://host:1/0")
 
 
 @pytest.mark.parametrize(

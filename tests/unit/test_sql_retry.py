@@ -8,7 +8,7 @@ from sqlspec.exceptions import DatabaseConnectionError, DeadlockError, Operation
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import SQLITE
 from litestar_queues.backends.sql.program import ConflictError
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.errors import BackendError, BackendUnavailableError
 
 pytestmark = pytest.mark.anyio
@@ -63,8 +63,8 @@ async def test_another_error_is_not_tried_again() -> None:
     assert attempts.made == 1
 
 
-def failures(**settings: object) -> Failures:
-    return Failures(SQLITE, "database 'x'", settings)
+def failures(**settings: object) -> SQLSpecFailures:
+    return SQLSpecFailures(SQLITE, "database 'x'", settings)
 
 
 def busy(code: int) -> sqlite3.OperationalError:
@@ -97,7 +97,7 @@ def test_errors_say_what_failed_and_whether_the_database_can_be_reached() -> Non
     ],
 )
 def test_no_text_carries_a_password(text: str) -> None:
-    made = Failures(SQLITE, text, {"password": "s3cr3t", "database": "queue"})
+    made = SQLSpecFailures(SQLITE, text, {"password": "s3cr3t", "database": "queue"})
     errors = [made.of_statement(OperationalError(text), "claim"), made.of_connection(OSError(text))]
     assert all("s3cr3t" not in str(error) and "***" in str(error) for error in errors)
     assert "s3cr3t" not in made.database

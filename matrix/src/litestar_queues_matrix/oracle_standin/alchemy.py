@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from litestar_queues.backends.advanced_alchemy.backend import AdvancedAlchemyBackend
 from litestar_queues.backends.advanced_alchemy.dialects import ORACLE as ORACLE_DIALECT
-from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.failures import AlchemyFailures
 from litestar_queues.backends.advanced_alchemy.statements import PREFIX, ModelText, ModelUpdate
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.base import QueueBackend
@@ -95,7 +95,7 @@ class AlchemyOracleStandInTarget(AlchemyServerTarget):
             self.engine_config(config),
             QueueTable.of(model_of(config["table"])),
             _STAND_IN,
-            Failures(_STAND_IN.family, config["server"], {}),
+            AlchemyFailures(_STAND_IN.family, config["server"], {}),
             create_schema=True,
             heartbeats=None,
             patience=PATIENCE,

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 from litestar_queues.backends.advanced_alchemy import schema
 from litestar_queues.backends.advanced_alchemy.dialects import Dialect
 from litestar_queues.backends.advanced_alchemy.engines import EngineShare, check_pool, is_in_memory, url_of
-from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.failures import AlchemyFailures
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
 from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
@@ -54,7 +54,7 @@ class AdvancedAlchemyBackend(SqlBackend):
         config: SQLAlchemyAsyncConfig,
         table: QueueTable,
         dialect: Dialect,
-        failures: Failures,
+        failures: AlchemyFailures,
         *,
         create_schema: bool,
         migration_timeout: float = 0.0,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from litestar_queues.backends.advanced_alchemy.backend import AdvancedAlchemyBackend
 from litestar_queues.backends.advanced_alchemy.dialects import Dialect, dialect_of
 from litestar_queues.backends.advanced_alchemy.engines import check_config, is_in_memory, place_of, url_of
-from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.failures import AlchemyFailures
 from litestar_queues.backends.advanced_alchemy.model import QueueTaskModel
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.base import QueueBackend
@@ -72,7 +72,7 @@ class AdvancedAlchemyBackendConfig:
             config,
             table,
             dialect,
-            Failures(dialect.family, place_of(url), {"password": url.password or ""}),
+            AlchemyFailures(dialect.family, place_of(url), {"password": url.password or ""}),
             create_schema=self.create_schema,
             migration_timeout=self.migration_timeout,
             heartbeats=self.heartbeat_session_maker,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 
-from litestar_queues.backends.sql import failures
+from litestar_queues.backends.sql.failures import SqlFailures
 
-__all__ = ("Failures",)
+__all__ = ("AlchemyFailures",)
 
 
-class Failures(failures.Failures):
+class AlchemyFailures(SqlFailures):
     """Translates what went wrong with one database of SQLAlchemy's."""
 
     def is_lost(self, error: Exception) -> bool:

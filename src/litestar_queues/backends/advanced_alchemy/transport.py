@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from litestar_queues.backends.advanced_alchemy.dialects import CUTS, Dialect
-from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.failures import AlchemyFailures
 from litestar_queues.backends.advanced_alchemy.leaving import LeavingInsert
 from litestar_queues.backends.advanced_alchemy.statements import PREFIX, ModelStatement
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
@@ -82,7 +82,7 @@ class SessionTransport:
         table: QueueTable,
         dialect: Dialect,
         driver: str,
-        failures: Failures,
+        failures: AlchemyFailures,
         *,
         limit: float | None = None,
     ) -> None:
@@ -180,7 +180,7 @@ class BoundTransport:
         failures: Translates errors.
     """
 
-    def __init__(self, session: AsyncSession, table: QueueTable, dialect: Dialect, failures: Failures) -> None:
+    def __init__(self, session: AsyncSession, table: QueueTable, dialect: Dialect, failures: AlchemyFailures) -> None:
         self._session = session
         self._sender = Sender(table, dialect)
         self._mapper: dict[str, Any] = {"mapper": table.model.__mapper__}

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from litestar_queues.backends.advanced_alchemy.failures import Failures
+from litestar_queues.backends.advanced_alchemy.failures import AlchemyFailures
 from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end
 from litestar_queues.backends.hints import Hints
 from litestar_queues.backends.listener import RELEASE_SECONDS
@@ -45,7 +45,7 @@ class AlchemyWakeups(Hints):
     """
 
     def __init__(
-        self, engine: AsyncEngine, channel: str, failures: Failures, execute: Callable[[str], Awaitable[None]]
+        self, engine: AsyncEngine, channel: str, failures: AlchemyFailures, execute: Callable[[str], Awaitable[None]]
     ) -> None:
         super().__init__(failures.database)
         self._failures = failures

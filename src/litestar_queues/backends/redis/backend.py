@@ -13,7 +13,7 @@ from uuid import uuid4
 from litestar_queues.backends.base import Wakeups
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.redis.clients import ClientLibrary, place_of
-from litestar_queues.backends.redis.failures import Failures, is_read_only
+from litestar_queues.backends.redis.failures import RedisFailures, is_read_only
 from litestar_queues.backends.redis.health import ask_health
 from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.redis.scripts import Script, run, scripts
@@ -87,7 +87,7 @@ class RedisBackend:
         self._client: Any = None
         self._under_way = UnderWay()
         self._wakeups: RedisWakeups | None = None
-        self._failures = Failures(library.name)
+        self._failures = RedisFailures(library.name)
 
     @property
     def wakeups(self) -> Wakeups | None:
@@ -99,7 +99,7 @@ class RedisBackend:
         self._client = self._given or self._library.open(
             self._url, connections=self._connections, cluster=self._cluster
         )
-        self._failures = Failures(
+        self._failures = RedisFailures(
             f"{self._library.name}://{place_of(self._client, '' if self._given is not None else self._url)}"
         )
         try:

@@ -6,7 +6,7 @@ from litestar_queues.backends.failures import StoreFailures
 from litestar_queues.backends.retry import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueError
 
-__all__ = ("Failures", "is_missing_script", "is_read_only")
+__all__ = ("RedisFailures", "is_missing_script", "is_read_only")
 
 _NOT_READY = ("LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
 """What servers say that will soon be able to: nothing was done."""
@@ -34,7 +34,7 @@ def is_read_only(error: BaseException) -> bool:
     return _code(error, _names(error)) == "READONLY"
 
 
-class Failures(StoreFailures):
+class RedisFailures(StoreFailures):
     """Translates what went wrong with one server.
 
     The libraries' classes are told by their names, which are the same in both, and in the library of a client that somebody

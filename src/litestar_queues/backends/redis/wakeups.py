@@ -13,7 +13,7 @@ from litestar_queues.backends.cancelling import to_the_end
 from litestar_queues.backends.hints import Hints
 from litestar_queues.backends.listener import RELEASE_SECONDS, Listener
 from litestar_queues.backends.redis.clients import Subscribe
-from litestar_queues.backends.redis.failures import Failures
+from litestar_queues.backends.redis.failures import RedisFailures
 from litestar_queues.backends.redis.keys import Namespace
 
 __all__ = ("RedisWakeups",)
@@ -39,7 +39,7 @@ class RedisWakeups(Hints):
         client: Any,
         subscribe: Subscribe,
         namespace: Namespace,
-        failures: Failures,
+        failures: RedisFailures,
         *,
         silence: float = 5.0,
         patience: float = 3.0,

@@ -10,10 +10,10 @@ from litestar_queues.backends.sql.family import Family
 from litestar_queues.backends.sql.program import ConflictError, LostConnectionError
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueError
 
-__all__ = ("Failures",)
+__all__ = ("SqlFailures",)
 
 
-class Failures(StoreFailures):
+class SqlFailures(StoreFailures):
     """Translates what went wrong with one database; what inherits from it knows the errors of a layer above the drivers.
 
     Args:

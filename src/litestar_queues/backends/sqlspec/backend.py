@@ -19,7 +19,7 @@ from litestar_queues.backends.sql.program import statements
 from litestar_queues.backends.sql.schema import Advice, Found, Schema, migrated_by_others, usable
 from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.channel import Channel
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import VERSIONS, Migrator
 from litestar_queues.backends.sqlspec.observer import RuntimeObserver
@@ -67,7 +67,7 @@ class SQLSpecBackend(SqlBackend):
         channel: Channel | None = None,
     ) -> None:
         location = store.locate(config)
-        self._failures = Failures(store.family, location.database, config.connection_config)
+        self._failures = SQLSpecFailures(store.family, location.database, config.connection_config)
         self._clock = clock or SystemClock()
         port = SqlPort(
             database=self._failures.database,
@@ -207,7 +207,7 @@ class SQLSpecBackend(SqlBackend):
     async def _notify(self, channel: str, payload: str) -> None:
         await self.port.run(self.port.engine.notify(channel, payload))
 
-    async def _check_heartbeats(self, transport: Transport, failures: Failures) -> None:
+    async def _check_heartbeats(self, transport: Transport, failures: SQLSpecFailures) -> None:
         program = self.port.engine.check_schema()
         attempt = partial(transport.attempt, program)
         await with_retries(attempt, what=f"{failures.database}: {program.name}", patience=self.port.patience)

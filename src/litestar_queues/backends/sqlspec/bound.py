@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.program import ConflictError, Done, Load, Program, advance
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.transports import rows_of, statement_of
 from litestar_queues.errors import BackendError, QueueConfigurationError
@@ -41,7 +41,7 @@ class BoundTransport:
         QueueConfigurationError: `driver` is something else.
     """
 
-    def __init__(self, driver: Any, config: Any, store: QueueStore, failures: Failures) -> None:
+    def __init__(self, driver: Any, config: Any, store: QueueStore, failures: SQLSpecFailures) -> None:
         kind: type[Any] = config.driver_type
         if not isinstance(driver, kind):
             raise QueueConfigurationError(

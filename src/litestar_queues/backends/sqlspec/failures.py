@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlspec.exceptions import DatabaseConnectionError, SQLSpecError
 
-from litestar_queues.backends.sql import failures
+from litestar_queues.backends.sql.failures import SqlFailures
 
-__all__ = ("Failures",)
+__all__ = ("SQLSpecFailures",)
 
 
-class Failures(failures.Failures):
+class SQLSpecFailures(SqlFailures):
     """Translates what went wrong with one database of SQLSpec's."""
 
     def is_lost(self, error: Exception) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlspec import SQLSpec
 
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.pools import Pool, register
 from litestar_queues.backends.sqlspec.store import QueueStore, Transport
 from litestar_queues.errors import QueueConfigurationError, QueueError
@@ -42,14 +42,14 @@ class HeartbeatPool:
         self._config = config
         self._main = main
         self._pool = Pool(config)
-        self._failures = Failures(store.family, store.locate(config).database, config.connection_config)
+        self._failures = SQLSpecFailures(store.family, store.locate(config).database, config.connection_config)
 
     async def open(
         self,
         spec: SQLSpec,
         *,
         shared: bool,
-        check: Callable[[Transport, Failures], Awaitable[object]],
+        check: Callable[[Transport, SQLSpecFailures], Awaitable[object]],
         limit: float | None = None,
     ) -> None:
         """Open the pool and make sure that the table can be seen through it; else warn, and leave `transport` None."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from litestar_queues.backends.sql.families import TABLE, Statement
 from litestar_queues.backends.sql.program import Call, Program, Steps, reads
 from litestar_queues.backends.sql.schema import Found, Schema, schema_of
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.pauses import Backoffs
@@ -82,7 +82,7 @@ class Migrator:
     counts is the record of it, read afterwards. The configuration knows no other migrations than ours.
     """
 
-    def __init__(self, config: Any, table: str, failures: Failures) -> None:
+    def __init__(self, config: Any, table: str, failures: SQLSpecFailures) -> None:
         self._config = config
         self._table = table
         self._failures = failures

@@ -11,7 +11,7 @@ from sqlspec import SQLSpec
 from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sql.limit import Cut
 from litestar_queues.backends.sql.program import Program
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 
 __all__ = ("LISTEN", "POLL", "EventTransport", "Location", "QueueStore", "Transport", "is_async", "is_sync")
 
@@ -59,7 +59,7 @@ class Transport(Protocol):
     """Makes attempts at programs."""
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
     ) -> None: ...
 
     async def attempt(self, program: Program[T]) -> T:

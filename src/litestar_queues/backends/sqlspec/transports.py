@@ -24,7 +24,7 @@ from litestar_queues.backends.cancelling import cancellations, heed_cancellation
 from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, Done, Load, LostConnectionError, Program, Rows, Steps, advance
 from litestar_queues.backends.sqlspec.arrow import arrow_table
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import QueueStore
 
@@ -85,7 +85,7 @@ class AsyncTransport:
     """Seconds from when the pool gave it until it goes back, at the end of a program; 0 sends it back after each."""
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
     ) -> None:
         self._spec: Any = spec
         self._config = config
@@ -221,7 +221,7 @@ class BlockingTransport:
     """What transports have in common that run a whole program in one thread."""
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
     ) -> None:
         self._spec: Any = spec
         self._config = config
@@ -270,7 +270,7 @@ class ThreadTransport(BlockingTransport):
     threads = 4
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
     ) -> None:
         super().__init__(spec, config, store, failures, limit=limit)
         self._executor = self.start_threads(config)

@@ -21,7 +21,7 @@ from litestar_queues.backends.cancelling import cancellations, heed_cancellation
 from litestar_queues.backends.hints import Hints
 from litestar_queues.backends.listener import RELEASE_SECONDS
 from litestar_queues.backends.sqlspec.channel import Channel
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 
 __all__ = ("SQLSpecWakeups", "encode_hint")
 
@@ -50,7 +50,7 @@ class SQLSpecWakeups(Hints):
         self,
         channel: Channel,
         config: Any,
-        failures: Failures,
+        failures: SQLSpecFailures,
         execute: Callable[[str, str], Awaitable[None]],
         *,
         silence: float = 5.0,

@@ -12,7 +12,7 @@ from litestar_queues.backends.cancelling import to_the_end
 from litestar_queues.backends.sql.families import SQLITE
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.adapters.sqlite import locate, probe
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import POLL, QueueStore
 from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async
@@ -28,7 +28,7 @@ class AiosqliteTransport(BlockingTransport):
     """
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
     ) -> None:
         from sqlspec.adapters.aiosqlite.core import run_on_worker_thread  # noqa: PLC0415  # needs aiosqlite
 

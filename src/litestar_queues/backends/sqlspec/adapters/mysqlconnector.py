@@ -14,7 +14,7 @@ from sqlspec import SQLSpec
 
 from litestar_queues.backends.sql.families import MYSQL
 from litestar_queues.backends.sql.program import ConflictError, Program
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.mysql import locate
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import POLL, QueueStore, is_async, is_sync
@@ -97,7 +97,7 @@ class MysqlConnectorTransport(AsyncTransport):
     kept_for = 0.0  # one that is kept, or on its way back, would count as taken
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: Failures, *, limit: float | None = None
+        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
     ) -> None:
         super().__init__(spec, config, store, failures, limit=limit)
         self._free = asyncio.Semaphore(_pool_size(config))

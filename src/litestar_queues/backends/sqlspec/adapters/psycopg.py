@@ -8,7 +8,7 @@ from typing import Any
 
 from litestar_queues.backends.sql.families import COCKROACH, POSTGRES
 from litestar_queues.backends.sql.limit import shut_socket
-from litestar_queues.backends.sqlspec.failures import Failures
+from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.servers import ServerAddress
 from litestar_queues.backends.sqlspec.store import LISTEN, POLL, QueueStore, is_async, is_sync
 from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
@@ -30,7 +30,7 @@ def _probe(config: Any) -> None:
         else:
             config.create_connection().close()
     except Exception as error:
-        failures = Failures(POSTGRES, _ADDRESS(config).database, config.connection_config)
+        failures = SQLSpecFailures(POSTGRES, _ADDRESS(config).database, config.connection_config)
         raise failures.of_connection(error) from error
 
 
