@@ -28,7 +28,7 @@ URLS = {
 def broken(backend: type[Saboteur | Benign]) -> tuple[Any, dict[str, str]]:
     """The adapter's row and the statements with the defect, and what they are without it."""
     target: Any = backend()
-    made = target.base.sqlspec_config({"url": URLS[target.base.rows[0].kind], "table": "t"})
+    made = target.base.sqlspec_config({"url": URLS[target.base.rows[0].product], "table": "t"})
     store, statements = target._broken(made, "t")
     return store, {name: one.text for name, one in statements.items()}
 

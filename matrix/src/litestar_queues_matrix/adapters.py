@@ -9,15 +9,15 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from litestar_queues_matrix.servers import Kind
+from litestar_queues_matrix.servers import Product
 
 __all__ = ("ADAPTERS", "POOL", "Adapter")
 
 POOL = 5
 """Connections of a client at most: a case opens many clients, and a server has 300 connections for all of them."""
 
-_POSTGRESQL = (Kind.POSTGRESQL,)
-_MYSQL = (Kind.MYSQL, Kind.MARIADB)
+_POSTGRESQL = (Product.POSTGRESQL,)
+_MYSQL = (Product.MYSQL, Product.MARIADB)
 _SERIALIZABLE = MappingProxyType({"default_transaction_isolation": "serializable"})
 
 
@@ -31,7 +31,7 @@ class Adapter:
             that needs the driver.
         driver: The module of the driver.
         install: What brings it.
-        kinds: The servers that it runs on.
+        products: The servers that it runs on.
         connection: The `connection_config` for a server at this URL.
         settings: What the server has to be started with.
         loads_arrow: Whether rows can be loaded by Arrow.
@@ -43,7 +43,7 @@ class Adapter:
     config_class: str
     driver: str
     install: str
-    kinds: tuple[Kind, ...]
+    products: tuple[Product, ...]
     connection: Callable[[str], dict[str, Any]]
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     loads_arrow: bool = True
@@ -110,7 +110,7 @@ ADAPTERS = (
         config_class="asyncpg:AsyncpgConfig",
         driver="asyncpg",
         install="asyncpg",
-        kinds=_POSTGRESQL,
+        products=_POSTGRESQL,
         connection=_dsn,
         notifies=True,
     ),
@@ -119,7 +119,7 @@ ADAPTERS = (
         config_class="psycopg:PsycopgAsyncConfig",
         driver="psycopg_pool",
         install="psycopg[binary,pool]",
-        kinds=_POSTGRESQL,
+        products=_POSTGRESQL,
         connection=_conninfo,
         notifies=True,
     ),
@@ -128,7 +128,7 @@ ADAPTERS = (
         config_class="psycopg:PsycopgSyncConfig",
         driver="psycopg_pool",
         install="psycopg[binary,pool]",
-        kinds=_POSTGRESQL,
+        products=_POSTGRESQL,
         connection=_conninfo,
     ),
     Adapter(
@@ -137,7 +137,7 @@ ADAPTERS = (
         config_class="psqlpy:PsqlpyConfig",
         driver="psqlpy",
         install="psqlpy",
-        kinds=_POSTGRESQL,
+        products=_POSTGRESQL,
         connection=_psqlpy,
         notifies=True,
     ),
@@ -146,7 +146,7 @@ ADAPTERS = (
         config_class="asyncmy:AsyncmyConfig",
         driver="asyncmy",
         install="asyncmy cryptography",
-        kinds=_MYSQL,
+        products=_MYSQL,
         connection=_asyncmy,
     ),
     Adapter(
@@ -154,7 +154,7 @@ ADAPTERS = (
         config_class="aiomysql:AiomysqlConfig",
         driver="aiomysql",
         install="aiomysql cryptography",
-        kinds=_MYSQL,
+        products=_MYSQL,
         connection=_aiomysql,
     ),
     Adapter(
@@ -162,7 +162,7 @@ ADAPTERS = (
         config_class="mysqlconnector:MysqlConnectorAsyncConfig",
         driver="mysql.connector",
         install="mysql-connector-python",
-        kinds=_MYSQL,
+        products=_MYSQL,
         connection=_mysqlconnector,
     ),
     Adapter(
@@ -170,7 +170,7 @@ ADAPTERS = (
         config_class="mysqlconnector:MysqlConnectorSyncConfig",
         driver="mysql.connector",
         install="mysql-connector-python",
-        kinds=_MYSQL,
+        products=_MYSQL,
         connection=_mysqlconnector,
     ),
     Adapter(
@@ -178,7 +178,7 @@ ADAPTERS = (
         config_class="pymysql:PyMysqlConfig",
         driver="pymysql",
         install="PyMySQL cryptography",
-        kinds=_MYSQL,
+        products=_MYSQL,
         connection=_pymysql,
     ),
     # CockroachDB's adapters on a PostgreSQL at SERIALIZABLE: the conflicts are real, nothing else of CockroachDB is.
@@ -187,7 +187,7 @@ ADAPTERS = (
         config_class="cockroach_asyncpg:CockroachAsyncpgConfig",
         driver="asyncpg",
         install="asyncpg",
-        kinds=_POSTGRESQL,
+        products=_POSTGRESQL,
         connection=_dsn,
         settings=_SERIALIZABLE,
         swaps=True,
@@ -197,7 +197,7 @@ ADAPTERS = (
         config_class="cockroach_psycopg:CockroachPsycopgAsyncConfig",
         driver="psycopg_pool",
         install="psycopg[binary,pool]",
-        kinds=_POSTGRESQL,
+        products=_POSTGRESQL,
         connection=_conninfo,
         settings=_SERIALIZABLE,
         swaps=True,
@@ -207,7 +207,7 @@ ADAPTERS = (
         config_class="cockroach_psycopg:CockroachPsycopgSyncConfig",
         driver="psycopg_pool",
         install="psycopg[binary,pool]",
-        kinds=_POSTGRESQL,
+        products=_POSTGRESQL,
         connection=_conninfo,
         settings=_SERIALIZABLE,
         swaps=True,
@@ -217,7 +217,7 @@ ADAPTERS = (
         config_class="cockroach_asyncpg:CockroachAsyncpgConfig",
         driver="asyncpg",
         install="asyncpg",
-        kinds=(Kind.COCKROACHDB,),
+        products=(Product.COCKROACHDB,),
         connection=_dsn,
         swaps=True,
     ),
@@ -226,7 +226,7 @@ ADAPTERS = (
         config_class="cockroach_psycopg:CockroachPsycopgAsyncConfig",
         driver="psycopg_pool",
         install="psycopg[binary,pool]",
-        kinds=(Kind.COCKROACHDB,),
+        products=(Product.COCKROACHDB,),
         connection=_conninfo,
         swaps=True,
     ),
@@ -235,7 +235,7 @@ ADAPTERS = (
         config_class="cockroach_psycopg:CockroachPsycopgSyncConfig",
         driver="psycopg_pool",
         install="psycopg[binary,pool]",
-        kinds=(Kind.COCKROACHDB,),
+        products=(Product.COCKROACHDB,),
         connection=_conninfo,
         swaps=True,
     ),
@@ -244,7 +244,7 @@ ADAPTERS = (
         config_class="oracledb:OracleAsyncConfig",
         driver="oracledb",
         install="oracledb",
-        kinds=(Kind.ORACLE,),
+        products=(Product.ORACLE,),
         connection=_oracledb,
     ),
     Adapter(
@@ -252,7 +252,7 @@ ADAPTERS = (
         config_class="oracledb:OracleSyncConfig",
         driver="oracledb",
         install="oracledb",
-        kinds=(Kind.ORACLE,),
+        products=(Product.ORACLE,),
         connection=_oracledb,
     ),
 )

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateTable
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig, QueueTaskModelMixin
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues_matrix.adapters import POOL, Adapter
-from litestar_queues_matrix.servers import Kind, ask
+from litestar_queues_matrix.servers import Product, ask
 from litestar_queues_matrix.sqlite import SqliteTarget
 from litestar_queues_matrix.sqlserver import SqlServerTarget
 from litestar_queues_matrix.tables import reshaped_ddl
@@ -145,29 +145,33 @@ class AlchemyServerTarget(SqlServerTarget):
         await asyncio.to_thread(ask.execute, config["url"], _reshaped(url, config["table"], how))
 
 
-def _adapter(name: str, scheme: str, driver: str, install: str, kinds: tuple[Kind, ...], *, notifies: bool) -> Adapter:
+def _adapter(
+    name: str, scheme: str, driver: str, install: str, products: tuple[Product, ...], *, notifies: bool
+) -> Adapter:
     return AlchemyAdapter(
         name=name,
         scheme=scheme,
         config_class="",
         driver=driver,
         install=install,
-        kinds=kinds,
+        products=products,
         connection=lambda _url: {},
         loads_arrow=False,
         notifies=notifies,
     )
 
 
-_POSTGRESQL = (Kind.POSTGRESQL,)
-_MYSQL = (Kind.MYSQL, Kind.MARIADB)
+_POSTGRESQL = (Product.POSTGRESQL,)
+_MYSQL = (Product.MYSQL, Product.MARIADB)
 
 ALCHEMY: Mapping[str, AlchemyServerTarget] = {
     adapter.name: AlchemyServerTarget(adapter=adapter)
     for adapter in (
         _adapter("alchemy-asyncpg", "postgresql+asyncpg", "asyncpg", "asyncpg", _POSTGRESQL, notifies=True),
         _adapter("alchemy-psycopg", "postgresql+psycopg", "psycopg", "psycopg[binary]", _POSTGRESQL, notifies=True),
-        _adapter("alchemy-oracledb", "oracle+oracledb_async", "oracledb", "oracledb", (Kind.ORACLE,), notifies=False),
+        _adapter(
+            "alchemy-oracledb", "oracle+oracledb_async", "oracledb", "oracledb", (Product.ORACLE,), notifies=False
+        ),
         _adapter("alchemy-asyncmy", "mysql+asyncmy", "asyncmy", "asyncmy cryptography", _MYSQL, notifies=False),
     )
 }

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from litestar_queues_matrix.servers import (
     SERVERS,
-    Kind,
+    Product,
     Server,
     ServerRow,
     ServerUnavailable,
@@ -35,7 +35,7 @@ class Hosted(ABC):
     process that started it.
 
     Attributes:
-        server: The name or the kind of the server; without, it is the best that there is of those that it runs on.
+        server: The name of the server, or its product; without, it is the best that there is of those that it runs on.
     """
 
     server: str | None = None
@@ -47,7 +47,7 @@ class Hosted(ABC):
 
     @property
     @abstractmethod
-    def kinds(self) -> tuple[Kind, ...]:
+    def products(self) -> tuple[Product, ...]:
         """The servers that it runs on."""
 
     @property
@@ -69,17 +69,17 @@ class Hosted(ABC):
     def rows(self) -> tuple[ServerRow, ...]:
         """The servers that this target may run on."""
         wanted = SERVERS if self.server is None else rows_of(self.server)
-        return tuple(row for row in wanted if row.kind in self.kinds)
+        return tuple(row for row in wanted if row.product in self.products)
 
     def on(self, server: str) -> Self:
-        """The same on this server, or on any of this kind.
+        """The same on this server, or on any of this product.
 
         Raises:
             LookupError: It is none that it runs on; lists those.
         """
         target = replace(self, server=server)
         if not target.rows:
-            fitting = ", ".join(row.name for row in SERVERS if row.kind in self.kinds)
+            fitting = ", ".join(row.name for row in SERVERS if row.product in self.products)
             raise ServerUnavailable(f"{self.plain_name} does not run on {server}, but on: {fitting}")
         return target
 

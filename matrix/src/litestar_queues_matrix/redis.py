@@ -15,12 +15,12 @@ from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.valkey import ValkeyBackendConfig
 from litestar_queues_conformance.target import Capabilities, NobodyWaits
 from litestar_queues_matrix.hosted import Hosted
-from litestar_queues_matrix.servers import Kind, Server, Source, launch, resp
+from litestar_queues_matrix.servers import Product, Server, Source, launch, resp
 from litestar_queues_matrix.servers.cluster import CLUSTERED, ClusterServer, nodes_of
 
 __all__ = ("TARGETS", "RedisTarget", "redis", "redis_cluster", "valkey", "valkey_cluster")
 
-_KINDS = MappingProxyType({"redis": (Kind.REDIS, Kind.VALKEY), "valkey": (Kind.VALKEY, Kind.REDIS)})
+_PRODUCTS = MappingProxyType({"redis": (Product.REDIS, Product.VALKEY), "valkey": (Product.VALKEY, Product.REDIS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class RedisTarget(NobodyWaits, Hosted):
         return f"{self.client}-cluster" if self.cluster else self.client
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
-        return _KINDS[self.client]
+    def products(self) -> tuple[Product, ...]:
+        return _PRODUCTS[self.client]
 
     @property
     def settings(self) -> Mapping[str, str]:

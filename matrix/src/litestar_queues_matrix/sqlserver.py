@@ -16,7 +16,7 @@ from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.adapters import ADAPTERS, Adapter
 from litestar_queues_matrix.hosted import Hosted
-from litestar_queues_matrix.servers import Kind, ask
+from litestar_queues_matrix.servers import Product, ask
 from litestar_queues_matrix.tables import reshaped_ddl
 from litestar_queues_matrix.transactions import transaction
 
@@ -61,8 +61,8 @@ class SqlServerTarget(Hosted):
         return self.adapter.name
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
-        return self.adapter.kinds
+    def products(self) -> tuple[Product, ...]:
+        return self.adapter.products
 
     @property
     def settings(self) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from litestar_queues_matrix.servers import Kind, Server, ServerRow, ServerUnavailable, ask, find, launch, resp, start
+from litestar_queues_matrix.servers import Product, Server, ServerRow, ServerUnavailable, ask, find, launch, resp, start
 
 
 def keep(url: str, *numbers: int) -> None:
@@ -59,7 +59,7 @@ def asking(url: str) -> Iterator[Callable[[], object]]:
 def test_a_server_says_the_version_that_it_was_asked_for_by(running: Server, row: ServerRow) -> None:
     said = running.version()
     assert f"{said.rpartition(' ')[2]}.".startswith(f"{row.version}.")
-    assert said.lower().startswith(row.kind)
+    assert said.lower().startswith(row.product)
     assert running.describe() == f"{said} ({row.name}, {running.origin})"
 
 
@@ -160,18 +160,18 @@ def test_a_forked_child_does_not_stop_the_server(running: Server) -> None:
 
 def test_a_setting_of_the_servers_own_is_in_force() -> None:
     settings = {"default_transaction_isolation": "serializable"}
-    with start(Kind.POSTGRESQL, settings=settings) as server, ask.connected(server.url) as cursor:
+    with start(Product.POSTGRESQL, settings=settings) as server, ask.connected(server.url) as cursor:
         cursor.execute("SHOW default_transaction_isolation")
         assert cursor.fetchone()[0] == "serializable"
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(False, "off"), (True, "on")])
 def test_only_a_durable_server_waits_for_the_disk(durable: bool, fsync: str) -> None:  # noqa: FBT001  # a parameter
-    with start(Kind.POSTGRESQL, durable=durable, given=False) as server, ask.connected(server.url) as cursor:
+    with start(Product.POSTGRESQL, durable=durable, given=False) as server, ask.connected(server.url) as cursor:
         cursor.execute("SHOW fsync")
         assert cursor.fetchone()[0] == fsync
 
 
 def test_a_server_that_does_not_start_says_why() -> None:
     with pytest.raises(ServerUnavailable, match="nonsense"):
-        start(Kind.POSTGRESQL, settings={"nonsense": "on"})
+        start(Product.POSTGRESQL, settings={"nonsense": "on"})

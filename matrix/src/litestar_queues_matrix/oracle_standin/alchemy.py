@@ -28,7 +28,7 @@ from litestar_queues_matrix.alchemy import AlchemyAdapter, AlchemyServerTarget, 
 from litestar_queues_matrix.oracle_standin.client import set_up
 from litestar_queues_matrix.oracle_standin.target import LEAST
 from litestar_queues_matrix.oracle_standin.words import in_words
-from litestar_queues_matrix.servers import Kind, ServerRow
+from litestar_queues_matrix.servers import Product, ServerRow
 
 __all__ = ("alchemy_oracle_standin",)
 
@@ -116,7 +116,7 @@ alchemy_oracle_standin = AlchemyOracleStandInTarget(
         config_class="",
         driver="psycopg",
         install="oracledb psycopg[binary]",
-        kinds=(Kind.POSTGRESQL,),
+        products=(Product.POSTGRESQL,),
         connection=lambda _url: {},
         loads_arrow=False,
         notifies=False,

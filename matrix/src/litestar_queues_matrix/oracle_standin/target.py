@@ -12,7 +12,7 @@ from litestar_queues.backends.sql.families import ORACLE, quoted_name, statement
 from litestar_queues.backends.sql.schema import schema_of
 from litestar_queues_matrix.adapters import POOL, Adapter
 from litestar_queues_matrix.oracle_standin.words import translated
-from litestar_queues_matrix.servers import Kind, ServerRow, ask
+from litestar_queues_matrix.servers import Product, ServerRow, ask
 from litestar_queues_matrix.sqlserver import SqlServerTarget
 from litestar_queues_matrix.tables import reshaped_ddl
 
@@ -78,7 +78,7 @@ def _target(name: str, *, is_async: bool) -> OracleStandInTarget:
             config_class=f"oracledb:Oracle{'Async' if is_async else 'Sync'}Config",
             driver="oracledb",
             install="oracledb psycopg[binary]",
-            kinds=(Kind.POSTGRESQL,),
+            products=(Product.POSTGRESQL,),
             connection=_settings,
             loads_arrow=False,
             is_async=is_async,

@@ -24,13 +24,13 @@ from litestar_queues_conformance.guarantees import GUARANTEES
 from litestar_queues_conformance.saboteur_run import add_options, conclude
 from litestar_queues_conformance.saboteurs import ORDER
 from litestar_queues_matrix.saboteurs import BENIGN, SABOTEURS, Benign, Saboteur, redis
-from litestar_queues_matrix.servers import SERVERS, Kind, ServerRow, ServerUnavailable, find_first, rows_of
+from litestar_queues_matrix.servers import SERVERS, Product, ServerRow, ServerUnavailable, find_first, rows_of
 
 __all__ = ("AUTO", "Plan", "main", "plan", "suspect")
 
 AUTO = "auto"
 Backend = type[Saboteur | Benign] | type[redis.Suspect]
-_KINDS = (Kind.POSTGRESQL, Kind.MYSQL, Kind.MARIADB, Kind.VALKEY, Kind.REDIS)
+_PRODUCTS = (Product.POSTGRESQL, Product.MYSQL, Product.MARIADB, Product.VALKEY, Product.REDIS)
 _BUILD = Path("build") / "saboteurs-sql.json"
 
 
@@ -62,7 +62,7 @@ def plan(servers: Sequence[str], only: Sequence[str], env: Mapping[str, str]) ->
     """Choose, without starting anything.
 
     Args:
-        servers: Names and kinds, or `AUTO` for the best of each kind that is here.
+        servers: Names of servers and products, or `AUTO` for the best of each product that is here.
         only: The names of backends and guarantees, if not all.
         env: The environment variables.
 
@@ -75,20 +75,20 @@ def plan(servers: Sequence[str], only: Sequence[str], env: Mapping[str, str]) ->
         if name != AUTO:
             rows.append(find_first(_fitting(name), env).row)
             continue
-        for kind in _KINDS:
+        for product in _PRODUCTS:
             try:
-                rows.append(find_first(rows_of(kind), env, docker=False).row)
+                rows.append(find_first(rows_of(product), env, docker=False).row)
             except ServerUnavailable as error:
-                not_run.append(f"{kind}: {str(error).splitlines()[0]}")
+                not_run.append(f"{product}: {str(error).splitlines()[0]}")
     backends: dict[str, Backend] = {**SABOTEURS, **BENIGN, **redis.SABOTEURS, **redis.BENIGN}
     runs: list[tuple[str, Backend]] = []
     for row in dict.fromkeys(rows):
         for backend in backends.values():
             wanted = {backend.__name__, _guarantee(backend)}
-            if row.kind not in backend.kinds() or (only and wanted.isdisjoint(only)):
+            if row.product not in backend.products() or (only and wanted.isdisjoint(only)):
                 continue
             name = f"{backend.__name__}@{row.name}"
-            if (harmless := backend.harmless_on.get(row.kind)) is not None:
+            if (harmless := backend.harmless_on.get(row.product)) is not None:
                 not_run.append(f"{name}: it is no defect there: {harmless}")
             elif (reason := backend(row.name).unavailable(env)) is not None:
                 not_run.append(f"{name}: {reason}")
@@ -103,9 +103,9 @@ def _guarantee(backend: Backend) -> str | None:
 
 
 def _fitting(name: str) -> tuple[ServerRow, ...]:
-    rows = tuple(row for row in rows_of(name) if row.kind in _KINDS)
+    rows = tuple(row for row in rows_of(name) if row.product in _PRODUCTS)
     if not rows:
-        fitting = ", ".join(row.name for row in SERVERS if row.kind in _KINDS)
+        fitting = ", ".join(row.name for row in SERVERS if row.product in _PRODUCTS)
         raise ServerUnavailable(f"there are no saboteurs for {name}, but for: {fitting}")
     return rows
 

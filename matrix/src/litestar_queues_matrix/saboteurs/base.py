@@ -18,7 +18,7 @@ from litestar_queues.backends.sqlspec.channel import plan_channel
 from litestar_queues.backends.sqlspec.store import QueueStore
 from litestar_queues.backends.sqlspec.stores import store_of
 from litestar_queues_matrix.saboteurs.suspects import SuspectTarget
-from litestar_queues_matrix.servers import Kind
+from litestar_queues_matrix.servers import Product
 from litestar_queues_matrix.servers.ask import execute
 from litestar_queues_matrix.sqlserver import TARGETS, SqlServerTarget
 from litestar_queues_matrix.tables import reshaped_ddl
@@ -98,9 +98,9 @@ class _Suspect(SuspectTarget):
         self._connect = TARGETS[self.adapter].adapter.connection
 
     @classmethod
-    def kinds(cls) -> tuple[Kind, ...]:
+    def products(cls) -> tuple[Product, ...]:
         """The servers that it is for."""
-        return TARGETS[cls.adapter].adapter.kinds
+        return TARGETS[cls.adapter].adapter.products
 
     # What it does wrongly
 

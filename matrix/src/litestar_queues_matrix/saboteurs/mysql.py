@@ -7,9 +7,9 @@ from typing import Any
 
 from litestar_queues.backends.sqlspec.mysql import ADDRESS
 from litestar_queues.backends.sqlspec.store import QueueStore
-from litestar_queues_matrix.saboteurs import engines
+from litestar_queues_matrix.saboteurs import programs
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
-from litestar_queues_matrix.servers import Kind
+from litestar_queues_matrix.servers import Product
 
 _EXACT = "CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */"
 _SORTED = "CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_as_cs *//*M!101001 utf8mb4_uca1400_as_cs */"
@@ -64,7 +64,7 @@ class CommitsUnderAnyFence(_MySQL):
 
     guarantee = "LIF-05"
     areas = ("LIF", "OWN")
-    engine = engines.CommitsUnderAnyFence
+    engine = programs.CommitsUnderAnyFence
 
 
 class BeatsUnderAnyFence(_MySQL):
@@ -72,7 +72,7 @@ class BeatsUnderAnyFence(_MySQL):
 
     guarantee = "HBT-03"
     areas = ("HBT", "OWN")
-    engine = engines.BeatsUnderAnyFence
+    engine = programs.BeatsUnderAnyFence
 
 
 class DeletesUnderAnyFence(_MySQL):
@@ -80,7 +80,7 @@ class DeletesUnderAnyFence(_MySQL):
 
     guarantee = "RET-01"
     areas = ("RET",)
-    engine = engines.DeletesUnderAnyFence
+    engine = programs.DeletesUnderAnyFence
 
 
 class CommitsWithoutLocking(_MySQL):
@@ -98,7 +98,7 @@ class ReportsCandidatesOfCommits(_MySQL):
 
     guarantee = "LIF-05"
     areas = ("LIF", "OWN")
-    engine = engines.AnswersWithAllTasks
+    engine = programs.AnswersWithAllTasks
 
 
 class ReportsCandidatesOfRecoveries(_MySQL):
@@ -106,7 +106,7 @@ class ReportsCandidatesOfRecoveries(_MySQL):
 
     guarantee = "REC-06"
     areas = ("REC",)
-    engine = engines.AnswersWithAllTasksOfRecoveries
+    engine = programs.AnswersWithAllTasksOfRecoveries
 
 
 class TrustsTheNumberOfRows(_MySQL):
@@ -114,7 +114,7 @@ class TrustsTheNumberOfRows(_MySQL):
 
     guarantee = "OWN-04"
     areas = ("OWN",)
-    engine = engines.AnswersWithAllWhereAnyWasStored
+    engine = programs.AnswersWithAllWhereAnyWasStored
 
 
 class NulledAreNotFound(_MySQL):
@@ -135,7 +135,7 @@ class TextsIgnoreCase(_MySQL):
 
     guarantee = "KEY-07"
     areas = ("KEY",)
-    engine = engines.EndsAtOnceWithoutAHolder
+    engine = programs.EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.replace(_EXACT, "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
@@ -146,7 +146,7 @@ class TextsArePadded(_MySQL):
 
     guarantee = "KEY-07"
     areas = ("KEY",)
-    engine = engines.EndsAtOnceWithoutAHolder
+    engine = programs.EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.replace(_EXACT, "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
@@ -167,7 +167,7 @@ class KeysAreNeverFreed(_MySQL):
 
     guarantee = "KEY-04"
     areas = ("KEY",)
-    engine = engines.EndsAtOnceWithoutAHolder
+    engine = programs.EndsAtOnceWithoutAHolder
 
     def edit(self, statements: Statements) -> None:
         statements.drop("t.active_key = c.active_key, ", "write_tasks")
@@ -213,7 +213,7 @@ class ConvertsToLocalTime(_MySQL):
     guarantee = "LIF-01"
     areas = ("LIF",)
     zones = _ZONES
-    harmless_on = {Kind.MARIADB: "it refuses times that have an offset"}  # noqa: RUF012  # read only
+    harmless_on = {Product.MARIADB: "it refuses times that have an offset"}  # noqa: RUF012  # read only
 
     def edit(self, statements: Statements) -> None:
         statements.replace("LEFT(n.due_at, 26)", "n.due_at", "enqueue")
@@ -225,7 +225,7 @@ class RewritesJson(_MySQL):
 
     guarantee = "LIF-01"
     areas = ("LIF",)
-    harmless_on = {Kind.MARIADB: "its JSON is LONGTEXT by another name"}  # noqa: RUF012  # read only
+    harmless_on = {Product.MARIADB: "its JSON is LONGTEXT by another name"}  # noqa: RUF012  # read only
 
     def edit(self, statements: Statements) -> None:
         for column in ("args", "kwargs", "metadata", "progress", "result", "error"):
@@ -250,7 +250,7 @@ class SwapsColumns(_MySQL):
 
     guarantee = "BLK-01"
     areas = ("LIF", "BLK")
-    engine = engines.SwapsColumnsInBulk
+    engine = programs.SwapsColumnsInBulk
 
 
 class LoadsByPosition(_MySQL):
@@ -258,7 +258,7 @@ class LoadsByPosition(_MySQL):
 
     guarantee = "ARW-01"
     areas = ("ARW", "BLK")
-    engine = engines.LoadsByPlace
+    engine = programs.LoadsByPlace
 
 
 # Odd, but legal

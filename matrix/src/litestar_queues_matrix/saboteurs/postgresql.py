@@ -16,7 +16,7 @@ from litestar_queues.backends.sql.port import BoundBackend
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
-from litestar_queues_matrix.saboteurs.engines import (
+from litestar_queues_matrix.saboteurs.programs import (
     AnswersWithAllTasks,
     AnswersWithAllTasksOfRecoveries,
     AnswersWithAllWhereAnyWasStored,

@@ -10,7 +10,7 @@ from litestar_queues.backends.redis.scripts import Script, make_script, parts, s
 from litestar_queues_matrix.redis import TARGETS, RedisTarget
 from litestar_queues_matrix.saboteurs.base import NothingToBreak
 from litestar_queues_matrix.saboteurs.suspects import SuspectTarget
-from litestar_queues_matrix.servers import Kind
+from litestar_queues_matrix.servers import Product
 
 __all__ = ("BENIGN", "SABOTEURS", "Benign", "Edited", "Saboteur", "Suspect")
 
@@ -50,9 +50,9 @@ class Suspect(SuspectTarget):
         self.base: RedisTarget = base if server is None else base.on(server)
 
     @classmethod
-    def kinds(cls) -> tuple[Kind, ...]:
+    def products(cls) -> tuple[Product, ...]:
         """The servers that it is for."""
-        return TARGETS[cls.client].kinds
+        return TARGETS[cls.client].products
 
     def edit(self, scripts: Edited) -> None:
         """Do what is wrong with it, or odd."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 from litestar_queues_conformance.target import Capabilities
-from litestar_queues_matrix.servers import Kind
+from litestar_queues_matrix.servers import Product
 
 __all__ = ("SuspectTarget",)
 
@@ -17,7 +17,7 @@ class SuspectTarget:
 
     areas: ClassVar[tuple[str, ...]]
     """Areas of guarantees in which it may be noticed; its own is among them."""
-    harmless_on: ClassVar[Mapping[Kind, str]] = {}
+    harmless_on: ClassVar[Mapping[Product, str]] = {}
     """Servers on which it would be no defect, each with the reason."""
 
     base: Any

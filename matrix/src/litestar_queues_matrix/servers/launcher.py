@@ -1,4 +1,4 @@
-"""What is known of a product whose executables can be run on this machine."""
+"""How the executables of a product are found and run on this machine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ("Engine",)
+__all__ = ("Launcher",)
 
 
-class Engine(ABC):
-    """A product whose executables can be run on this machine."""
+class Launcher(ABC):
+    """Runs the executables of a product on this machine."""
 
     executable: str
     """The server's own."""

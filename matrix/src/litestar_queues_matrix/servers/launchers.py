@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from litestar_queues_matrix.servers.engine import Engine
+from litestar_queues_matrix.servers.launcher import Launcher
 from litestar_queues_matrix.servers.mysql import MariaDB, MySQL
 from litestar_queues_matrix.servers.postgresql import PostgreSQL
 from litestar_queues_matrix.servers.redis import Redis, Valkey
-from litestar_queues_matrix.servers.rows import Kind
+from litestar_queues_matrix.servers.rows import Product
 
-__all__ = ("ENGINES", "IMAGES", "Image")
+__all__ = ("IMAGES", "LAUNCHERS", "Image")
 
-ENGINES: Mapping[Kind, Engine] = {
-    Kind.POSTGRESQL: PostgreSQL(),
-    Kind.MYSQL: MySQL(),
-    Kind.MARIADB: MariaDB(),
-    Kind.REDIS: Redis(),
-    Kind.VALKEY: Valkey(),
+LAUNCHERS: Mapping[Product, Launcher] = {
+    Product.POSTGRESQL: PostgreSQL(),
+    Product.MYSQL: MySQL(),
+    Product.MARIADB: MariaDB(),
+    Product.REDIS: Redis(),
+    Product.VALKEY: Valkey(),
 }
 """The products that need no Docker."""
 
@@ -31,7 +31,7 @@ class Image:
         port: Where it listens in its container.
         url: The address, with `{host}` and `{port}`.
         environment: What the image is told.
-        command: What runs in it, before the engine's options.
+        command: What runs in it, before the launcher's options.
     """
 
     port: int
@@ -42,11 +42,11 @@ class Image:
 
 _MYSQL = "mysql://queues:queues@{host}:{port}/queues"
 
-IMAGES: Mapping[Kind, Image] = {
-    Kind.POSTGRESQL: Image(
+IMAGES: Mapping[Product, Image] = {
+    Product.POSTGRESQL: Image(
         5432, "postgresql://postgres@{host}:{port}/postgres", {"POSTGRES_HOST_AUTH_METHOD": "trust"}, ("postgres",)
     ),
-    Kind.MYSQL: Image(
+    Product.MYSQL: Image(
         3306,
         _MYSQL,
         {
@@ -57,7 +57,7 @@ IMAGES: Mapping[Kind, Image] = {
         },
         ("mysqld",),
     ),
-    Kind.MARIADB: Image(
+    Product.MARIADB: Image(
         3306,
         _MYSQL,
         {
@@ -68,18 +68,18 @@ IMAGES: Mapping[Kind, Image] = {
         },
         ("mariadbd",),
     ),
-    Kind.COCKROACHDB: Image(
+    Product.COCKROACHDB: Image(
         26257,
         "postgresql://root@{host}:{port}/defaultdb?sslmode=disable",
         {},
         ("start-single-node", "--insecure"),
     ),
-    Kind.ORACLE: Image(
+    Product.ORACLE: Image(
         1521,
         "oracle://queues:queues@{host}:{port}/FREEPDB1",
         {"ORACLE_PASSWORD": "queues", "APP_USER": "queues", "APP_USER_PASSWORD": "queues"},
         (),
     ),
-    Kind.REDIS: Image(6379, "redis://{host}:{port}/0", {}, ("redis-server",)),
-    Kind.VALKEY: Image(6379, "valkey://{host}:{port}/0", {}, ("valkey-server",)),
+    Product.REDIS: Image(6379, "redis://{host}:{port}/0", {}, ("redis-server",)),
+    Product.VALKEY: Image(6379, "valkey://{host}:{port}/0", {}, ("valkey-server",)),
 }
