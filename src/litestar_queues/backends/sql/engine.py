@@ -40,7 +40,7 @@ from litestar_queues.backends.sql.values import (
 )
 from litestar_queues.clock import Clock
 from litestar_queues.errors import QueueConfigurationError
-from litestar_queues.lifecycle import State, stored_state
+from litestar_queues.lifecycle import stored_state
 from litestar_queues.records import (
     Count,
     Enqueued,
