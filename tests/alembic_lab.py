@@ -14,7 +14,13 @@ from sqlalchemy.dialects import mysql, oracle, postgresql
 
 def _options(connection: sa.Connection) -> dict[str, Any]:
     """All that can be compared; not the types of MySQL, where Alembic reads our collations as other ones."""
-    return {"compare_type": connection.dialect.name != "mysql", "compare_server_default": True}
+    mysql = connection.dialect.name == "mysql"
+    return {"compare_type": False if mysql else _compare_type, "compare_server_default": True}
+
+
+def _compare_type(_context: Any, column: sa.Column[Any], *_: Any) -> bool | None:
+    """Leave out Advanced Alchemy's key of UUIDs, which SQLite reads back as another type, in each of its models."""
+    return False if column.name == "id" else None
 
 
 _IMPORTS = {"sa": sa, "advanced_alchemy": advanced_alchemy, "mysql": mysql, "oracle": oracle, "postgresql": postgresql}
@@ -42,11 +48,4 @@ def take_back(connection: sa.Connection, table: sa.Table) -> None:
 
 def differences(connection: sa.Connection, metadata: sa.MetaData) -> list[Any]:
     """What autogenerate would change now."""
-    found = compare_metadata(MigrationContext.configure(connection, opts=_options(connection)), metadata)
-    return [one for one in found if not _is_of_advanced_alchemy(one)]
-
-
-def _is_of_advanced_alchemy(difference: Any) -> bool:
-    """Its key of UUIDs on SQLite and MySQL, which is another type when it is read back, in each of its models."""
-    changes = difference if isinstance(difference, list) else [difference]
-    return all(change[0] == "modify_type" and change[3] == "id" for change in changes)
+    return list(compare_metadata(MigrationContext.configure(connection, opts=_options(connection)), metadata))

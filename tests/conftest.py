@@ -11,7 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="ADAPTER[@SERVER]",
-        help="where tests/servers run, instead of on all of their list that can be had: --on=asyncpg@postgresql15",
+        help="where tests/servers and tests/upgrade run, instead of on all of their list that can be had: --on=asyncpg@postgresql15",
     )
 
 

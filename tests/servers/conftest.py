@@ -13,12 +13,13 @@ from acceptance.processes import Workers, producer
 from acceptance.redis_database import RedisDatabase
 from acceptance.server_database import server_database
 from acceptance.stage import Journal, Stage, open_stage
+from target_lab import Places
 
 from litestar_queues import QueueService
 from litestar_queues_matrix import redis
 from litestar_queues_matrix.alchemy import ALCHEMY
 from litestar_queues_matrix.hosted import Hosted
-from litestar_queues_matrix.servers import Server, ServerUnavailable, ask, find_first, launch
+from litestar_queues_matrix.servers import Server, ask, find_first, launch
 from litestar_queues_matrix.sqlserver import TARGETS as SQL
 from litestar_queues_matrix.sqlserver import SqlServerTarget
 
@@ -29,54 +30,27 @@ DEFAULT = (
 )  # fmt: skip
 """Where the tests run unless `--on` says it: a row more is a run more."""
 
-_found = pytest.StashKey[dict[str, Hosted]]()
-_missing = pytest.StashKey[dict[str, str]]()
+_places = pytest.StashKey[Places]()
 _numbers = count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    named: list[str] = config.getoption("--on")
-    found: dict[str, Hosted] = {}
-    missing: dict[str, str] = {}
-    for name in named or DEFAULT:
-        try:
-            found[name] = _target(name)
-        except ServerUnavailable as error:
-            missing[name] = str(error)
-    config.stash[_found], config.stash[_missing] = found, missing
-    if missing and (named or not found):
-        raise pytest.UsageError("\n".join(f"{name}: {reason}" for name, reason in missing.items()))
-
-
-def _target(name: str) -> Hosted:
-    """An adapter, on the server that is named or the best that there is, which has to be one that can be killed."""
-    adapter, _, server = name.partition("@")
-    if adapter not in TARGETS:
-        raise ServerUnavailable(f"unknown adapter {adapter!r}. Known: {', '.join(TARGETS)}")
-    target = TARGETS[adapter].on(server) if server else TARGETS[adapter]
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_URL")}
-    if (reason := target.unavailable(environment)) is not None:
-        raise ServerUnavailable(reason)
-    return target
+    config.stash[_places] = Places(config, TARGETS, DEFAULT)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    return [f"servers: {', '.join(config.stash[_found])}", *_absent(config)]
+    return config.stash[_places].header
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in _absent(config):
+    for line in config.stash[_places].absent:
         terminalreporter.write_line(line, yellow=True)
-
-
-def _absent(config: pytest.Config) -> list[str]:
-    return [f"not run on {name}: {reason}" for name, reason in config.stash[_missing].items()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
         named = metafunc.definition.get_closest_marker("named_databases") is not None
-        found = metafunc.config.stash[_found].values()
+        found = filter(None, metafunc.config.stash[_places].found.values())
         targets = [target for target in found if isinstance(target, SqlServerTarget) or not named]
         metafunc.parametrize("target", targets, ids=lambda target: target.name)
 

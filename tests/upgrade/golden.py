@@ -57,7 +57,7 @@ def load(place: dict[str, Any]) -> None:
     """Bring an empty database into the state in which the first version left it."""
     folder = V1 / FOLDERS[place["through"]]
     if folder.name == "redis":
-        _load_keys(place, (folder / "keys.jsonl").read_text(encoding="utf-8").splitlines())
+        _load_keys(place, (folder / "keys.jsonl").read_text(encoding="utf-8").strip().split("\n"))
         return
     # Not as lines: texts hold carriage returns.
     run(place, b"".join((folder / file).read_bytes() for file in ("create.sql", "data.sql")).decode())
