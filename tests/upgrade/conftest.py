@@ -49,7 +49,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test on each place that was found, and by each way to the newest tables that there is for its driver."""
-    if "place" not in metafunc.fixturenames:
+    if "target" not in metafunc.fixturenames:
         return
     limit = metafunc.definition.get_closest_marker("only_through")
     names = metafunc.config.stash[_places].found
@@ -68,9 +68,15 @@ def old_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(target: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+def hosted(target: str, request: pytest.FixtureRequest) -> Hosted | None:
+    """The target on a server; None without one."""
+    return request.config.stash[_places].found[target]
+
+
+@pytest.fixture
+def place(target: str, hosted: Hosted | None, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """An empty database, for this test."""
-    through, hosted = target.partition("@")[0], request.config.stash[_places].found[target]
+    through = target.partition("@")[0]
     name = f"upgrade_{next(_numbers)}"
     if hosted is None:
         yield {"through": through, "at": str(tmp_path / "queues.db")}

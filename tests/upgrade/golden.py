@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from litestar_queues_matrix.servers import ask, resp
 
-__all__ = ("FOLDERS", "PREFIX", "V1", "expected", "load", "run", "run_duckdb", "unpack")
+__all__ = ("FOLDERS", "PREFIX", "TABLE", "V1", "create", "expected", "load", "run", "run_duckdb", "unpack")
 
 V1 = Path(__file__).parents[1] / "golden" / "v1"
 FOLDERS = {
@@ -34,6 +34,7 @@ FOLDERS = {
     "alchemy-asyncmy": "alchemy-mariadb",
 }
 """The folder of what each driver reaches."""
+TABLE = "litestar_queue_task"
 PREFIX = "golden"
 """What the keys of Redis began with."""
 
@@ -61,6 +62,12 @@ def load(place: dict[str, Any]) -> None:
         return
     # Not as lines: texts hold carriage returns.
     run(place, b"".join((folder / file).read_bytes() for file in ("create.sql", "data.sql")).decode())
+
+
+def create(place: dict[str, Any], table: str | None = None) -> None:
+    """Make the tables of the first version, empty, in a database that may have others; under another name, if given."""
+    text = (V1 / FOLDERS[place["through"]] / "create.sql").read_text(encoding="utf-8")
+    run(place, text if table is None else text.replace(TABLE, table))
 
 
 def run(place: dict[str, Any], script: str) -> None:

@@ -1,11 +1,12 @@
-"""Write `tests/golden/v1` anew: `python tests/upgrade/make.py`, in an environment with the groups `test` and `servers`.
+"""Write `tests/golden` anew, in an environment with the groups `test` and `servers`.
 
-The wheel in it is the first version's, and stays. Its code fills a database of each kind (see `fill.py`), and plain drivers
-write down what is there then.
+`python tests/upgrade/make.py v1` has the first version's wheel fill a database of each kind (see `fill.py`), and plain
+drivers write down what is there then. `python tests/upgrade/make.py schema` writes the newest version's catalogues.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -17,7 +18,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from catalogue import catalogue, file_of
 from golden import FOLDERS, PREFIX, V1, run_duckdb, unpack
+from places import backend_config
 
 from litestar_queues_matrix.servers import ask, resp, start
 
@@ -33,7 +36,25 @@ json.dump(families.schema_statements(getattr(families, sys.argv[1].upper())), sy
 """
 
 
-def main() -> None:
+def write_schema() -> None:
+    """Write what the catalogue of each database shows of the tables that this version creates."""
+    with tempfile.TemporaryDirectory(prefix="golden-") as temporary:
+        for through in FOLDERS:
+            if FOLDERS[through] == "redis":
+                continue
+            with _empty(through, Path(temporary)) as place:
+                asyncio.run(_create(place))
+                file_of(through).parent.mkdir(exist_ok=True)
+                file_of(through).write_text("".join(f"{line}\n" for line in catalogue(place)), encoding="utf-8")
+
+
+async def _create(place: dict[str, Any]) -> None:
+    backend = backend_config(place, create_schema=True).create_backend()
+    await backend.open()
+    await backend.close()
+
+
+def write_v1() -> None:
     """Make every folder, and compare what the first version read back from each database."""
     records: Any = None
     with tempfile.TemporaryDirectory(prefix="golden-") as temporary:
@@ -164,4 +185,4 @@ def _commands(command: resp.Resp) -> Iterator[list[str]]:
 
 
 if __name__ == "__main__":
-    main()
+    {"v1": write_v1, "schema": write_schema}[sys.argv[1]]()

@@ -102,6 +102,10 @@ class Processes:
         self._started.append(process)
         return process
 
+    def histories(self) -> str:
+        """What all of them said, for a failure's message."""
+        return "\n".join(process.history() for process in self._started)
+
     async def running(self, count: int) -> set[tuple[str, int]]:
         """Wait until so many tasks run, in all processes; each with its process."""
 
