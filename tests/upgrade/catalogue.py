@@ -50,8 +50,8 @@ _POSTGRES = (
 )
 _MARIADB = (
     f"""
-    SELECT 'column', table_name, column_name, column_type, is_nullable, column_default, collation_name, extra,
-        generation_expression
+    SELECT 'column', table_name, column_name, column_type, is_nullable, column_default,
+        IF(collation_name LIKE '%%bin', collation_name, character_set_name), extra, generation_expression
     FROM information_schema.columns WHERE table_schema = database() AND table_name LIKE '{TABLE}%%'
     """,
     f"""
@@ -64,7 +64,7 @@ _MARIADB = (
     WHERE constraint_schema = database() AND table_name LIKE '{TABLE}%%'
     """,
     f"""
-    SELECT 'options', table_name, engine, row_format, table_collation FROM information_schema.tables
+    SELECT 'options', table_name, engine, row_format FROM information_schema.tables
     WHERE table_schema = database() AND table_name LIKE '{TABLE}%%'
     """,
 )

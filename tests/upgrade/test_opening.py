@@ -32,7 +32,8 @@ async def test_two_processes_that_open_at_the_same_moment_upgrade_once(
     for process in both:
         process.order()
     assert [await process.ended() for process in both] == [0, 0], processes.histories()
-    assert schema_record(place) == (1, VERSION)
+    # A migration of the application's records no version: that is read from what is there.
+    assert schema_record(place) == (None if way == "alembic" else (1, VERSION))
     async with opened(place, **FIXED) as backend:
         await assert_kept(backend)
 
@@ -57,7 +58,7 @@ async def test_a_process_that_may_not_change_the_tables_waits_until_another_has(
 @pytest.mark.only_through("aiosqlite", "alchemy", "async", "duckdb")
 async def test_a_process_that_has_waited_for_long_enough_ends_with_advice(place: dict[str, Any]) -> None:
     load(place)
-    advice = "alembic|create_schema=True" if place["through"].startswith("alchemy") else "_0002.*create_schema=True"
+    advice = "Alembic.*create_schema=True" if place["through"].startswith("alchemy") else "_0002.*create_schema=True"
     with pytest.raises(QueueConfigurationError, match=rf"version 1 .*{VERSION}.*({advice})"):
         async with opened(place, **FIXED, migration_timeout=0.1):
             pass

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from alembic_lab import migrate
-from golden import expected, run_duckdb
+from golden import expected
 from places import backend_config
 from processes import Processes
 
@@ -25,7 +25,7 @@ __all__ = (
     "ways_of",
 )  # fmt: skip
 
-NEW_FIELDS: dict[str, Any] = {}
+NEW_FIELDS: dict[str, Any] = {"recoveries": 0, "max_recoveries": 3, "stale_after": None, "history": None}
 """The fields that the first version did not know, as its tasks have them."""
 FIXED: dict[str, Any] = {"create_schema": False}
 """The options of a process that may not change tables."""
@@ -95,17 +95,17 @@ async def assert_kept(backend: QueueBackend, ids: Collection[str] | None = None)
     assert found == wanted
 
 
-def schema_record(place: dict[str, Any]) -> tuple[int, Any]:
-    """How often the record of the schema's version was written, and that version."""
+def schema_record(place: dict[str, Any]) -> tuple[int, Any] | None:
+    """How often the record of the schema's version was written, and that version; None where it never was."""
     at = place["at"]
-    if place["through"] == "duckdb":
-        [row] = run_duckdb(at, _RECORD)
-    elif "://" not in at:
+    if "://" not in at:
         with closing(sqlite3.connect(at)) as connection:
-            [row] = connection.execute(_RECORD).fetchall()
+            found = connection.execute(_RECORD).fetchall()
     else:
         with ask.connected(at) as cursor:
             cursor.execute(_RECORD)
-            [row] = cursor.fetchall()
-    version, value = row
+            found = cursor.fetchall()
+    if not found:
+        return None
+    [(version, value)] = found
     return version, json.loads(value) if isinstance(value, str) else value
