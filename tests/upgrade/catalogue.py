@@ -16,7 +16,7 @@ from golden import FOLDERS, TABLE, V1, run_duckdb
 
 from litestar_queues_matrix.servers import ask
 
-__all__ = ("catalogue", "file_of")
+__all__ = ("catalogue", "file_of", "kept_catalogue")
 
 _SQLITE = f"""
 SELECT 'column', m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk, c.hidden
@@ -75,9 +75,17 @@ def file_of(through: str) -> Path:
     return V1.parent / "schema" / f"{FOLDERS[through]}.txt"
 
 
+def kept_catalogue(place: dict[str, Any]) -> list[str]:
+    """What there is to be; nothing where the database has no tables."""
+    file = file_of(place["through"])
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
 def catalogue(place: dict[str, Any]) -> list[str]:
-    """What there is, a line each."""
+    """What there is, a line each; nothing where the database has no tables."""
     at = place["at"]
+    if "prefix" in place:
+        return []
     if place["through"] == "duckdb":
         return _lines(row for query in _DUCKDB for row in run_duckdb(at, query))
     if "://" not in at:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
 from typing import Any
 
+import anyio
 import pytest
 from golden import load
+from places import backend_config
 from processes import Processes
 from upgrading import CREATES, FIXED, WAYS, assert_kept, before, opened, schema_record
 from waiting import DEADLINE
@@ -17,25 +21,51 @@ pytestmark = pytest.mark.anyio
 
 SHARED = pytest.mark.only_through("aiosqlite", "alchemy", "async")
 """DuckDB admits one process, and Redis has no tables."""
+AT_ONCE = 4
 WAITS = "waiting for up to"
 
 
 @SHARED
-async def test_two_processes_that_open_at_the_same_moment_upgrade_once(
+async def test_processes_that_open_at_the_same_moment_upgrade_once(
     place: dict[str, Any], way: str, processes: Processes
 ) -> None:
     load(place)
     await before(way, place, processes)
-    both = [await processes.start("new", place, works=False, options=WAYS[way]) for _ in range(2)]
-    for process in both:
-        await process.imported()
-    for process in both:
-        process.order()
-    assert [await process.ended() for process in both] == [0, 0], processes.histories()
+    assert await asyncio.to_thread(_open_at_once, place, WAYS[way]) == [None] * AT_ONCE
     # A migration of the application's records no version: that is read from what is there.
     assert schema_record(place) == (None if way == "alembic" else (1, VERSION))
     async with opened(place, **FIXED) as backend:
         await assert_kept(backend)
+
+
+def _open_at_once(place: dict[str, Any], options: dict[str, Any]) -> list[str | None]:
+    """Open a store in several new processes, behind a barrier; what each of them raised."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # so that a process is there at once
+    barrier, results = context.Barrier(AT_ONCE), context.Queue()
+    arguments = (place, options, barrier, results)
+    started = [context.Process(target=_open, args=arguments, daemon=True) for _ in range(AT_ONCE)]
+    for process in started:
+        process.start()
+    said = [results.get(timeout=DEADLINE) for _ in started]
+    for process in started:
+        process.join(DEADLINE)
+    return said
+
+
+def _open(place: dict[str, Any], options: dict[str, Any], barrier: Any, results: Any) -> None:
+    async def run() -> None:
+        backend = backend_config(place, **options).create_backend()
+        barrier.wait(DEADLINE)
+        await backend.open()
+        await backend.close()
+
+    try:
+        anyio.run(run)
+        results.put(None)
+    except BaseException as error:
+        results.put(repr(error))
+        raise
 
 
 @SHARED

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from alembic_lab import differences
+from catalogue import catalogue, kept_catalogue
 from golden import expected, load
 from processes import Processes
 from upgrading import WAYS, alchemy_url, assert_kept, before, opened
@@ -35,6 +36,7 @@ async def test_tasks_keys_and_locks_are_as_the_first_version_stored_them(
         assert not await backend.lock("golden-é", "somebody", timedelta(seconds=1)), "it is still held"
         assert await backend.lock("golden-é", "owner-é", timedelta(days=1))
         assert await backend.lock("golden-free", "somebody", timedelta(seconds=1)), "its time is over"
+    assert catalogue(place) == kept_catalogue(place), "the tables are those that a new database gets"
 
 
 async def _assert_held(backend: QueueBackend) -> None:
