@@ -100,14 +100,16 @@ class Migrator:
             BackendUnavailableError: The database cannot be reached, or others were in the way for too long.
         """
         for tries, pause in enumerate(_BACKOFFS, 1):
-            if not await self._pending(run):
+            before = await self._pending(run)
+            if not before:
                 return
             derived = self._derived(await run(schema.look()))
             errors = await _in_a_thread_of_its_own(partial(_migrate, derived))
             pending = await self._pending(run)
             if not pending:
                 return
-            conflict = not errors or any(self._failures.is_conflict(error) for error in errors)
+            # Somebody else who has applied one of them is likely at the next.
+            conflict = not errors or pending != before or any(self._failures.is_conflict(error) for error in errors)
             if not conflict or tries == _TRIES:
                 raise self._failure(pending[0], errors, in_the_way=bool(errors) and conflict)
             await pause.wait()
