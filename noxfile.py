@@ -138,6 +138,13 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
+def upgrade(session: nox.Session) -> None:
+    """Databases of the first version, opened and worked on by both: on all that can be had, or `-- --on=asyncpg`."""
+    install(session, "test", "servers")
+    session.run("pytest", *(session.posargs if _names_tests(session.posargs) else ["tests/upgrade", *session.posargs]))
+
+
+@nox.session
 def oracle(session: nox.Session) -> None:
     """Oracle's statements, as far as that goes without one: parsed, and sent through its adapters to a PostgreSQL."""
     install(session, "test", "servers", "oracle")

@@ -22,7 +22,7 @@ class Places:
         default: Where the tests run unless `--on` names something else.
 
     Raises:
-        pytest.UsageError: One was named and cannot be had, or none can be had.
+        pytest.UsageError: One was named, without a star behind it, and cannot be had; or none can be had.
     """
 
     def __init__(self, config: pytest.Config, known: Mapping[str, Hosted | None], default: Sequence[str]) -> None:
@@ -31,10 +31,11 @@ class Places:
         self._missing: dict[str, str] = {}
         for name in named or default:
             try:
-                self.found[name] = _target(known, name)
+                self.found[name.rstrip("*")] = _target(known, name.rstrip("*"))
             except ServerUnavailable as error:
                 self._missing[name] = str(error)
-        if self._missing and (named or not self.found):
+        has_to_be = [name for name in self._missing if name in named and not name.endswith("*")]
+        if has_to_be or not self.found:
             raise pytest.UsageError("\n".join(f"{name}: {reason}" for name, reason in self._missing.items()))
 
     @property

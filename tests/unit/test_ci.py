@@ -42,6 +42,14 @@ def test_every_backend_runs_on_every_kind_of_server_in_some_turn() -> None:
     assert {"redis@valkey9", "valkey@redis7"} <= run
 
 
+def test_every_golden_database_is_upgraded_in_some_turn() -> None:
+    run = {one.partition("@")[0] for turn in "012" for one in patterns(f"upgrade_{turn}")}
+    folders = (ROOT / "tests" / "golden" / "v1").glob("*/data.sql")
+    through = {"sqlite": "aiosqlite", "postgres": "asyncpg", "mariadb": "asyncmy"}
+    drivers = {"-".join(through.get(part, part) for part in folder.parent.name.split("-")) for folder in folders}
+    assert run == drivers | {"redis", "valkey"}
+
+
 @pytest.mark.parametrize("turn", ["0", "1", "2"])
 def test_the_log_ends_with_what_did_not_run(tmp_path: Path, turn: str) -> None:
     (tmp_path / ".ci").mkdir()
@@ -58,6 +66,11 @@ def test_the_log_ends_with_what_did_not_run(tmp_path: Path, turn: str) -> None:
         for pattern in patterns(f"turn_{other}"):
             assert f"suite on {pattern}\n" in left
             assert f" {pattern} " not in ran
+        for name in patterns(f"upgrade_{other}"):
+            assert f"upgrade on {name}\n" in left
+            assert f"--on={name}" not in ran
+    for name in patterns(f"upgrade_{turn}"):
+        assert f"--on={name}" in ran
 
 
 def test_a_step_that_fails_fails_ci(tmp_path: Path) -> None:
