@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from litestar_queues.retry import ExponentialBackoff
+from litestar_queues.backoff import ExponentialBackoff
 
 __all__ = ("Backoffs", "Pause")
 

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from litestar_queues.backoff import FixedBackoff
 from litestar_queues.clock import StoreClock
 from litestar_queues.errors import QueueError
 from litestar_queues.operations import QueueOperations
-from litestar_queues.retry import FixedBackoff
 from litestar_queues.worker.hold import Hold
 
 __all__ = ("Reaper",)
