@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from typing import Any
 
-import anyio
 import pytest
 from golden import load
-from places import backend_config
+from openers import open_at_once
 from processes import Processes
 from upgrading import CREATES, FIXED, WAYS, assert_kept, before, opened, schema_record
 from waiting import DEADLINE
@@ -31,41 +29,11 @@ async def test_processes_that_open_at_the_same_moment_upgrade_once(
 ) -> None:
     load(place)
     await before(way, place, processes)
-    assert await asyncio.to_thread(_open_at_once, place, WAYS[way]) == [None] * AT_ONCE
+    assert await asyncio.to_thread(open_at_once, place, WAYS[way], AT_ONCE) == [None] * AT_ONCE
     # A migration of the application's records no version: that is read from what is there.
     assert schema_record(place) == (None if way == "alembic" else (1, VERSION))
     async with opened(place, **FIXED) as backend:
         await assert_kept(backend)
-
-
-def _open_at_once(place: dict[str, Any], options: dict[str, Any]) -> list[str | None]:
-    """Open a store in several new processes, behind a barrier; what each of them raised."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # so that a process is there at once
-    barrier, results = context.Barrier(AT_ONCE), context.Queue()
-    arguments = (place, options, barrier, results)
-    started = [context.Process(target=_open, args=arguments, daemon=True) for _ in range(AT_ONCE)]
-    for process in started:
-        process.start()
-    said = [results.get(timeout=DEADLINE) for _ in started]
-    for process in started:
-        process.join(DEADLINE)
-    return said
-
-
-def _open(place: dict[str, Any], options: dict[str, Any], barrier: Any, results: Any) -> None:
-    async def run() -> None:
-        backend = backend_config(place, **options).create_backend()
-        barrier.wait(DEADLINE)
-        await backend.open()
-        await backend.close()
-
-    try:
-        anyio.run(run)
-        results.put(None)
-    except BaseException as error:
-        results.put(repr(error))
-        raise
 
 
 @SHARED
