@@ -49,3 +49,13 @@ def take_back(connection: sa.Connection, table: sa.Table) -> None:
 def differences(connection: sa.Connection, metadata: sa.MetaData) -> list[Any]:
     """What autogenerate would change now."""
     return list(compare_metadata(MigrationContext.configure(connection, opts=_options(connection)), metadata))
+
+
+def by_name(connection: sa.Connection, metadata: sa.MetaData) -> list[Any]:
+    """What autogenerate would do where its plugin compares checks by their names."""
+    plugins = ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"]
+    options = {**_options(connection), "autogenerate_plugins": plugins}
+    found = produce_migrations(MigrationContext.configure(connection, opts=options), metadata)
+    assert found.upgrade_ops is not None
+    changes: list[Any] = [one for table in found.upgrade_ops.ops for one in getattr(table, "ops", [table])]
+    return changes

@@ -48,7 +48,7 @@ WORDS = {
     "of the conformance suite": "Reshapes reshape columns",
     "files": "made_up.py dev.py build/demo/summary.json env.py queue.db-shm queue.db-wal",
     "tables and indexes of the queue": "litestar_queue_task litestar_queue_task_lock app_queue_task_lock "
-    "app_queue_task_ready ext_litestar_queues_0001",
+    "app_queue_task_ready ext_litestar_queues_0001 ext_litestar_queues_0002 litestar_queue_task_record schema",
     "values of options": "immediate litestar_queues",
     "transports of SQLSpec's events, and its settings of them": "aq txeventq notify notify_queue poll_queue listen_notify "
     "listen_notify_durable table_queue poll_interval retention_seconds direct_dsn version_table_name",

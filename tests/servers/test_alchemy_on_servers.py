@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from advanced_alchemy.base import BigIntAuditBase, UUIDAuditBase
 from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
 from alchemy_lab import SWAPPED, model, odd_model, registry, run_every_statement, runs_a_task, work
-from alembic_lab import differences, migrate, take_back
+from alembic_lab import by_name, differences, migrate, take_back
 from sqlalchemy.ext.asyncio import AsyncSession
 from waiting import DEADLINE
 
@@ -110,8 +110,12 @@ async def test_a_state_of_a_later_version_is_let_in(
     monkeypatch.setattr("litestar_queues.backends.advanced_alchemy.schema.VERSION", 3)
     monkeypatch.setattr("litestar_queues.backends.sql.schema.VERSION", 3)
     made = model()
+    with sync_engine.connect() as connection:
+        seen = [type(one).__name__ for one in by_name(connection, made.metadata)]
+        assert seen == ["DropConstraintOp", "CreateCheckConstraintOp"], "Alembic's plugin, told of by the page"
     await runs_a_task(AdvancedAlchemyBackendConfig(sqlalchemy_config=config, model_class=made, create_schema=True))
     with sync_engine.begin() as connection:
+        assert by_name(connection, made.metadata) == []
         connection.execute(sa.text("UPDATE app_queue_task SET state = 'reserved'"))
     with sync_engine.begin() as connection, pytest.raises((sa.exc.IntegrityError, sa.exc.OperationalError)):
         connection.execute(sa.text("UPDATE app_queue_task SET state = 'dreaming'"))
