@@ -17,7 +17,6 @@ from litestar_queues.backends.advanced_alchemy.dialects import SQLITE
 from litestar_queues.backends.advanced_alchemy.statements import ModelStatement
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import Sender
-from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.files import TABLE, filled, parsed, renamed
 from litestar_queues.backends.sql.program import Program, advance
 from litestar_queues.clock import ManualClock
@@ -45,7 +44,7 @@ class Lab:
         self.table = QueueTable.of(made)
         for table in (self.table.tasks, self.table.locks):
             table.create(connection)
-        self.engine = Engine(SQLITE.family, SQLITE.statements(self.table), ManualClock(NOW))
+        self.engine = SQLITE.family.engine(SQLITE.family, SQLITE.statements(self.table), ManualClock(NOW), loads=True)
 
     def run(self, program: Program[Any]) -> Any:
         steps = program.start()

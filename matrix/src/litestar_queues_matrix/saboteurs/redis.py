@@ -295,7 +295,7 @@ class CommitsUnderAnyFence(Saboteur):
     areas = ("OWN",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("commit", "task and task.fence == after[2]", "task")
+        scripts.replace("commit", "task and INDEX[task.state] and task.fence == after[2]", "task")
 
 
 class CommitsOverOlderFences(Saboteur):
@@ -464,7 +464,7 @@ class DeletesTheActive(Saboteur):
     areas = ("RET",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("delete", "task and not ACTIVE[task.state]", "task")
+        scripts.replace("delete", "task and TERMINAL[task.state]", "task")
 
 
 class LeavesCountsOfTheDeleted(Saboteur):

@@ -42,7 +42,7 @@ _PARAMETER = re.compile(r"(?<![\w:]):([a-z_]+)")
 _MARK = re.compile(r"<<(?:\w+\.)?(\w*)>>")
 _WHOLE = "/* the whole */"
 _ON_UPDATE = "/* onupdate */"
-_OTHERS = re.compile(r"(add|create|drop|rebuild|record|widen)_.*|existing|lock_schema|schema_version|enqueue(_timed)?")
+_OTHERS = re.compile(r"(add|create|drop|rebuild|record|widen)_.*|existing|(un)?lock_schema|schema_version|enqueue")
 """The schema is SQLAlchemy's to create, and tasks are its to insert: only so do columns get the application's defaults."""
 
 
