@@ -167,3 +167,30 @@ async def test_an_upgrade_that_has_to_wait_for_the_table_lets_others_pass_and_co
             database.execute("ROLLBACK")
             await opening
         await backend.close()
+
+
+async def test_whoever_has_no_right_to_change_the_table_waits_for_who_has(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    if database.family is not POSTGRES:
+        pytest.skip("roles are PostgreSQL's")
+    first_version(database)
+    role = f"worker_of_{database.name}"
+    database.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    database.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+    database.execute(f"ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}")
+    config = AsyncpgConfig(connection_config={"dsn": database.url, "user": role, "min_size": 1, "max_size": 4})
+    backend = SQLSpecBackendConfig(config=config, migration_timeout=DEADLINE).create_backend()
+    opening = asyncio.create_task(backend.open())
+    with anyio.fail_after(DEADLINE):
+        while "waiting for up to" not in caplog.text and not opening.done():  # noqa: ASYNC110  # a log has no event
+            await anyio.sleep(0.01)
+        assert not opening.done(), opening
+        assert "the schema was not upgraded: " in caplog.text
+        assert "must be owner of table" in caplog.text
+        database.run(schema_of(POSTGRES).create())
+        await opening
+    assert list(await backend.get(["old"])) == ["old"]
+    await backend.close()
+    database.execute(f"DROP OWNED BY {role}")
+    database.execute(f"DROP ROLE {role}")

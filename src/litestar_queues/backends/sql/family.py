@@ -168,13 +168,16 @@ class Family:
         return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
 
     def is_lost(self, error: BaseException) -> bool:
-        """Whether the error means that the connection is gone."""
+        """Whether the error means that the connection is gone.
+
+        A code decides, wherever in the chain it stands: a layer above the driver has one class for that and for more.
+        """
+        chain = list(_chain(error))
+        if codes := [code for one in chain if (code := self.code_of(one)) is not None]:
+            return not self.lost_codes.isdisjoint(codes)
         return any(
-            code in self.lost_codes
-            or (code is None and not self.lost.isdisjoint(cls.__name__ for cls in type(one).__mro__))
-            or (code is None and self.lost_text.search(str(one)) is not None)
-            for one in _chain(error)
-            for code in (self.code_of(one),)
+            not self.lost.isdisjoint(cls.__name__ for cls in type(one).__mro__) or self.lost_text.search(str(one))
+            for one in chain
         )
 
 

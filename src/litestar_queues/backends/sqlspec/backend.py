@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import Statement, statements_of
 from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
 from litestar_queues.backends.sql.program import statements
-from litestar_queues.backends.sql.schema import Advice, Found, Schema, migrated_by_others, usable
+from litestar_queues.backends.sql.schema import Advice, Found, Schema, Standing, migrated_by_others, standing_of, usable
 from litestar_queues.backends.sqlspec.bound import BoundTransport
 from litestar_queues.backends.sqlspec.channel import Channel
 from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
@@ -31,6 +32,8 @@ from litestar_queues.errors import BackendError, BackendUnavailableError, QueueC
 
 __all__ = ("SQLSpecBackend",)
 
+
+_log = logging.getLogger("litestar_queues")
 
 _MISSING = "set create_schema=True or run_migrations=True where it is to be created, or choose another table_name"
 _FOREIGN = "choose another table_name"
@@ -167,8 +170,8 @@ class SQLSpecBackend(SqlBackend):
             if self._migrator is not None:
                 await self._migrator.apply(self.port.run, self._schema)
                 missing = self._migrator.missing_table()
-            elif self._creates_schema and self._schema.steps(await look()):
-                await self.create_schema()
+            elif self._creates_schema and self._schema.steps(before := await look()):
+                await self._create_if_allowed(before)
             found = await migrated_by_others(look, family, place, self._migration_timeout)
             usable(found, family, place, Advice(missing, _FOREIGN, _OLDER))
             await self.port.run(self.port.engine.check_schema())
@@ -176,6 +179,17 @@ class SQLSpecBackend(SqlBackend):
             raise
         except BackendError as error:
             raise QueueConfigurationError(f"{error}; the table {self._table_name!r} cannot be used") from error
+
+    async def _create_if_allowed(self, before: Found) -> None:
+        """Create what is missing. An older table that this user may not change is left to somebody who may."""
+        try:
+            await self.create_schema()
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            if standing_of(before, self._store.family)[0] is not Standing.OLDER:
+                raise
+            _log.warning("%s: the schema was not upgraded: %s", self.port.database, error)
 
     async def _look(self, schema: Schema) -> Found:
         return await self.port.run(schema.look())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlspec.exceptions import DatabaseConnectionError, SQLSpecError
+from sqlspec.exceptions import DatabaseConnectionError, PermissionDeniedError, SQLSpecError
 
 from litestar_queues.backends.sql.failures import SqlFailures
 
@@ -13,6 +13,6 @@ class SQLSpecFailures(SqlFailures):
     """Translates what went wrong with one database of SQLSpec's."""
 
     def is_lost(self, error: Exception) -> bool:
-        if isinstance(error, DatabaseConnectionError) or self._family.is_lost(error):
-            return True
-        return not isinstance(error, SQLSpecError)
+        # What a user may not do, SQLSpec counts among the errors of connections.
+        at_connecting = isinstance(error, DatabaseConnectionError) and not isinstance(error, PermissionDeniedError)
+        return at_connecting or self._family.is_lost(error) or not isinstance(error, SQLSpecError)
