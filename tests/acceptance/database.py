@@ -16,7 +16,7 @@ from litestar_queues.backends.base import BackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 
 DRIVERS = ("aiosqlite", "sqlite", "alchemy-aiosqlite")
-TABLES_MADE = ("litestar_queue_task", "litestar_queue_task_lock")
+TABLES_MADE = ("litestar_queue_task", "litestar_queue_task_lock", "litestar_queue_task_record")
 _HOLD_LOCK = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)

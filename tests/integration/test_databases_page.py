@@ -31,12 +31,17 @@ def tables() -> set[str]:
 
 async def test_the_first_configuration_runs_tasks() -> None:
     await runs_a_task(sample(BASIC)["config"])
-    assert tables() == {"litestar_queue_task", "litestar_queue_task_lock"}
+    assert tables() == {"litestar_queue_task", "litestar_queue_task_lock", "litestar_queue_task_record"}
 
 
 async def test_that_with_migrations_runs_tasks() -> None:
     await runs_a_task(sample(MIGRATED)["config"])
-    assert tables() == {"litestar_queue_task", "litestar_queue_task_lock", "ddl_migrations"}
+    assert tables() == {
+        "litestar_queue_task",
+        "litestar_queue_task_lock",
+        "litestar_queue_task_record",
+        "ddl_migrations",
+    }
 
 
 async def test_the_migrations_of_the_application_make_the_tables_where_they_are_told_to() -> None:

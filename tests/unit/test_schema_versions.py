@@ -268,3 +268,20 @@ def test_a_table_with_columns_of_the_application_s_is_not_rebuilt(
         run(connection, third(family, monkeypatch).create())
     connection.execute("ROLLBACK")
     assert rows(connection, f"SELECT id, theirs FROM {TABLE}") == [("old", None)]
+
+
+def test_a_table_that_was_dropped_is_made_anew_as_the_newest(
+    family: Family, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = third(family, monkeypatch)
+    run(connection, schema.create())
+    connection.execute(f"DROP TABLE {TABLE}")  # and not the record of its version
+    run(connection, schema.create())
+    first_version_row = (
+        "INSERT INTO {0} (id, name, queue, state, priority, attempt, max_attempts, fence, args, kwargs, "
+    )
+    connection.execute(
+        first_version_row.format(TABLE) + "metadata, execution_backend, created_at, due_at) VALUES ('new', 'n', 'q', "
+        "'reserved', 0, 0, 1, 0, '[]', '{}', '{}', 'local', '2030-01-01 00:00:00', '2030-01-01 00:00:00')"
+    )
+    assert schema.steps(run(connection, schema.look())) == []

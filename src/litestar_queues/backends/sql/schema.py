@@ -190,6 +190,8 @@ class Schema:
         """
         if found.version > len(self._versions):
             return []
+        if self.table not in found.names:
+            found = replace(found, version=0)  # of a table that was dropped
         numbers = range(1, len(self._versions) + 1) if only is None else [only]
         return [name for number in numbers for name in self._steps_of(number, found)]
 
