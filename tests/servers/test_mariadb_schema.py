@@ -15,6 +15,7 @@ from sqlspec.adapters.pymysql import PyMysqlConfig
 from waiting import DEADLINE
 
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues.backends.sqlspec.migrating import VERSIONS
 from litestar_queues.errors import QueueConfigurationError
 
 __all__ = ("server", "settings")
@@ -57,14 +58,14 @@ def applied(settings: dict[str, Any]) -> list[str]:
 async def test_migrations_make_the_same_tables_as_create_schema(adapter: str, settings: dict[str, Any]) -> None:
     await opened(CONFIGS[adapter](**settings))
     created = dump(settings)
-    assert len(created) == 2
+    assert len(created) == 3
     await opened(CONFIGS[adapter](**settings), **MIGRATED)
     assert dump(settings) == created, "what create_schema made is taken over"
-    for table in ("litestar_queue_task", "litestar_queue_task_lock", "ddl_migrations"):
+    for table in ("litestar_queue_task", "litestar_queue_task_lock", "litestar_queue_task_record", "ddl_migrations"):
         ask(settings, f"DROP TABLE {table}")
     await opened(CONFIGS[adapter](**settings), **MIGRATED)
     assert dump(settings) == created
-    assert applied(settings) == ["ext_litestar_queues_0001"]
+    assert applied(settings) == [*VERSIONS]
     await opened(CONFIGS[adapter](**settings), **MIGRATED)
 
 
@@ -114,4 +115,4 @@ async def test_eight_processes_that_start_at_the_same_moment_make_one_schema(
     await opened(CONFIGS[adapter](**settings))
     assert dump(settings) == together
     if options is MIGRATED:
-        assert applied(settings) == ["ext_litestar_queues_0001"]
+        assert applied(settings) == [*VERSIONS]

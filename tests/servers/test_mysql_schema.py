@@ -59,8 +59,8 @@ def dump(url: str) -> list[str]:
 async def test_migrations_make_the_same_tables_as_create_schema(adapter: str, url: str) -> None:
     await opened(config_of(adapter, url))
     created = dump(url)
-    assert len(created) == 2
-    ask(url, "DROP TABLE litestar_queue_task, litestar_queue_task_lock")
+    assert len(created) == 3
+    ask(url, "DROP TABLE litestar_queue_task, litestar_queue_task_lock, litestar_queue_task_record")
     await opened(config_of(adapter, url), **MIGRATED)
     assert dump(url) == created
     await opened(config_of(adapter, url), **MIGRATED)
@@ -95,7 +95,7 @@ async def test_odd_names_are_used_as_they_are(table: str, options: dict[str, Any
     await backend.enqueue_many([NewTask(id="a", name="app.task", key="k")])
     assert [task.id for task in await backend.claim(Want(worker="w", limit=1, queues=("default",)))] == ["a"]
     await backend.close()
-    assert tables(where) == sorted([name, f"{name}_lock"])
+    assert tables(where) == sorted([name, f"{name}_lock", f"{name}_record"])
     if database:
         assert tables(url) == []
         ask(url, f"DROP DATABASE {database}")
@@ -136,7 +136,7 @@ async def test_eight_processes_that_start_at_the_same_moment_make_one_schema(
     for process in processes:
         process.join(60)
     together = dump(url)
-    ask(url, "DROP TABLE litestar_queue_task, litestar_queue_task_lock")
+    ask(url, "DROP TABLE litestar_queue_task, litestar_queue_task_lock, litestar_queue_task_record")
     await opened(config_of("pymysql", url))
     assert dump(url) == together
 

@@ -17,6 +17,7 @@ from sqlspec.adapters.psycopg import PsycopgAsyncConfig, PsycopgSyncConfig
 from waiting import DEADLINE
 
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
+from litestar_queues.backends.sqlspec.migrating import VERSIONS
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.records import NewTask, Want
 
@@ -77,10 +78,10 @@ async def test_migrations_make_the_same_tables_as_create_schema(adapter: str, ds
     created = await dump_postgres(dsn)
     assert len(created[0]) > 30
     assert len(created[1]) > 10
-    await do(dsn, "DROP TABLE litestar_queue_task, litestar_queue_task_lock")
+    await do(dsn, "DROP TABLE litestar_queue_task, litestar_queue_task_lock, litestar_queue_task_record")
     await opened(CONFIGS[adapter](dsn), **MIGRATED)
     assert await dump_postgres(dsn) == created
-    assert await ask(dsn, "SELECT version_num FROM ddl_migrations") == ["ext_litestar_queues_0001"]
+    assert await ask(dsn, "SELECT version_num FROM ddl_migrations") == [*VERSIONS]
     await opened(CONFIGS[adapter](dsn), **MIGRATED)
 
 
@@ -125,7 +126,7 @@ async def test_odd_names_are_used_as_they_are(table: str, options: dict[str, Any
     assert [task.id for task in await backend.claim(Want(worker="w", limit=1, queues=("default",)))] == ["a"]
     await backend.close()
     made = "SELECT tablename FROM pg_tables WHERE schemaname = '{}' AND tablename <> 'ddl_migrations' ORDER BY 1"
-    assert await ask(dsn, made.format(schema or "public")) == [name, f"{name}_lock"]
+    assert await ask(dsn, made.format(schema or "public")) == [name, f"{name}_lock", f"{name}_record"]
     indexes = f"SELECT indexname FROM pg_indexes WHERE schemaname = '{schema or 'public'}' AND tablename = '{name}'"
     assert {f"{name}_key", f"{name}_queue_scheduled"} <= set(await ask(dsn, indexes))
 
@@ -154,7 +155,7 @@ async def test_the_records_stand_where_those_of_the_application_do_and_the_table
     await do(dsn, "CREATE SCHEMA app")
     settings: dict[str, Any] = {"default_schema": "app", "version_table_name": "versions"}
     await opened(asyncpg_config(dsn, migration_config=settings), **MIGRATED)
-    assert await ask(dsn, "SELECT version_num FROM app.versions") == ["ext_litestar_queues_0001"]
+    assert await ask(dsn, "SELECT version_num FROM app.versions") == [*VERSIONS]
     assert await ask(dsn, "SELECT count(*) FROM public.litestar_queue_task") == [0]
 
 
@@ -173,11 +174,11 @@ async def test_the_migrations_of_the_application_are_left_to_it(adapter: str, ds
     config = CONFIGS[adapter](dsn, migration_config={"script_location": str(tmp_path)})
     await opened(config, **MIGRATED)
     versions = "SELECT version_num FROM ddl_migrations ORDER BY execution_sequence"
-    assert await ask(dsn, versions) == ["ext_litestar_queues_0001"]
+    assert await ask(dsn, versions) == [*VERSIONS]
     running = config.migrate_up(use_logger=True, echo=False)
     if running is not None:
         await running
-    assert await ask(dsn, versions) == ["ext_litestar_queues_0001", "0001"]
+    assert await ask(dsn, versions) == [*VERSIONS, "0001"]
     closing = config.close_pool()
     if closing is not None:
         await closing
@@ -213,11 +214,11 @@ async def test_eight_processes_that_start_at_the_same_moment_make_one_schema(
     for process in processes:
         process.join(60)
     together = await dump_postgres(dsn)
-    await do(dsn, "DROP TABLE litestar_queue_task, litestar_queue_task_lock")
+    await do(dsn, "DROP TABLE litestar_queue_task, litestar_queue_task_lock, litestar_queue_task_record")
     await opened(asyncpg_config(dsn))
     assert await dump_postgres(dsn) == together
     if options is MIGRATED:
-        assert await ask(dsn, "SELECT version_num FROM ddl_migrations") == ["ext_litestar_queues_0001"]
+        assert await ask(dsn, "SELECT version_num FROM ddl_migrations") == [*VERSIONS]
 
 
 @pytest.mark.parametrize("has_skip_locked", [True, False])
