@@ -101,14 +101,18 @@ def first_version(database: Database) -> None:
 
 
 def third(family: Family, monkeypatch: pytest.MonkeyPatch) -> Schema:
-    """A version to come, with a state more, and an index more and one less where it can have a condition."""
-    monkeypatch.setitem(STATES, 3, (*STATES[1], "reserved"))  # type: ignore[misc]
-    indexes: dict[str, Any] = {}
+    """A version to come, with a longer state more, and an index more and one less where it can have a condition."""
+    monkeypatch.setitem(STATES, 3, (*STATES[1], "dispatched"))  # type: ignore[misc]
+    changes: dict[str, Any] = {"alters": ("widen_states",)}
+    lists = family.lists
     if family is POSTGRES:
-        indexes = {"creates": {"create_history_index": "_history"}, "drops": {"drop_overdue_index": "_overdue"}}
-    later = replace(family, versions=(*family.versions, Version(alters=("widen_states",), **indexes)))
+        changes |= {"creates": {"create_history_index": "_history"}, "drops": {"drop_overdue_index": "_overdue"}}
+    else:
+        was = {2: {"state": lists.types["state"]}}
+        lists = replace(lists, types={**lists.types, "state": "VARCHAR(12)"}, earlier=was)
+    later = replace(family, lists=lists, versions=(*family.versions, Version(**changes)))
     statements = load(Path(inspect.getfile(load)).with_name(f"{family.name}.sql"), later)
-    more = load(THIRD, later) if indexes else {}
+    more = load(THIRD, later) if family is POSTGRES else {}
     return Schema(later, statements | more, TABLE)
 
 
@@ -123,7 +127,7 @@ def test_a_version_can_bring_a_state_and_change_indexes(
     found = database.run(schema.look())
     assert found.version == 3
     assert schema.steps(found) == []
-    database.execute(INSERT.format("new", "reserved"))
+    database.execute(INSERT.format("new", "dispatched"))
     with pytest.raises((psycopg.errors.CheckViolation, pymysql.err.OperationalError), match=r"(?i)check|constraint"):
         database.execute(INSERT.format("worse", "dreaming"))
     if database.family is POSTGRES:

@@ -258,9 +258,9 @@ MYSQL = Family(
         "exact": "CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */",
         # The one product gives the check a name, and has it beside the columns; to the other it is part of its column.
         "state_check": (
-            "/*!80017 DROP CHECK litestar_queue_task_chk_1, "
+            "/*!80017 DROP CHECK litestar_queue_task_chk_1, MODIFY COLUMN state <state> NOT NULL, "
             "ADD CONSTRAINT litestar_queue_task_chk_1 CHECK (state IN (<states>)) */"
-            "/*M!100600 MODIFY COLUMN state VARCHAR(9) NOT NULL CHECK (state IN (<states>)) */"
+            "/*M!100600 MODIFY COLUMN state <state> NOT NULL CHECK (state IN (<states>)) */"
         ),
         "scheduled": "t.state = 'scheduled' AND t.urgency = 0",
         "scheduled_index": f"{TABLE}_ready",
@@ -451,7 +451,8 @@ def load(path: Path, family: Family, table: str = TABLE) -> dict[str, Statement]
 def slots_of(family: Family) -> tuple[dict[str, str], dict[str, str]]:
     """What the slots of a family's file are filled with, by name: those that lists of columns may name, and all."""
     states = quoted(states_of(len(family.grown())))
-    own = {name: value.replace("<states>", states) for name, value in family.slots.items()}
+    kind = family.lists.types["state"]
+    own = {name: text.replace("<states>", states).replace("<state>", kind) for name, text in family.slots.items()}
     own |= {"states": states, "bare": "<bare>"}
     return own, {"onupdate": "", **own, **family.lists.slots(own)}
 
