@@ -43,7 +43,7 @@ def look(connection: Connection, table: QueueTable) -> Found:
     lacking = [version for version in range(1, VERSION + 1) if _lacks(inspector, table, found, version)]
     version = min(lacking) - 1 if lacking else VERSION
     recorded = _recorded(connection, table) if table.records.name in names else None
-    return Found(tasks.name, found.names, max(version, recorded or 0) if (recorded or 0) > VERSION else version)
+    return Found(tasks.name, found.names, recorded if recorded is not None and recorded > VERSION else version)
 
 
 def _lacks(inspector: Inspector, table: QueueTable, found: Found, version: int) -> bool:
