@@ -285,3 +285,23 @@ def test_a_table_that_was_dropped_is_made_anew_as_the_newest(
         "'reserved', 0, 0, 1, 0, '[]', '{}', '{}', 'local', '2030-01-01 00:00:00', '2030-01-01 00:00:00')"
     )
     assert schema.steps(run(connection, schema.look())) == []
+
+
+def test_a_column_that_somebody_dropped_is_named_and_comes_back(family: Family, connection: Any) -> None:
+    schema = schema_of(family)
+    first_version(connection, schema)
+    for text in [text for text in schema.texts(version=2) if "history" not in text]:
+        connection.execute(text)
+    standing, why = standing_of(run(connection, schema.look()), family)
+    assert standing is Standing.OLDER
+    assert "has no column history, whatever is recorded" in why
+    run(connection, schema.create())
+    assert standing_of(run(connection, schema.look()), family)[0] is Standing.USABLE
+
+
+def test_a_record_of_the_schema_that_somebody_edited_is_named(family: Family, connection: Any) -> None:
+    schema = schema_of(family)
+    run(connection, schema.create())
+    connection.execute(f"UPDATE {TABLE}_record SET value = '\"two\"'")
+    with pytest.raises(QueueConfigurationError, match=r"record 'schema' in the table 'litestar_queue_task_record' is"):
+        run(connection, schema.look())

@@ -15,7 +15,7 @@ from sqlalchemy.schema import CreateColumn
 from litestar_queues.backends.advanced_alchemy.dialects import Dialect
 from litestar_queues.backends.advanced_alchemy.model import states_check
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
-from litestar_queues.backends.sql.schema import Found
+from litestar_queues.backends.sql.schema import Found, recorded_version
 from litestar_queues.columns import VERSION, states_of
 from litestar_queues.errors import QueueConfigurationError
 
@@ -145,7 +145,7 @@ def _recorded(connection: Connection, table: QueueTable) -> int | None:
     """The version that is recorded."""
     records = table.records.c
     value: str | None = connection.scalar(select(records.value).where(records.name == _SCHEMA))
-    return None if value is None else int(value)
+    return None if value is None else recorded_version(value, table.records.name)
 
 
 def _record(connection: Connection, table: QueueTable) -> None:

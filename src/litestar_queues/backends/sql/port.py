@@ -80,7 +80,7 @@ class SqlPort:
         return replace(self, attempts=None, beats=None)
 
     def bound(self, attempts: Attempts, hint: Hint | None) -> SqlPort:
-        """The same inside a transaction that is the caller's, who has a place in the line of writers already."""
+        """The same inside a transaction of the caller's. The caller already has its place in the line of writers."""
         theirs = replace(self, attempts=attempts, hint=hint, beats=None, writing=None, repeats=False, loads_from=None)
         return replace(theirs, under_way=UnderWay())
 
@@ -216,7 +216,7 @@ class SqlBackend:
 
 
 class BoundBackend(SqlBackend):
-    """A backend inside a transaction of the application's, which owns nothing."""
+    """A backend inside a transaction of the application's. It owns no connection and no pool."""
 
     async def open(self) -> None:
         """Do nothing: the session is the caller's, and open."""

@@ -35,6 +35,7 @@ __all__ = (
     "Schema",
     "Standing",
     "migrated_by_others",
+    "recorded_version",
     "schema_of",
     "standing_of",
     "usable",
@@ -103,7 +104,27 @@ def standing_of(found: Found, family: Family) -> tuple[Standing, str]:
     if found.version < VERSION:
         text = f"the table {found.table!r} has version {found.version or 1} of the schema, and this release needs {VERSION}"
         return Standing.OLDER, text
+    lacking = [name for version in range(2, VERSION + 1) for name in found.lacks_columns(version, family.fold)]
+    if found.version == VERSION and lacking:
+        return (
+            Standing.OLDER,
+            f"the table {found.table!r} has no column {', '.join(lacking)}, whatever is recorded of it",
+        )
     return Standing.USABLE, ""
+
+
+def recorded_version(value: object, table: str) -> int:
+    """The version in the record of the schema.
+
+    Raises:
+        QueueConfigurationError: Somebody has written something else there.
+    """
+    text = str(value)
+    if not (text.isascii() and text.isdecimal()):
+        raise QueueConfigurationError(
+            f"the record 'schema' in the table {table!r} is {text[:40]!r}, and no version: delete it, and upgrade the tables again"
+        )
+    return int(text)
 
 
 def usable(found: Found, family: Family, place: str, advice: Advice) -> None:
@@ -253,7 +274,7 @@ class Schema:
         if self._named("_record") not in found.names:
             return found
         rows = (yield self._call("schema_version")).rows
-        return replace(found, version=int(rows[0][0])) if rows else found
+        return replace(found, version=recorded_version(rows[0][0], self._named("_record"))) if rows else found
 
     def _named(self, suffix: str) -> str:
         return f"{self.table}{self.family.fold(suffix)}"

@@ -108,7 +108,7 @@ class Migrator:
             pending = await self._pending(run)
             if not pending:
                 return
-            # Somebody else who has applied one of them is likely at the next.
+            # If another process has applied one of them meanwhile, it is probably applying the next one.
             conflict = not errors or pending != before or any(self._failures.is_conflict(error) for error in errors)
             if not conflict or tries == _TRIES:
                 raise self._failure(pending[0], errors, in_the_way=bool(errors) and conflict)

@@ -12,7 +12,7 @@ from litestar_queues.backends.sqlspec.transports import AsyncTransport, Connecte
 
 
 class AiomysqlTransport(AsyncTransport):
-    """Tells who waits for the pool of a connection that came back broken: aiomysql's does so for whole ones alone."""
+    """Wakes those who wait for a connection when one comes back broken. aiomysql's pool wakes them for whole ones only."""
 
     async def leave(self, connected: Connected, *, committed: bool) -> None:
         await super().leave(connected, committed=committed)
