@@ -62,6 +62,8 @@ class QueuedBackgroundTask(BackgroundTask):
         queue: str | None = None,
         priority: int | None = None,
         retries: int | None = None,
+        max_recoveries: int | None = None,
+        requeue_on_stale: bool | None = None,
         timeout: Duration | None = None,
         key: str | None = None,
         unique_by: UniqueBy | None = None,

@@ -10,7 +10,7 @@ from litestar_queues.backends.base import BackendConfig, QueueBackend
 from litestar_queues.backends.registry import PORT, checked, create, lacks, make, refuse_unknown, register_queue_backend
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.events.base import EventSink
-from litestar_queues.records import QUEUE_MAX, seconds
+from litestar_queues.records import ATTEMPTS_MAX, QUEUE_MAX, RECOVERIES, WINDOW_MAX, seconds
 
 __all__ = ("EXECUTION_BACKENDS", "QueueConfig", "register_queue_backend")
 
@@ -32,8 +32,10 @@ class QueueConfig:
         worker_max_concurrency: How many tasks one worker runs at once.
         worker_max_threads: How many of them may be sync functions, each of which takes a thread.
         worker_heartbeat_interval: How often a worker says that it still runs what it holds, in one write for all.
-        worker_stale_after: How long a task may go without heartbeat before others take it over. At least three times
-            the interval, so that one lost write costs nothing.
+        worker_stale_after: How long a task of this worker may go without heartbeat before others take it over. At least
+            three times the interval, so that one lost write costs nothing.
+        max_recoveries: How often a task whose worker went silent is given to another one before it fails, unless the task
+            says so itself. The count starts again when an attempt ends by itself. 0 fails such a task at once.
         worker_poll_interval: The longest pause between two looks at an idle store. Wakeups make it shorter.
         worker_drain_timeout: How long a worker that is told to stop waits for its tasks before it gives them back.
         worker_settle_delay: How long outcomes may be gathered for one write while the worker is busy; idle, it writes
@@ -57,6 +59,7 @@ class QueueConfig:
     worker_max_threads: int = 10
     worker_heartbeat_interval: float | timedelta = 10.0
     worker_stale_after: float | timedelta = 60.0
+    max_recoveries: int = RECOVERIES
     worker_poll_interval: float | timedelta = 1.0
     worker_drain_timeout: float | timedelta = 30.0
     worker_settle_delay: float | timedelta = 0.01
@@ -81,6 +84,14 @@ class QueueConfig:
             self._check_duration(name, least=timedelta(0))
         if self.retention is not None:
             self._check_duration("retention", least=timedelta(0))
+        if seconds(self.worker_stale_after) > timedelta(seconds=WINDOW_MAX):
+            raise QueueConfigurationError(
+                f"worker_stale_after is at most {WINDOW_MAX:g} s, not {self.worker_stale_after!r}"
+            )
+        if type(self.max_recoveries) is not int or not 0 <= self.max_recoveries <= ATTEMPTS_MAX:
+            raise QueueConfigurationError(
+                f"max_recoveries must be a whole number from 0 to {ATTEMPTS_MAX}, not {self.max_recoveries!r}"
+            )
         if seconds(self.worker_stale_after) < 3 * seconds(self.worker_heartbeat_interval):
             raise QueueConfigurationError(
                 f"worker_stale_after ({self.worker_stale_after}) is less than three times worker_heartbeat_interval "

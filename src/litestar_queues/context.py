@@ -58,6 +58,11 @@ class TaskContext:
         return self.record.attempt
 
     @property
+    def recoveries(self) -> int:
+        """How often stale recovery requeued the task since an attempt ended by itself: its workers went silent."""
+        return self.record.recoveries
+
+    @property
     def max_attempts(self) -> int:
         return self.record.max_attempts
 

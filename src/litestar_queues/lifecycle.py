@@ -13,6 +13,7 @@ changes nobody's right to write, and therefore leaves the fence alone.
 from __future__ import annotations
 
 import copyreg
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,7 @@ __all__ = (
     "LifecycleTask",
     "LoseHeartbeat",
     "NullHeartbeat",
+    "Release",
     "Requeue",
     "Revive",
     "Snooze",
@@ -98,6 +100,7 @@ class EventName(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     REQUEUE = "requeue"
+    RELEASE = "release"
     SNOOZE = "snooze"
     LOSE_HEARTBEAT = "lose_heartbeat"
     NULL_HEARTBEAT = "null_heartbeat"
@@ -108,9 +111,10 @@ class EventName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker takes the task."""
+    """A worker takes the task, and may be silent for `stale_after` seconds before others take it over."""
 
     worker: str
+    stale_after: float | None = None
     name: ClassVar[EventName] = EventName.CLAIM
 
 
@@ -133,9 +137,19 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """The worker gives the task back unfinished, through no fault of the task."""
+    """The worker gives the task back unfinished, through no fault of the task.
+
+    A task that must not run a second time (`max_recoveries` is 0) fails instead.
+    """
 
     name: ClassVar[EventName] = EventName.REQUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The worker gives back a task that it did not start. The task keeps its place."""
+
+    name: ClassVar[EventName] = EventName.RELEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +196,7 @@ class Revive:
     name: ClassVar[EventName] = EventName.REVIVE
 
 
-Event = Claim | Complete | Fail | Requeue | Snooze | LoseHeartbeat | NullHeartbeat | Cancel | Expire | Revive
+Event = Claim | Complete | Fail | Requeue | Release | Snooze | LoseHeartbeat | NullHeartbeat | Cancel | Expire | Revive
 
 
 class LifecycleTask(Protocol):
@@ -204,6 +218,14 @@ class LifecycleTask(Protocol):
     def expires_at(self) -> datetime | None: ...
     @property
     def heartbeat_at(self) -> datetime | None: ...
+    @property
+    def recoveries(self) -> int: ...
+    @property
+    def max_recoveries(self) -> int: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def history(self) -> str | None: ...
     def evolve(self, **changes: Any) -> Self:
         """The same task with these fields changed."""
         ...
@@ -242,6 +264,42 @@ def _overdue(task: LifecycleTask, now: datetime) -> bool:
     return task.expires_at is not None and task.expires_at <= now
 
 
+_REMEMBERED = 20
+"""The most entries of a task's history."""
+_MESSAGE_MAX = 500
+_INTERRUPTED = json.dumps(
+    {
+        "type": "Interrupted",
+        "message": "its worker left before the attempt ended, and the task must not run a second time",
+        "traceback": None,
+    }
+)
+
+
+def _remembered(task: LifecycleTask, what: EventName, error: str | None, now: datetime) -> dict[str, Any]:
+    """The history with one entry more. A history or an error that somebody edited is no reason to fail."""
+    entries = _loaded(task.history)
+    told = _loaded(error)
+    if not isinstance(told, dict):
+        told = {"type": "Unknown", "message": "" if error is None else error}
+    entry_ = {
+        "event": what.value,
+        "attempt": task.attempt,
+        "at": now.isoformat(),
+        "type": told.get("type"),
+        "message": str(told.get("message") or "")[:_MESSAGE_MAX],
+    }
+    kept: list[Any] = entries if isinstance(entries, list) else []
+    return {"history": json.dumps([*kept[-(_REMEMBERED - 1) :], entry_])}
+
+
+def _loaded(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _has_budget(task: LifecycleTask, _event: Any, _now: datetime) -> bool:
     return task.attempt < task.max_attempts
 
@@ -262,7 +320,11 @@ GUARDS: dict[str, tuple[Guard, str]] = {
     ),
     "until_past": (lambda t, e, now: e.until <= now, "the time asked for has come"),
     "until_future": (lambda t, e, now: e.until > now, "the time asked for lies ahead"),
-    "budget_left": (_has_budget, "the budget of attempts is not spent"),
+    "recoverable": (
+        lambda t, e, now: t.recoveries < t.max_recoveries,
+        "the budget of recoveries is not spent",
+    ),
+    "repeatable": (lambda t, e, now: t.max_recoveries > 0, "the task may run a second time"),
     "overdue": (lambda t, e, now: _overdue(t, now), "`expires_at` has come"),
     "not_overdue": (lambda t, e, now: not _overdue(t, now), "`expires_at` has not come"),
 }
@@ -270,12 +332,23 @@ GUARDS: dict[str, tuple[Guard, str]] = {
 
 EFFECTS: dict[str, tuple[Effect, str]] = {
     "own": (
-        lambda t, e, now: {"worker": e.worker, "started_at": now, "heartbeat_at": now},
-        "the worker owns it; `started_at` and `heartbeat_at` are now",
+        lambda t, e, now: {
+            "worker": e.worker,
+            "started_at": now,
+            "heartbeat_at": now,
+            "stale_after": e.stale_after,
+        },
+        "the worker owns it; `started_at` and `heartbeat_at` are now, `stale_after` is the claim's",
     ),
     "count_attempt": (lambda t, e, now: {"attempt": t.attempt + 1}, "`attempt` grows by one"),
     "return_attempt": (lambda t, e, now: {"attempt": t.attempt - 1}, "the attempt is given back"),
     "reset_attempts": (lambda t, e, now: {"attempt": 0}, "`attempt` is 0"),
+    "count_recovery": (lambda t, e, now: {"recoveries": t.recoveries + 1}, "`recoveries` grows by one"),
+    "reset_recoveries": (lambda t, e, now: {"recoveries": 0}, "`recoveries` is 0"),
+    "not_started": (
+        lambda t, e, now: {"worker": None, "started_at": None},
+        "`worker` and `started_at` are cleared",
+    ),
     "disown": (
         lambda t, e, now: {"heartbeat_at": None, "stale_after": None},
         "the heartbeat is cleared, and how long its owner may be silent",
@@ -292,6 +365,15 @@ EFFECTS: dict[str, tuple[Effect, str]] = {
         "the result is stored, an earlier error cleared",
     ),
     "keep_error": (lambda t, e, now: {"error": e.error}, "the error is stored"),
+    "keep_interruption": (lambda t, e, now: {"error": _INTERRUPTED}, "the error says that the attempt was interrupted"),
+    "remember": (
+        lambda t, e, now: _remembered(t, e.name, e.error, now),
+        f"`history` gets an entry: event, attempt, time, and the error's type and message; the last {_REMEMBERED} stay",
+    ),
+    "remember_outcome": (
+        lambda t, e, now: {} if t.error is None else _remembered(t, EventName.FAIL, t.error, now),
+        "`history` gets an entry of the error that was stored",
+    ),
     "forget_outcome": (
         lambda t, e, now: {
             "result": None,
@@ -321,18 +403,29 @@ class Transition:
 
 _S, _E = State, EventName
 _PENDING_AGAIN = ("disown", "due_now")
+_REVIVED = ("remember_outcome", "reset_attempts", "reset_recoveries", "forget_outcome", "due_now")
+_SNOOZED = ("return_attempt", "reset_recoveries")
+_TRIED = ("keep_error", "remember", "reset_recoveries")
 
 TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.PENDING, _E.CLAIM, "due", _S.RUNNING, ("own", "count_attempt")),
     Transition(_S.SCHEDULED, _E.CLAIM, "due", _S.RUNNING, ("own", "count_attempt")),
     Transition(_S.RUNNING, _E.COMPLETE, "always", _S.COMPLETED, ("keep_result", "disown", "finish")),
-    Transition(_S.RUNNING, _E.FAIL, "retry_later", _S.SCHEDULED, ("keep_error", "disown", "due_at_retry")),
-    Transition(_S.RUNNING, _E.FAIL, "retry_now", _S.PENDING, ("keep_error", *_PENDING_AGAIN)),
+    Transition(_S.RUNNING, _E.FAIL, "retry_later", _S.SCHEDULED, (*_TRIED, "disown", "due_at_retry")),
+    Transition(_S.RUNNING, _E.FAIL, "retry_now", _S.PENDING, (*_TRIED, *_PENDING_AGAIN)),
     Transition(_S.RUNNING, _E.FAIL, "always", _S.FAILED, ("keep_error", "disown", "finish")),
-    Transition(_S.RUNNING, _E.REQUEUE, "always", _S.PENDING, ("return_attempt", *_PENDING_AGAIN)),
-    Transition(_S.RUNNING, _E.SNOOZE, "until_future", _S.SCHEDULED, ("return_attempt", "disown", "due_at_until")),
-    Transition(_S.RUNNING, _E.SNOOZE, "until_past", _S.PENDING, ("return_attempt", *_PENDING_AGAIN)),
-    Transition(_S.RUNNING, _E.LOSE_HEARTBEAT, "budget_left", _S.PENDING, ("keep_error", *_PENDING_AGAIN)),
+    Transition(_S.RUNNING, _E.REQUEUE, "repeatable", _S.PENDING, ("return_attempt", *_PENDING_AGAIN)),
+    Transition(_S.RUNNING, _E.REQUEUE, "always", _S.FAILED, ("keep_interruption", "disown", "finish")),
+    Transition(_S.RUNNING, _E.RELEASE, "always", _S.PENDING, ("return_attempt", "not_started", "disown")),
+    Transition(_S.RUNNING, _E.SNOOZE, "until_future", _S.SCHEDULED, (*_SNOOZED, "disown", "due_at_until")),
+    Transition(_S.RUNNING, _E.SNOOZE, "until_past", _S.PENDING, (*_SNOOZED, *_PENDING_AGAIN)),
+    Transition(
+        _S.RUNNING,
+        _E.LOSE_HEARTBEAT,
+        "recoverable",
+        _S.PENDING,
+        ("return_attempt", "count_recovery", "keep_error", "remember", *_PENDING_AGAIN),
+    ),
     Transition(_S.RUNNING, _E.LOSE_HEARTBEAT, "always", _S.FAILED, ("keep_error", "disown", "finish")),
     Transition(_S.RUNNING, _E.NULL_HEARTBEAT, "always", _S.RUNNING, ("null_heartbeat",)),
     Transition(_S.PENDING, _E.CANCEL, "always", _S.CANCELLED, ("finish",)),
@@ -340,8 +433,8 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.RUNNING, _E.CANCEL, "always", _S.CANCELLED, ("disown", "finish")),
     Transition(_S.PENDING, _E.EXPIRE, "overdue", _S.EXPIRED, ("finish",)),
     Transition(_S.SCHEDULED, _E.EXPIRE, "overdue", _S.EXPIRED, ("finish",)),
-    Transition(_S.FAILED, _E.REVIVE, "not_overdue", _S.PENDING, ("reset_attempts", "forget_outcome", "due_now")),
-    Transition(_S.CANCELLED, _E.REVIVE, "not_overdue", _S.PENDING, ("reset_attempts", "forget_outcome", "due_now")),
+    Transition(_S.FAILED, _E.REVIVE, "not_overdue", _S.PENDING, _REVIVED),
+    Transition(_S.CANCELLED, _E.REVIVE, "not_overdue", _S.PENDING, _REVIVED),
 )
 
 _Row = tuple[Transition, Guard, tuple[Effect, ...]]

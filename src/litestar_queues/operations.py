@@ -146,7 +146,7 @@ class QueueOperations:
         claimed = await self.claim(Want(worker=worker, limit=1, tasks=(record.held,)))
         return claimed[0] if claimed else None
 
-    async def apply(self, moves: Sequence[Move], *, stale_before: datetime | None = None) -> Settled:
+    async def apply(self, moves: Sequence[Move], *, stale: Stale | None = None) -> Settled:
         """Let each event happen to its task, in one write.
 
         A refused write whose record turns out to be stored after all (the reply to an earlier try was lost) counts as
@@ -157,14 +157,14 @@ class QueueOperations:
         """
         now = self.clock.now()
         after = [step(move.task, move.event, now) for move in moves]
-        return await self.store(list(zip(moves, after, strict=True)), stale_before=stale_before)
+        return await self.store(list(zip(moves, after, strict=True)), stale=stale)
 
-    async def store(self, steps: Sequence[tuple[Move, TaskRecord]], *, stale_before: datetime | None = None) -> Settled:
+    async def store(self, steps: Sequence[tuple[Move, TaskRecord]], *, stale: Stale | None = None) -> Settled:
         """Write what `step` made of moves; the second half of `apply`, which may be repeated after a failure."""
         if not steps:
             return Settled([], [])
-        settled = await self._commit(steps, stale_before)
-        if stale_before is None:
+        settled = await self._commit(steps, stale)
+        if stale is None:
             # A stale task that was refused was saved by its owner's heartbeat: no loss, nobody to tell.
             refused = {after.id for after in settled.lost}
             for move, after in steps:
@@ -227,19 +227,41 @@ class QueueOperations:
         return await self.apply([Move(task, NullHeartbeat()) for task in tasks])
 
     async def requeue_stale_running(self, stale_after: timedelta, *, limit: int = 1000) -> StaleRecovery:
-        """Take running tasks without a heartbeat for so long from their owners.
+        """Take running tasks without a heartbeat for so long from their owners, whatever windows the owners have.
 
-        They are requeued, or failed once their budget is spent. A heartbeat that lands in between saves its task.
+        This is the word of an operator who knows that the owners are gone; `recover_stale` is for everybody else. A
+        task is requeued, or fails once its budget of recoveries is spent. A heartbeat that arrives in between saves its task.
 
         Args:
             stale_after: How old a heartbeat makes a task stale.
             limit: The most that are moved by this call, the oldest heartbeat first.
         """
-        before = self.clock.now() - stale_after
+        window = stale_after.total_seconds()
+        return await self._recover(Stale(at=self.clock.now(), window=window, own_windows=False), limit)
+
+    async def recover_stale(
+        self, window: timedelta, *, since: datetime | None = None, limit: int = 1000
+    ) -> StaleRecovery:
+        """Take running tasks from owners that have been silent for longer than their own windows.
+
+        A task is requeued, or fails once its budget of recoveries is spent. A heartbeat that arrives in between saves its
+        task.
+
+        Args:
+            window: The window of a task whose owner stored none.
+            since: The time since which the store has been in service. Before a whole window has passed since then, the task
+                is left to its owner.
+            limit: The most that are moved by this call, the oldest heartbeat first.
+        """
+        now = self.clock.now()
+        longest = None if since is None else (now - since).total_seconds()
+        return await self._recover(Stale(at=now, window=window.total_seconds(), longest=longest), limit)
+
+    async def _recover(self, query: Stale, limit: int) -> StaleRecovery:
         with self._span("queue.recover"):
-            stale = await self.backend.find(Stale(before), limit)
+            stale = await self.backend.find(query, limit)
             moves = [Move(record, LoseHeartbeat(_heartbeat_error(record))) for record in stale]
-            settled = await self.apply(moves, stale_before=before)
+            settled = await self.apply(moves, stale=query)
         return StaleRecovery(
             requeued=[record for record in settled.stored if record.finished_at is None],
             failed=[record for record in settled.stored if record.finished_at is not None],
@@ -302,10 +324,10 @@ class QueueOperations:
             seen = record
         raise TaskStateError(f"cannot {_verb(event)} task {task_id}: it changed {_TRIES} times meanwhile; try again")
 
-    async def _commit(self, steps: Sequence[tuple[Move, TaskRecord]], stale_before: datetime | None) -> Settled:
+    async def _commit(self, steps: Sequence[tuple[Move, TaskRecord]], stale: Stale | None) -> Settled:
         """Write, find out what was stored, and tell of it; what was refused is the caller's to interpret."""
         with self._span("queue.settle"):
-            ids = await self.backend.commit([after for _, after in steps], stale_before=stale_before)
+            ids = await self.backend.commit([after for _, after in steps], stale=stale)
             if len(ids) < len(steps):
                 ids = ids | await self._stored_before([after for _, after in steps if after.id not in ids])
         stored = [(move, after) for move, after in steps if after.id in ids]
@@ -369,4 +391,8 @@ def _same_write(there: TaskRecord, wanted: TaskRecord) -> bool:
 def _heartbeat_error(record: TaskRecord) -> str:
     last = "never" if record.heartbeat_at is None else f"last at {record.heartbeat_at.isoformat()}"
     message = f"the heartbeat of worker {record.worker} stopped ({last}) in attempt {record.attempt}"
+    if record.max_recoveries == 0:
+        message += "; the task must not run a second time"
+    elif record.recoveries >= record.max_recoveries:
+        message += f"; the task was recovered {record.recoveries} times already, which is its limit (max_recoveries)"
     return encode({"type": "HeartbeatLost", "message": message, "traceback": None}, "the error")

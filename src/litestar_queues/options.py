@@ -22,6 +22,7 @@ from litestar_queues.records import (
     PRIORITY_MIN,
     PROFILE_MAX,
     QUEUE_MAX,
+    RECOVERIES,
     NewTask,
     check_aware,
     check_int,
@@ -41,6 +42,8 @@ class EnqueueOptions(TypedDict, total=False):
     queue: str | None
     priority: int | None
     retries: int | None
+    max_recoveries: int | None
+    requeue_on_stale: bool | None
     timeout: Duration | None
     key: str | None
     unique_by: UniqueBy | None
@@ -70,6 +73,10 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         queue: The queue; "default" unless said.
         priority: Higher first; 0 unless said.
         retries: How many attempts may follow the first; 0 unless said.
+        max_recoveries: How often the task is given to another worker after its worker went silent, before it fails;
+            `QueueConfig.max_recoveries` unless said. The count starts again when an attempt ends by itself.
+        requeue_on_stale: False: the task must not run a second time because its worker went silent, or left before the
+            attempt ended; it fails instead. The same as `max_recoveries=0`.
         timeout: The longest that one attempt may take, in seconds.
         key: At most one task with this key is active at a time; enqueuing another one answers with the active one.
         unique_by: Makes the key: from the task's name, or from its name and its arguments.
@@ -86,6 +93,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     queue: str | None = None
     priority: int | None = None
     retries: int | None = None
+    max_recoveries: int | None = None
+    requeue_on_stale: bool | None = None
     timeout: Duration | None = None
     key: str | None = None
     unique_by: UniqueBy | None = None
@@ -99,9 +108,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     execution_profile: str | None = None
 
     def __post_init__(self) -> None:
-        self._exclude("key", "unique_by")
-        self._exclude("delay", "run_after")
-        self._exclude("expires_in", "expires_at")
+        for one, other in _EXCLUSIVE:
+            self._exclude(one, other)
         if self.unique_by is not None and self.unique_by not in ("task", "arguments"):  # pyright: ignore[reportUnnecessaryContains]  # callers without a type checker
             raise InvalidTaskError(f"unique_by is 'task' or 'arguments', not {self.unique_by!r}")
         for field, (what, longest) in _TEXTS.items():
@@ -109,6 +117,13 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
                 check_text(what, text, longest)
         if self.retries is not None:
             check_int("number of retries (the attempts after the first)", self.retries, 0, ATTEMPTS_MAX - 1)
+        if self.max_recoveries is not None:
+            check_int("max_recoveries", self.max_recoveries, 0, ATTEMPTS_MAX)
+        if self.requeue_on_stale is not None and not isinstance(self.requeue_on_stale, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+            raise InvalidTaskError(f"requeue_on_stale is True or False, not {self.requeue_on_stale!r}")
+        said = self.requeue_on_stale, self.max_recoveries
+        if None not in said and bool(said[0]) != bool(said[1]):
+            raise InvalidTaskError(f"requeue_on_stale={said[0]} and max_recoveries={said[1]} contradict each other")
         if self.priority is not None:
             check_int("priority", self.priority, PRIORITY_MIN, PRIORITY_MAX)
         if self.metadata is not None and not isinstance(self.metadata, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
@@ -135,7 +150,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             InvalidTaskError: Together they contradict each other.
         """
         said = {name: value for name in OPTION_NAMES if (value := getattr(self, name)) is not None}
-        for one, other in (("key", "unique_by"), ("delay", "run_after"), ("expires_in", "expires_at")):
+        for one, other in (*_EXCLUSIVE, ("max_recoveries", "requeue_on_stale")):
             if one in said:
                 base = msgspec.structs.replace(base, **{other: None})
             elif other in said:
@@ -145,7 +160,14 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(base, **said) if said else base
 
     def new_task(
-        self, name: str, arguments: tuple[str, str], *, same_call: str, now: datetime, execution_backend: str = "local"
+        self,
+        name: str,
+        arguments: tuple[str, str],
+        *,
+        same_call: str,
+        now: datetime,
+        execution_backend: str = "local",
+        max_recoveries: int = RECOVERIES,
     ) -> NewTask:
         """The task to enqueue.
 
@@ -155,6 +177,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             same_call: A text that is the same for two calls with the same arguments, for `unique_by="arguments"`.
             now: The store's time, from which durations count.
             execution_backend: Where it is to run unless the options say so.
+            max_recoveries: How often it may be recovered unless the options say so.
 
         Raises:
             InvalidTaskError: An option is out of its range, or it expires before it may start.
@@ -181,7 +204,16 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
             expires_at=expires_at,
             execution_backend=self.execution_backend or execution_backend,
             execution_profile=self.execution_profile,
+            max_recoveries=self._max_recoveries(max_recoveries),
         )
+
+    def _max_recoveries(self, default: int) -> int:
+        if self.max_recoveries is not None:
+            return self.max_recoveries
+        if self.requeue_on_stale is None:
+            return default
+        # Whoever wants the task to be requeued wants it where the default is never, too.
+        return (default or RECOVERIES) if self.requeue_on_stale else 0
 
     def _run_at(self, now: datetime) -> datetime | None:
         if isinstance(self.run_after, datetime):
@@ -204,6 +236,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
                 return self.key
 
 
+_EXCLUSIVE = (("key", "unique_by"), ("delay", "run_after"), ("expires_in", "expires_at"))
 OPTION_NAMES = TaskOptions.__struct_fields__
 _ELSEWHERE = {
     "backoff": "@task takes it",

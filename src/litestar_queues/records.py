@@ -30,6 +30,7 @@ __all__ = (
     "Finished",
     "Held",
     "Matching",
+    "NamedRecord",
     "NewTask",
     "Overdue",
     "Query",
@@ -37,7 +38,9 @@ __all__ = (
     "TaskRecord",
     "Want",
     "admit",
+    "beaten",
     "claim_order",
+    "is_stale",
 )
 
 NAME_MAX = 200
@@ -52,6 +55,8 @@ PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
 ATTEMPTS_MAX = 2**31 - 1
 RECOVERIES = 3
 """How often a task whose worker went silent is given to another one, unless said."""
+WINDOW_MAX = 1e9
+"""Longest time that an owner may be silent, in seconds: what every database can add to a time."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """NUL, and halves of surrogate pairs."""
 
@@ -153,9 +158,9 @@ def check_aware(what: str, value: datetime | None) -> None:
 class TaskRecord(msgspec.Struct, frozen=True):
     """A task as it is stored. `args`, `kwargs`, `metadata`, `progress`, `result`, `error` and `history` are JSON text.
 
-    `recoveries` says how often stale recovery requeued it, and `max_recoveries` how often that may be; `stale_after` for how
-    many seconds its owner may be silent, and `history` what went wrong in earlier attempts. No transition writes these
-    four yet.
+    `recoveries` counts how often stale recovery requeued it since an attempt ended by itself, and `max_recoveries` limits
+    that. `stale_after` is the number of seconds for which its owner may be silent: the owner's claim and heartbeats set it.
+    `history` is a list of what went wrong in earlier attempts.
 
     Construct it by keywords: versions to come add fields, each with a default.
     """
@@ -212,11 +217,15 @@ MUTABLE = names(lambda column: column.committed)
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A task under the fence that the holder knows; `progress` (JSON text) travels with a heartbeat."""
+    """A task under the fence that the holder knows.
+
+    `progress` (JSON text) and `stale_after` (seconds) travel with a heartbeat; None leaves what is stored.
+    """
 
     id: str
     fence: int
     progress: str | None = None
+    stale_after: float | None = None
 
 
 class Enqueued(msgspec.Struct, frozen=True):
@@ -235,12 +244,30 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[Held, ...] | None = None
     """Only these, and each only under the fence given."""
     execution_backends: tuple[str, ...] | None = None
+    stale_after: float | None = None
+    """How many seconds the claimer may be silent before others take its tasks over; above 0, at most `WINDOW_MAX`. None
+    leaves that to whoever recovers them."""
 
 
-class Stale(msgspec.Struct, frozen=True):
-    """Running tasks without a heartbeat since `before` (exclusive), or without any; the oldest heartbeat first."""
+class Stale(msgspec.Struct, frozen=True, kw_only=True):
+    """Running tasks that have no heartbeat, or whose owner has been silent for longer than its window at the time `at`.
 
-    before: datetime
+    The tasks with the oldest heartbeat come first. A task without a heartbeat is stale whatever its window.
+    """
+
+    at: datetime
+    window: float
+    """Seconds, for a task whose claim stored no window of its own."""
+    own_windows: bool = True
+    """Whether a window that a claim stored counts. If not, `window` counts for every task."""
+    longest: float | None = None
+    """Only tasks whose window is shorter than this number of seconds; None means any. The others get a grace: the time for
+    which the store has been in service since an outage is shorter than their window."""
+
+    @classmethod
+    def since(cls, before: datetime) -> Self:
+        """Running tasks without a heartbeat at or after this time, whatever windows their owners have."""
+        return cls(at=before, window=0.0, own_windows=False)
 
 
 class Overdue(msgspec.Struct, frozen=True):
@@ -265,6 +292,35 @@ class Matching(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Query = Stale | Overdue | Finished | Matching
+
+
+def beaten(record: TaskRecord, held: Held, now: datetime) -> TaskRecord:
+    """The record after a heartbeat."""
+    return record.evolve(
+        heartbeat_at=now,
+        progress=record.progress if held.progress is None else held.progress,
+        stale_after=record.stale_after if held.stale_after is None else held.stale_after,
+    )
+
+
+def is_stale(record: TaskRecord, query: Stale) -> bool:
+    """Whether the query finds the record."""
+    if record.state is not State.RUNNING:
+        return False
+    if record.heartbeat_at is None:
+        return True
+    window = query.window if record.stale_after is None or not query.own_windows else record.stale_after
+    if query.longest is not None and window >= query.longest:
+        return False
+    return record.heartbeat_at + timedelta(seconds=window) < query.at
+
+
+class NamedRecord(msgspec.Struct, frozen=True):
+    """A small value under a name, for the queue's own use. `value` is JSON text; the first version is 1."""
+
+    name: str
+    version: int
+    value: str
 
 
 class Count(msgspec.Struct, frozen=True):

@@ -206,6 +206,8 @@ class QueueService:
         queue: str | None = None,
         priority: int | None = None,
         retries: int | None = None,
+        max_recoveries: int | None = None,
+        requeue_on_stale: bool | None = None,
         timeout: Duration | None = None,  # noqa: ASYNC109  # an option of the task
         key: str | None = None,
         unique_by: UniqueBy | None = None,
@@ -279,6 +281,8 @@ class QueueService:
         queue: str | None = None,
         priority: int | None = None,
         retries: int | None = None,
+        max_recoveries: int | None = None,
+        requeue_on_stale: bool | None = None,
         timeout: Duration | None = None,
         key: str | None = None,
         unique_by: UniqueBy | None = None,
@@ -438,7 +442,7 @@ class QueueService:
                 f"the known ones are {', '.join(EXECUTION_BACKENDS)}"
             )
         try:
-            return call.new_task(now, execution_backend=backend)
+            return call.new_task(now, execution_backend=backend, max_recoveries=self.config.max_recoveries)
         except InvalidTaskError as error:
             if len(calls) > 1:
                 error.add_note(f"(task {index + 1} of {len(calls)}; none of them was stored)")

@@ -15,7 +15,7 @@ from litestar_queues.backoff import Backoff, ExponentialBackoff
 from litestar_queues.codec import Signature
 from litestar_queues.errors import InvalidTaskError, QueueConfigurationError, UnknownTaskError
 from litestar_queues.options import OPTION_NAMES, EnqueueOptions, TaskOptions, make_options
-from litestar_queues.records import NAME_MAX, NewTask
+from litestar_queues.records import NAME_MAX, RECOVERIES, NewTask
 from litestar_queues.serving import open_service
 
 if TYPE_CHECKING:
@@ -158,12 +158,13 @@ class TaskCall(Generic[R]):
     stated: TaskOptions = field(default=TaskOptions(), compare=False, repr=False)
     """Those of the options that were said at the call, also where they are the task's own."""
 
-    def new_task(self, now: datetime, *, execution_backend: str = "local") -> NewTask:
+    def new_task(self, now: datetime, *, execution_backend: str = "local", max_recoveries: int = RECOVERIES) -> NewTask:
         """What to store.
 
         Args:
             now: The store's time.
             execution_backend: Where it is to run unless the options say so.
+            max_recoveries: How often it may be recovered unless the options say so.
 
         Raises:
             InvalidTaskError: The arguments or options cannot be stored; the text says why.
@@ -172,7 +173,12 @@ class TaskCall(Generic[R]):
         arguments = signature.encode(self.args, self.kwargs)
         same_call = signature.same_call(self.args, self.kwargs) if options.unique_by == "arguments" else ""
         return options.new_task(
-            self.task.name, arguments, same_call=same_call, now=now, execution_backend=execution_backend
+            self.task.name,
+            arguments,
+            same_call=same_call,
+            now=now,
+            execution_backend=execution_backend,
+            max_recoveries=max_recoveries,
         )
 
 

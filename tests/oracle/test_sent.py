@@ -70,7 +70,12 @@ async def test_every_statement_of_the_file_is_sent_as_it_stands_with_just_its_pa
     [keyed] = (await backend.get(["d"])).values()
     assert await backend.commit([keyed.evolve(fence=keyed.fence + 1)]) == {"d"}
     assert await backend.delete([Held(first.id, first.fence + 1)]) == {first.id}
-    for query in (Stale(now), Overdue(now), Finished(now), Matching(states=(State.FAILED,), names=("n",), key="k")):
+    for query in (
+        Stale.since(now),
+        Overdue(now),
+        Finished(now),
+        Matching(states=(State.FAILED,), names=("n",), key="k"),
+    ):
         await backend.find(query, 10)
     await backend.count(("x",))
     await backend.next_due()

@@ -214,7 +214,7 @@ async def test_after_every_operation_each_index_is_what_the_tasks_say(database: 
                         moved.append(step(one, draw.choice(events), at(now)))
                     except IllegalTransition:
                         continue
-                await backend.commit(moved, stale_before=draw.choice((None, None, at(now - 10))))
+                await backend.commit(moved, stale=Stale.since(draw.choice)((None, None, at(now - 10))))
                 await backend.touch_heartbeats(
                     [Held(one.id, one.fence, draw.choice((None, "1"))) for one in stored], now=at(now)
                 )

@@ -77,8 +77,8 @@ class Lab:
     async def touch_heartbeats(self, held: Any, *, now: Any = None) -> Any:
         return self.run(self.engine.touch_heartbeats(held, now))
 
-    async def commit(self, tasks: Any, *, stale_before: Any = None) -> Any:
-        return self.run(self.engine.commit(tasks, stale_before))
+    async def commit(self, tasks: Any, *, stale: Any = None) -> Any:
+        return self.run(self.engine.commit(tasks, stale))
 
     async def get(self, ids: Any) -> Any:
         return self.run(self.engine.get(ids))

@@ -24,7 +24,7 @@ from litestar_queues.clock import ManualClock
 from litestar_queues.events import EventDispatcher
 from litestar_queues.lifecycle import Cancel, Claim, Complete, Fail, IllegalTransition, LoseHeartbeat, Requeue, step
 from litestar_queues.operations import Move, QueueOperations
-from litestar_queues.records import Held, NewTask, Want
+from litestar_queues.records import Held, NewTask, Stale, Want
 
 pytestmark = pytest.mark.anyio
 MINUTE = timedelta(minutes=1)
@@ -357,7 +357,7 @@ async def test_the_reaper_loses_to_an_owner_that_settled_first(stage: Stage) -> 
     stage.clock.advance(61)
     await stage.operations.complete_task(task)
     move = Move(task, LoseHeartbeat('"e"'))
-    settled = await stage.operations.apply([move], stale_before=stage.clock.now())
+    settled = await stage.operations.apply([move], stale=Stale.since(stage.clock.now()))
     assert settled.stored == []
     assert stage.operations.counters["fence_loss"] == 0
 

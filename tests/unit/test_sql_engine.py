@@ -157,7 +157,7 @@ class Actor:
         for task in self.random.sample(tasks, len(tasks) // 4):  # somebody whose task it is no more
             changed[task.id] = task.evolve(fence=task.fence - 1)
         stale_before = self.random.choice((None, None, self.time()))
-        await self.both("commit", list(changed.values()), stale_before=stale_before)
+        await self.both("commit", list(changed.values()), stale=stale_before)
 
     async def find(self) -> None:
         query = self.random.choice(

@@ -129,23 +129,26 @@ _CORE: dict[str, str] = {
     "under its id.",
     "OWN-07": "The right to write MUST outlive everything but an event: neither heartbeats, nor progress, nor a scheduled "
     "task's coming due change a fence or refuse a commit.",
-    "HBT-01": "A heartbeat MUST set `heartbeat_at`, and the progress where one is given, of a running task under the fence "
-    "given, and nothing else.",
+    "HBT-01": "A heartbeat MUST set `heartbeat_at` of a running task under the fence given, and its progress and "
+    "`stale_after` where they are given, and nothing else.",
     "HBT-02": "A batch of heartbeats MUST be answered with exactly the ids that are running under the fences given.",
     "HBT-03": "A lost owner's heartbeat MUST leave no trace: not on a later attempt, not on a waiting task, not on a "
     "terminal one.",
     "HBT-04": "A task whose heartbeat was nulled MUST count as stale at once, and MUST be lost to its earlier owner.",
-    "REC-01": "`Stale` MUST find exactly the running tasks without a heartbeat since the time given (a heartbeat at that "
-    "time is fresh), and those without any.",
+    "REC-01": "`Stale` MUST find exactly the running tasks without a heartbeat, and those whose heartbeat is older than their "
+    "window at the time given (a heartbeat of exactly that age is fresh).",
     "REC-02": "`Stale` MUST be answered oldest heartbeat first, those without any before all others, then by id, up to "
     "the limit.",
-    "REC-03": "A heartbeat that lands between a recoverer's read and its commit MUST save the task: with `stale_before`, a "
-    "commit is refused where a heartbeat at or after that time is stored.",
+    "REC-03": "A heartbeat that arrives between a recoverer's read and its commit MUST save the task: with `stale`, a commit "
+    "is refused where that query does not find the stored task any more.",
     "REC-04": "A recovery MUST answer with exactly the ids that it moved, and of two recoverers of one task exactly one "
     "MUST move it.",
-    "REC-05": "A recovered task MUST be pending where it has attempts left and failed with the error where it has none, "
-    "exactly as `lifecycle.step` has it.",
+    "REC-05": "A recovered task MUST be pending, with the attempt given back and the recovery counted, while its budget of "
+    "recoveries lasts, and failed with the error after that, exactly as `lifecycle.step` has it.",
     "REC-06": "A late recovery MUST resurrect nothing: what was settled, given back or cancelled since it was read stays.",
+    "REC-07": "`Stale` MUST judge a task by the window that its owner's claim or latest heartbeat stored, whoever recovers it; "
+    "by the query's window where they stored none, or where the query says that it counts for all.",
+    "REC-08": "`Stale` MUST leave out every task with a heartbeat whose window is not shorter than `longest`.",
     "CAN-01": "A waiting or running task that is cancelled MUST be stored as cancelled, as `lifecycle.step` has it, and "
     "MUST never be claimed.",
     "CAN-02": "The owner of a cancelled task MUST learn of it by its next heartbeat, and MUST NOT settle the task.",
@@ -170,6 +173,11 @@ _CORE: dict[str, str] = {
     "LCK-02": "A lock that ran out MUST be free for another owner, and MUST NOT be free a microsecond earlier.",
     "LCK-03": "The owner of a lock MUST be able to prolong it, until the new time and no shorter.",
     "LCK-04": "A lock MUST be freed at once by its owner, and by no other, a former owner included; the answer says which.",
+    "RCD-01": "A named record MUST be stored where the stored version is one below its own, or where its version is 1 and "
+    "nothing is stored under its name; and MUST NOT be stored otherwise.",
+    "RCD-02": "Of several that write one named record after the same version at once, exactly one MUST be stored.",
+    "RCD-03": "`read_records` MUST answer with exactly the records whose names begin with the prefix, with their versions, and "
+    "their values as they were written.",
     "SCM-01": "Creating the schema again MUST be harmless, and keep every task and every lock.",
     "SCM-02": "Several clients that open a new store at the same moment MUST all succeed, and see one store.",
     "SCM-03": "Two stores MUST NOT see each other's tasks, keys, counts or locks.",

@@ -39,13 +39,25 @@ from litestar_queues.lifecycle import (
     IllegalTransition,
     LoseHeartbeat,
     NullHeartbeat,
+    Release,
     Requeue,
     Revive,
     Snooze,
     State,
     step,
 )
-from litestar_queues.records import Finished, Held, Matching, NewTask, Overdue, Query, Stale, TaskRecord, Want
+from litestar_queues.records import (
+    Finished,
+    Held,
+    Matching,
+    NamedRecord,
+    NewTask,
+    Overdue,
+    Query,
+    Stale,
+    TaskRecord,
+    Want,
+)
 from litestar_queues_conformance.fields import FIELDS, otherwise
 from litestar_queues_conformance.harness import T0, Check, Store, Violation
 from litestar_queues_conformance.model import Model, as_of
@@ -71,6 +83,7 @@ _EVENTS: dict[str, Callable[[datetime], Event]] = {
     "retry now": lambda now: Fail('{"type": "Error"}', now),
     "retry later": lambda now: Fail('{"type": "Error"}', now + timedelta(seconds=30)),
     "requeue": lambda _: Requeue(),
+    "release": lambda _: Release(),
     "snooze": lambda now: Snooze(now + timedelta(microseconds=1)),
     "snooze until a past time": lambda now: Snooze(now - timedelta(seconds=1)),
     "lose heartbeat": lambda _: LoseHeartbeat('{"type": "HeartbeatLost"}'),
@@ -81,6 +94,8 @@ _EVENTS: dict[str, Callable[[datetime], Event]] = {
 }
 _TIMES = (-60.0, 0.0, 0.000001, 0.001, 10.0, 60.0)
 """Seconds from now, for everything that lies in the future or the past."""
+_WINDOWS = (None, 10.0, 0.000001)
+"""Seconds for which an owner may be silent."""
 _QUEUES = ("default", "mail", "Mail")
 _BACKENDS = ("local", "remote")
 _KEYS = ("k", "K", "k ")
@@ -88,7 +103,7 @@ _STATES = (None, (), tuple(sorted(WAITING)), (State.RUNNING,), tuple(sorted(TERM
 """Filters that do not part scheduled from pending, which a backend may tell apart late."""
 
 _ORDINARY = set(NewTask.__struct_fields__) - {"id", "name", "args", "key", "queue", "priority", "max_attempts"} - {
-    "run_at", "expires_at", "execution_backend",
+    "run_at", "expires_at", "execution_backend", "max_recoveries",
 }  # fmt: skip
 """The fields of a new task that have no meaning for the machine, which only come back as they were."""
 
@@ -100,6 +115,7 @@ _task_fields = st.fixed_dictionaries(
         "queue": st.sampled_from(_QUEUES[1:]),
         "priority": st.sampled_from((-(2**31), -1, 1, 2**31 - 1)),
         "max_attempts": st.sampled_from((2, 3)),
+        "max_recoveries": st.sampled_from((0, 1)),
         "run_in": st.sampled_from(_TIMES),
         "expires_in": st.sampled_from(_TIMES),
         "execution_backend": st.sampled_from(_BACKENDS[1:]),
@@ -177,9 +193,9 @@ class _Machine(RuleBasedStateMachine):
     ) -> None:
         self._claim(Want(worker=f"w{actor}", limit=limit, queues=queues, execution_backends=backends), actor)
 
-    @rule(limit=st.integers(1, 4), actor=_actors)
-    def claim(self, limit: int, actor: int) -> None:
-        self._claim(Want(worker=f"w{actor}", limit=limit), actor)
+    @rule(limit=st.integers(1, 4), window=st.sampled_from(_WINDOWS), actor=_actors)
+    def claim(self, limit: int, window: float | None, actor: int) -> None:
+        self._claim(Want(worker=f"w{actor}", limit=limit, stale_after=window), actor)
 
     @rule(ids=_several, age=_ages, actor=_actors)
     def claim_by_id(self, ids: list[str], age: int, actor: int) -> None:
@@ -214,19 +230,28 @@ class _Machine(RuleBasedStateMachine):
         ids=_several,
         age=_ages,
         progress=st.sampled_from((None, "0", '{"at": 1}')),
+        window=st.sampled_from(_WINDOWS),
         actor=_actors,
     )
-    def touch_heartbeats(self, ids: list[str], age: int, progress: str | None, actor: int) -> None:
-        held = [Held(id_, self._read(id_, age).fence, progress) for id_ in ids if id_ in self.model.versions]
+    def touch_heartbeats(
+        self, ids: list[str], age: int, progress: str | None, window: float | None, actor: int
+    ) -> None:
+        held = [Held(id_, self._read(id_, age).fence, progress, window) for id_ in ids if id_ in self.model.versions]
         answer = self.run(self.actors[actor].touch_heartbeats(held, now=self.now))
         self._same(answer, self.model.touch_heartbeats(held, self.now), f"touch_heartbeats({held}) at {self.now}")
 
-    @rule(age=st.sampled_from((0.0, 0.000001, 10.0)), limit=_limits, actor=_actors)
-    def recover_stale(self, age: float, limit: int, actor: int) -> None:
-        before = self.now - timedelta(seconds=age)
-        stale = self._find(Stale(before), limit, actor)
+    @rule(
+        window=st.sampled_from((0.0, 0.000001, 10.0)),
+        own=st.booleans(),
+        longest=st.sampled_from((None, 0.000001, 5.0, 15.0)),
+        limit=_limits,
+        actor=_actors,
+    )
+    def recover_stale(self, *, window: float, own: bool, longest: float | None, limit: int, actor: int) -> None:
+        query = Stale(at=self.now, window=window, own_windows=own, longest=longest)
+        stale = self._find(query, limit, actor)
         after = [step(record, LoseHeartbeat('{"type": "HeartbeatLost"}'), self.now) for record in stale]
-        self._store(after, before, actor)
+        self._store(after, query, actor)
 
     @precondition(lambda self: self.model.once_running())
     @rule(which=_choices, seconds=st.sampled_from((0.0, 10.0)), actor=_actors)
@@ -234,7 +259,7 @@ class _Machine(RuleBasedStateMachine):
         """Recover a task as some reader once saw it running, whatever it is now."""
         held = self.model.once_running()
         after = step(held[which % len(held)], LoseHeartbeat('{"type": "HeartbeatLost"}'), self.now)
-        self._store([after], self.now - timedelta(seconds=seconds), actor)
+        self._store([after], Stale(at=self.now, window=seconds), actor)
 
     @rule(ids=_several, age=_ages, actor=_actors)
     def delete(self, ids: list[str], age: int, actor: int) -> None:
@@ -262,7 +287,7 @@ class _Machine(RuleBasedStateMachine):
     ) -> None:
         """Ask everything that can be asked."""
         moment = self.now - timedelta(seconds=seconds)
-        for query in (Stale(moment), Overdue(moment), Finished(moment)):
+        for query in (Stale.since(moment), Overdue(moment), Finished(moment)):
             self._find(query, limit, actor)
         self._find(Matching(states=states, queues=queues, key=key), limit, actor)
         wrong = self.model.legal_count(self.run(self.actors[actor].count(queues)), queues, self.now)
@@ -281,6 +306,20 @@ class _Machine(RuleBasedStateMachine):
             until = timedelta(seconds=ttl)
             answer = self.run(client.lock(name, owner, until, now=self.now))
             self._same(answer, self.model.lock(name, owner, until, self.now), f"lock({name!r}, {owner!r}) ")
+
+    @rule(name=st.sampled_from(("a", "a b", "b")), version=st.sampled_from((0, 1, 1, 1, 2)), actor=_actors)
+    def write_records(self, name: str, version: int, actor: int) -> None:
+        """Write named records: one after the version that is stored, or after another."""
+        before = self.model.records.get(name)
+        written = [
+            NamedRecord(name, (0 if before is None else before.version) + version, f"[{self.made}, {version}]"),
+            NamedRecord("both", 1, "{}"),
+        ]
+        answer = self.run(self.actors[actor].write_records([one for one in written if one.version > 0]))
+        self._same(answer, self.model.write_records(written), f"write_records({written})")
+        for prefix in ("", "a", name):
+            found = self.run(self.actors[1 - actor].read_records(prefix))
+            self._same(found, self.model.read_records(prefix), f"read_records({prefix!r})")
 
     @rule(seconds=st.sampled_from((0.000001, 1.0, 15.0, 60.0)))
     def advance_clock(self, seconds: float) -> None:
@@ -341,13 +380,13 @@ class _Machine(RuleBasedStateMachine):
                 after.append(changed)
         self._store(after, None, actor)
 
-    def _store(self, after: list[TaskRecord], stale_before: datetime | None, actor: int) -> None:
+    def _store(self, after: list[TaskRecord], stale: Stale | None, actor: int) -> None:
         # What no transition can change is not to be written, whatever a caller has made of it.
         after = [otherwise(one) for one in after]
-        answer = self.run(self.actors[actor].commit(after, stale_before=stale_before))
-        expected = self.model.commit(after, stale_before)
+        answer = self.run(self.actors[actor].commit(after, stale=stale))
+        expected = self.model.commit(after, stale)
         what = ", ".join(f"{one.id} {one.state.value} (fence {one.fence})" for one in after)
-        self._same(answer, expected, f"commit({what}; stale_before={stale_before})")
+        self._same(answer, expected, f"commit({what}; stale={stale})")
 
     def _find(self, query: Query, limit: int, actor: int) -> list[TaskRecord]:
         answer: list[TaskRecord] = self.run(self.actors[actor].find(query, limit))

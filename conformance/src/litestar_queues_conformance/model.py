@@ -16,6 +16,7 @@ from litestar_queues.records import (
     Enqueued,
     Finished,
     Held,
+    NamedRecord,
     NewTask,
     Overdue,
     Query,
@@ -23,7 +24,9 @@ from litestar_queues.records import (
     TaskRecord,
     Want,
     admit,
+    beaten,
     claim_order,
+    is_stale,
 )
 from litestar_queues_conformance.fields import CHANGING
 
@@ -47,6 +50,7 @@ class Model:
         self.tasks: dict[str, TaskRecord] = {}
         self.versions: dict[str, list[TaskRecord]] = {}
         self.locks: dict[str, tuple[str, datetime]] = {}
+        self.records: dict[str, NamedRecord] = {}
 
     def enqueue_many(self, tasks: Sequence[NewTask], now: datetime) -> list[Enqueued]:
         """Store what is new; answer for each, in order."""
@@ -58,7 +62,7 @@ class Model:
         for record in sorted(self.tasks.values(), key=claim_order):
             if len(claimed) < want.limit and _wanted(record, want):
                 try:
-                    claimed.append(self._put(step(record, Claim(want.worker), now)))
+                    claimed.append(self._put(step(record, Claim(want.worker, want.stale_after), now)))
                 except IllegalTransition:
                     continue
         return claimed
@@ -69,14 +73,13 @@ class Model:
         for one in held:
             record = self.tasks.get(one.id)
             if record is not None and record.fence == one.fence and record.state is State.RUNNING:
-                progress = record.progress if one.progress is None else one.progress
-                self.tasks[one.id] = record.evolve(heartbeat_at=now, progress=progress)
+                self.tasks[one.id] = beaten(record, one, now)
                 kept.add(one.id)
         return kept
 
-    def commit(self, tasks: Sequence[TaskRecord], stale_before: datetime | None = None) -> set[str]:
+    def commit(self, tasks: Sequence[TaskRecord], stale: Stale | None = None) -> set[str]:
         """Store each where the stored fence is one below its own, and nothing speaks against it."""
-        return {task.id for task in tasks if self._commit(task, stale_before)}
+        return {task.id for task in tasks if self._commit(task, stale)}
 
     def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
         """The stored ones of these."""
@@ -85,8 +88,8 @@ class Model:
     def find(self, query: Query, limit: int) -> list[TaskRecord]:
         """The first that match, in the order of the query."""
         match query:
-            case Stale(before):
-                found = [r for r in self._in([State.RUNNING]) if r.heartbeat_at is None or r.heartbeat_at < before]
+            case Stale():
+                found = [r for r in self.tasks.values() if is_stale(r, query)]
                 return _first(found, limit, lambda r: (r.heartbeat_at is not None, r.heartbeat_at))
             case Overdue(at):
                 found = [r for r in self._in(WAITING) if r.expires_at is not None and r.expires_at <= at]
@@ -155,6 +158,17 @@ class Model:
         del self.locks[name]
         return True
 
+    def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        """The named records whose names begin so."""
+        return {name: one for name, one in self.records.items() if name[: len(prefix)] == prefix}
+
+    def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        """Store each that follows the stored version."""
+        versions = {name: one.version for name, one in self.records.items()}
+        new = {one.name: one for one in records if one.version > 0 and one.version - 1 == versions.get(one.name, 0)}
+        self.records |= new
+        return set(new)
+
     def version(self, id_: str, age: int) -> TaskRecord:
         """The task as a client read it so many events ago, or the first that there was."""
         versions = self.versions[id_]
@@ -182,11 +196,11 @@ class Model:
             return Enqueued(holder, False)
         return Enqueued(self._put(admit(new, now)), True)
 
-    def _commit(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def _commit(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
         if stored is None or stored.fence != task.fence - 1:
             return False
-        if stale_before is not None and stored.heartbeat_at is not None and stored.heartbeat_at >= stale_before:
+        if stale is not None and not is_stale(stored, stale):
             return False
         if stored.key is not None and task.state in ACTIVE:
             holder = self.holder(stored.key)

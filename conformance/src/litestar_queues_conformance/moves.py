@@ -22,6 +22,7 @@ from litestar_queues.lifecycle import (
     Fail,
     LoseHeartbeat,
     NullHeartbeat,
+    Release,
     Requeue,
     Revive,
     Snooze,
@@ -88,14 +89,19 @@ async def commit(actor: QueueBackend, record: TaskRecord, event: Event, now: dat
 
 
 async def claim_one(
-    actor: QueueBackend, record: TaskRecord, *, worker: str = "worker-a", now: datetime = T0
+    actor: QueueBackend,
+    record: TaskRecord,
+    *,
+    worker: str = "worker-a",
+    now: datetime = T0,
+    stale_after: float | None = None,
 ) -> TaskRecord:
     """Claim this task under the fence that it has here.
 
     Raises:
         Violation: It was not given.
     """
-    claimed = await actor.claim(Want(worker=worker, limit=1, tasks=(record.held,)), now=now)
+    claimed = await actor.claim(Want(worker=worker, limit=1, tasks=(record.held,), stale_after=stale_after), now=now)
     if ids(claimed) != [record.id]:
         raise Violation(
             f"a task that could be claimed was not given to its only claimer: {shown(record)}, due {record.due_at}; "
@@ -110,10 +116,17 @@ async def claim_all(actor: QueueBackend, *, now: datetime, worker: str = "worker
 
 
 async def running(
-    store: Store, actor: QueueBackend, *, worker: str = "worker-a", now: datetime = T0, **fields: Any
+    store: Store,
+    actor: QueueBackend,
+    *,
+    worker: str = "worker-a",
+    now: datetime = T0,
+    stale_after: float | None = None,
+    **fields: Any,
 ) -> TaskRecord:
-    """A new task with these fields that `worker` claimed at `now`."""
-    return await claim_one(actor, await store.enqueue(actor, now=now, **fields), worker=worker, now=now)
+    """A new task with these fields that `worker` claimed at `now`, with this window."""
+    waiting = await store.enqueue(actor, now=now, **fields)
+    return await claim_one(actor, waiting, worker=worker, now=now, stale_after=stale_after)
 
 
 async def superseded(store: Store, actor: QueueBackend, **fields: Any) -> tuple[TaskRecord, TaskRecord]:
@@ -166,11 +179,13 @@ _EVENTS: dict[tuple[EventName, str], tuple[Event, dict[str, Any]]] = {
     (EventName.FAIL, "retry_later"): (Fail(ERROR, at(99, microseconds=7)), {"max_attempts": 3}),
     (EventName.FAIL, "retry_now"): (Fail(ERROR, at(-5)), {"max_attempts": 3}),
     (EventName.FAIL, "always"): (Fail(ERROR, at(99)), {"max_attempts": 1}),
-    (EventName.REQUEUE, "always"): (Requeue(), {}),
+    (EventName.REQUEUE, "repeatable"): (Requeue(), {}),
+    (EventName.REQUEUE, "always"): (Requeue(), {"max_recoveries": 0}),
+    (EventName.RELEASE, "always"): (Release(), {}),
     (EventName.SNOOZE, "until_future"): (Snooze(at(88, microseconds=9)), {}),
     (EventName.SNOOZE, "until_past"): (Snooze(at(-1)), {}),
-    (EventName.LOSE_HEARTBEAT, "budget_left"): (LoseHeartbeat(LOST), {"max_attempts": 2}),
-    (EventName.LOSE_HEARTBEAT, "always"): (LoseHeartbeat(LOST), {"max_attempts": 1}),
+    (EventName.LOSE_HEARTBEAT, "recoverable"): (LoseHeartbeat(LOST), {"max_recoveries": 1}),
+    (EventName.LOSE_HEARTBEAT, "always"): (LoseHeartbeat(LOST), {"max_recoveries": 0}),
     (EventName.NULL_HEARTBEAT, "always"): (NullHeartbeat(), {}),
     (EventName.CANCEL, "always"): (Cancel(), {}),
     (EventName.EXPIRE, "overdue"): (Expire(), {"expires_at": at(9)}),
@@ -182,6 +197,7 @@ WRITES: dict[str, Event] = {
     "fail": Fail('"late"'),
     "retry": Fail('"late"', at(999)),
     "requeue": Requeue(),
+    "release": Release(),
     "snooze": Snooze(at(999)),
     "cancel": Cancel(),
     "null_heartbeat": NullHeartbeat(),
@@ -209,6 +225,7 @@ FATES: dict[str, Fate] = {
     "claimed again": _claimed_again,
     "recovered": _by(LoseHeartbeat(LOST)),
     "requeued": _by(Requeue()),
+    "released": _by(Release()),
     "snoozed": _by(Snooze(at(500))),
     "retried later": _by(Fail(ERROR, at(500))),
     "completed": _by(Complete(RESULT)),

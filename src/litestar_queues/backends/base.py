@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
-from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
+from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask, Query, Stale, TaskRecord, Want
 
 __all__ = (
     "BackendConfig",
@@ -87,7 +87,7 @@ class QueueBackend(Protocol):
         ...
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        """Take up to `want.limit` tasks that match, each as `step(task, Claim(want.worker), now)` has it.
+        """Take up to `want.limit` tasks that match, each as `step(task, Claim(want.worker, want.stale_after), now)` has it.
 
         The tasks are waiting, due, not overdue, and the first in `records.claim_order` over all that match; the answer
         is in that order. No task is given to two claimers under one fence. Where more than 1,000 scheduled tasks come
@@ -96,21 +96,23 @@ class QueueBackend(Protocol):
         ...
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        """Set the heartbeat, and the progress where one is given, of each task that is running under the fence given.
+        """Set the heartbeat of each task that is running under the fence given.
+
+        Its progress and its `stale_after` are set where they are given.
 
         Returns:
             The ids of those. An absent one is no longer the caller's, for whatever reason.
         """
         ...
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         """Store each task where the stored fence is one below the task's own, whatever else is stored.
 
         Everything that a transition can change is written: `state`, `attempt`, `fence`, `due_at`, `worker`, `progress`,
-        `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at` and `finished_at`
-        (`records.MUTABLE`); the rest of a record never changes. With `stale_before`, a task is stored only if, besides,
-        it has no heartbeat at or after that time. A task that would take a key from another active task is not stored.
-        The ids in a batch are distinct.
+        `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at`, `finished_at`, `recoveries`,
+        `stale_after` and `history` (`records.MUTABLE`); the rest of a record never changes. With `stale`, a task is stored
+        only if, besides, that query would still find the stored one. A task that would take a key from another active task
+        is not stored. The ids in a batch are distinct.
 
         Returns:
             The ids of those that were stored.
@@ -157,6 +159,20 @@ class QueueBackend(Protocol):
 
         Returns:
             Whether it was the owner's; another's stays as it is.
+        """
+        ...
+
+    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        """The named records whose names begin with `prefix`, by name."""
+        ...
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        """Store each named record where the stored version is one below its own; a name that is not stored has version 0.
+
+        The names in a batch are distinct.
+
+        Returns:
+            The names of those that were stored.
         """
         ...
 

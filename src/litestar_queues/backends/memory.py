@@ -21,6 +21,7 @@ from litestar_queues.records import (
     Enqueued,
     Finished,
     Held,
+    NamedRecord,
     NewTask,
     Overdue,
     Query,
@@ -28,7 +29,9 @@ from litestar_queues.records import (
     TaskRecord,
     Want,
     admit,
+    beaten,
     claim_order,
+    is_stale,
 )
 
 __all__ = ("MemoryBackend", "MemoryBackendConfig")
@@ -60,6 +63,7 @@ class MemoryBackend:
             that no query reads differs; `put` stores all others.
         keys: The id of the active task that holds each key.
         locks: The owner of each lock, and when the lock ends.
+        records: The named records.
     """
 
     name = "memory"
@@ -76,6 +80,7 @@ class MemoryBackend:
         self._ready: dict[_Lane, list[tuple[tuple[int, datetime, str], int]]] = defaultdict(list)
         self._later: dict[str, list[tuple[datetime, str, int]]] = defaultdict(list)
         self.locks: dict[str, tuple[str, datetime]] = {}
+        self.records: dict[str, NamedRecord] = {}
 
     @property
     def wakeups(self) -> Wakeups | None:
@@ -102,7 +107,7 @@ class MemoryBackend:
                 if len(claimed) >= want.limit:
                     break
                 try:
-                    claimed.append(self.put(step(record, Claim(want.worker), now)))
+                    claimed.append(self.put(step(record, Claim(want.worker, want.stale_after), now)))
                 except IllegalTransition:  # overdue, or asked for by id and not claimable
                     continue
         return claimed
@@ -113,23 +118,23 @@ class MemoryBackend:
         for one in held:
             record = self._under_fence(one.id, one.fence)
             if record is not None and record.state is State.RUNNING:
-                self.tasks[one.id] = record.evolve(heartbeat_at=now, progress=one.progress or record.progress)
+                self.tasks[one.id] = beaten(record, one, now)
                 kept.add(one.id)
         return kept
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        return {task.id for task in tasks if self.commit_one(task, stale_before)}
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
+        return {task.id for task in tasks if self.commit_one(task, stale)}
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
         return {id_: self.tasks[id_] for id_ in ids if id_ in self.tasks}
 
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         match query:
-            case Stale(before):
+            case Stale():
                 return self._first(
                     self._by_state[State.RUNNING],
                     limit,
-                    lambda r: r.heartbeat_at is None or r.heartbeat_at < before,
+                    lambda r: is_stale(r, query),
                     lambda r: r.heartbeat_at or _NEVER,
                 )
             case Overdue(at):
@@ -194,6 +199,18 @@ class MemoryBackend:
         del self.locks[name]
         return True
 
+    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        return {name: record for name, record in self.records.items() if name.startswith(prefix)}
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        stored: set[str] = set()
+        for record in records:
+            before = self.records.get(record.name)
+            if (0 if before is None else before.version) == record.version - 1:
+                self.records[record.name] = record
+                stored.add(record.name)
+        return stored
+
     # For one task: what subclasses override, too
 
     def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
@@ -251,12 +268,12 @@ class MemoryBackend:
                 if self._is_scheduled(due_at, id_, fence):
                     self.put(self.tasks[id_].evolve(state=State.PENDING))
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         """Store the task if `commit` may; returns whether it was stored."""
         stored = self._under_fence(task.id, task.fence - 1)
         if stored is None:
             return False
-        if stale_before is not None and stored.heartbeat_at is not None and stored.heartbeat_at >= stale_before:
+        if stale is not None and not is_stale(stored, stale):
             return False
         if task.active_key is not None and self.keys.get(task.active_key, task.id) != task.id:
             return False

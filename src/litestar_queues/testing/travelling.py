@@ -14,8 +14,10 @@ from litestar_queues.records import (
     Count,
     Enqueued,
     Held,
+    NamedRecord,
     NewTask,
     Query,
+    Stale,
     TaskRecord,
     Want,
     check_aware,
@@ -68,8 +70,8 @@ class _TravellingBackend:
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         return await self.inner.touch_heartbeats(held, now=now or self._clock.now())
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        return await self.inner.commit(tasks, stale_before=stale_before)
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
+        return await self.inner.commit(tasks, stale=stale)
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
         return await self.inner.get(ids)
@@ -91,6 +93,12 @@ class _TravellingBackend:
 
     async def unlock(self, name: str, owner: str) -> bool:
         return await self.inner.unlock(name, owner)
+
+    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        return await self.inner.read_records(prefix)
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        return await self.inner.write_records(records)
 
 
 class _TravellingTransactionalBackend(_TravellingBackend):

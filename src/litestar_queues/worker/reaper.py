@@ -11,6 +11,7 @@ from litestar_queues.clock import StoreClock
 from litestar_queues.errors import QueueError
 from litestar_queues.operations import QueueOperations
 from litestar_queues.worker.hold import Hold
+from litestar_queues.worker.uptime import Uptime
 
 __all__ = ("Reaper",)
 
@@ -30,7 +31,7 @@ class Reaper:
         clock: The store's clock, which it keeps in step.
         owner: The name to hold the lock under.
         interval: How often it looks.
-        stale_after: How old a heartbeat makes a running task stale.
+        stale_after: The window of this worker, which also counts for a task whose owner stored none.
         retention: How long terminal tasks are kept; None keeps them.
         hold: While it is held, `run` does nothing.
     """
@@ -53,6 +54,7 @@ class Reaper:
         self._stale_after = stale_after
         self._retention = retention
         self._hold = hold or Hold()
+        self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=interval)
 
     async def run(self) -> None:
         """Look every interval, until cancelled; a store that is away is looked at again later."""
@@ -72,13 +74,20 @@ class Reaper:
         """Do what is to be done now, in bounded steps, if no other worker is at it."""
         backend = self._operations.backend
         await self._clock.sync(backend)
+        since = await self._uptime.note()
         if not await backend.lock(_LOCK, self._owner, 3 * self._interval):
             return
-        while (recovery := await self._operations.requeue_stale_running(self._stale_after, limit=_STEP)).ids:
+        while (recovery := await self._operations.recover_stale(self._stale_after, since=since, limit=_STEP)).ids:
             for record in recovery.requeued:
-                _log.warning("task %s (%s) was stale, and is requeued", record.id, record.name)
+                _log.warning(
+                    "task %s (%s) was stale, and is requeued (recovery %d of %d)",
+                    record.id, record.name, record.recoveries, record.max_recoveries,
+                )  # fmt: skip
             for record in recovery.failed:
-                _log.error("task %s (%s) was stale in its last attempt, and has failed", record.id, record.name)
+                _log.error(
+                    "task %s (%s) was stale, and has failed: its budget of %d recoveries is spent",
+                    record.id, record.name, record.max_recoveries,
+                )  # fmt: skip
         while expired := await self._operations.expire_overdue(limit=_STEP):
             _log.info("%d tasks expired before they started", len(expired))
         if self._retention is not None:

@@ -208,12 +208,12 @@ async def recover(client: Client, given: tuple[datetime, list[Held], int]) -> se
     before, held, reads = given
     if client.index == 0 and held:
         for _ in range(reads):
-            await client.opened.find(Stale(before), 1)
+            await client.opened.find(Stale.since(before), 1)
         return await client.opened.touch_heartbeats(held, now=_FRESH)
-    stale = await client.opened.find(Stale(before), _ALL)
+    stale = await client.opened.find(Stale.since(before), _ALL)
     await asyncio.sleep(0)  # where all clients share one process, the others come between reading and writing too
     return await client.opened.commit(
-        [step(record, LoseHeartbeat(LOST), before) for record in stale], stale_before=before
+        [step(record, LoseHeartbeat(LOST), before) for record in stale], stale=Stale.since(before)
     )
 
 

@@ -27,7 +27,7 @@ async def test_a_cancelled_task_is_stored_as_cancelled_and_never_claimed(
         check.equal("CAN-01", claimed, [], f"a claim by id under fence {fence}")
     claimed = await claim_all(a, now=at(9_000))
     check.equal("CAN-01", [one.id for one in claimed], [other.id], "a claim of anything, much later")
-    check.equal("CAN-01", await b.find(Stale(before=at(8_000)), 9), [], "what is stale")
+    check.equal("CAN-01", await b.find(Stale.since(at(8_000)), 9), [], "what is stale")
 
 
 @guarantee("CAN-01")

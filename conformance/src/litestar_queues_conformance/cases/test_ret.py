@@ -127,7 +127,7 @@ async def test_a_deleted_task_is_gone_for_every_reader(store: Store, check: Chec
         check.equal("RET-04", await actor.find(Matching(key=gone[0].key), 99), [], "find, by key")
         check.equal("RET-04", await actor.find(Finished(before=at(9999)), 99), [], "find, of the finished")
         check.equal("RET-04", await actor.find(Overdue(at=at(9999)), 99), [], "find, of the overdue")
-        check.equal("RET-04", await actor.find(Stale(before=at(9999)), 99), [], "find, of the stale")
+        check.equal("RET-04", await actor.find(Stale.since(at(9999)), 99), [], "find, of the stale")
         check.equal("RET-04", [one for one in await actor.count() if one.tasks], [], "count")
         check.equal("RET-04", await actor.next_due(), None, "next_due")
     for one in gone:

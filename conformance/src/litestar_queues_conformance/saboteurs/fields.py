@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from litestar_queues.lifecycle import State
-from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
+from litestar_queues.records import Enqueued, NewTask, Stale, TaskRecord, Want
 from litestar_queues_conformance.fields import FIELDS
 from litestar_queues_conformance.saboteurs.base import Saboteur
 
@@ -53,22 +53,22 @@ class _KeepsOnCommit(Saboteur):
     guarantee = "LIF-03"
     field: str
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
         if stored is not None:
             task = task.evolve(**{self.field: getattr(stored, self.field)})
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class _CannotClear(Saboteur):
     guarantee = "LIF-03"
     field: str
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
         if stored is not None and task.state is not State.PENDING and getattr(task, self.field) is None:
             task = task.evolve(**{self.field: getattr(stored, self.field)})
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 DEFECTS: Mapping[str, tuple[type[Saboteur], str]] = {

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from litestar_queues.clock import Clock
 from litestar_queues.lifecycle import TERMINAL, WAITING, State
-from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, admit
+from litestar_queues.records import Enqueued, Held, NewTask, Stale, TaskRecord, admit
 from litestar_queues_conformance.saboteurs.base import Saboteur
 
 
@@ -179,10 +179,10 @@ class ReviveTakesTheKey(Saboteur):
 
     guarantee = "KEY-09"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         if task.active_key is not None and self.owned(task) is not None:
             self.keys[task.active_key] = task.id
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class RetryFreesTheKey(Saboteur):

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from litestar_queues.lifecycle import State
-from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want
+from litestar_queues.records import Enqueued, Held, NewTask, Stale, TaskRecord, Want
 from litestar_queues_conformance.saboteurs.base import Saboteur
 
 
@@ -39,11 +39,11 @@ class KeepsExecutionRef(Saboteur):
 
     guarantee = "LIF-03"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
         if stored is not None and task.execution_ref is None:
             task = task.evolve(execution_ref=stored.execution_ref)
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class CommitForgetsDescription(Saboteur):
@@ -51,8 +51,8 @@ class CommitForgetsDescription(Saboteur):
 
     guarantee = "LIF-04"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = super().commit_one(task, stale_before)
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
+        stored = super().commit_one(task, stale)
         if stored:
             self.put(self.tasks[task.id].evolve(description=None))
         return stored
@@ -63,12 +63,12 @@ class CompletesExpired(Saboteur):
 
     guarantee = "LIF-05"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
         if stored is not None and stored.state is State.EXPIRED and task.state is State.COMPLETED:
             self.put(task)
             return True
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class ComesDueLate(Saboteur):
@@ -171,8 +171,8 @@ class StoresWhatItIsGiven(Saboteur):
     guarantee = "LIF-13"
     needs_machine = True
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        stored = super().commit_one(task, stale_before)
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
+        stored = super().commit_one(task, stale)
         if stored:
             self.put(self.tasks[task.id].evolve(description=task.description))
         return stored

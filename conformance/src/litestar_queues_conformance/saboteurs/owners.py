@@ -17,14 +17,14 @@ class _WritesByState(Saboteur):
     guarantee = "OWN-01"
     states = frozenset({State.COMPLETED, State.FAILED})
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
-        if stored is not None and stored.state is State.RUNNING and stored.fence >= task.fence and stale_before is None:
+        if stored is not None and stored.state is State.RUNNING and stored.fence >= task.fence and stale is None:
             if task.state not in self.states:
                 return False
             self.put(task.evolve(fence=stored.fence + 1))
             return True
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class SettlesByState(_WritesByState):
@@ -45,8 +45,8 @@ class RefusedCommitLeavesProgress(Saboteur):
 
     guarantee = "OWN-03"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        if super().commit_one(task, stale_before):
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
+        if super().commit_one(task, stale):
             return True
         if task.id in self.tasks and task.progress is not None:
             self.tasks[task.id] = self.tasks[task.id].evolve(progress=task.progress)
@@ -58,9 +58,9 @@ class CountsParametersNotRows(Saboteur):
 
     guarantee = "OWN-04"
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        stored = await super().commit(tasks, stale_before=stale_before)
-        return {task.id for task in tasks} if stored and len(tasks) > 10 and stale_before is None else stored
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
+        stored = await super().commit(tasks, stale=stale)
+        return {task.id for task in tasks} if stored and len(tasks) > 10 and stale is None else stored
 
 
 class RepetitionCountsAsStored(Saboteur):
@@ -68,8 +68,8 @@ class RepetitionCountsAsStored(Saboteur):
 
     guarantee = "OWN-05"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        return self.tasks.get(task.id) == task or super().commit_one(task, stale_before)
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
+        return self.tasks.get(task.id) == task or super().commit_one(task, stale)
 
 
 class ComparesThenWrites(Saboteur):
@@ -77,15 +77,15 @@ class ComparesThenWrites(Saboteur):
 
     guarantee = "OWN-05"
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         passed = {task.id for task in tasks if self.owned(task) is not None}
         await asyncio.sleep(0)
         stored: set[str] = set()
         for task in tasks:
-            if task.id in passed and self.owned(task) is None and stale_before is None:
+            if task.id in passed and self.owned(task) is None and stale is None:
                 self.put(task)
                 stored.add(task.id)
-            elif self.commit_one(task, stale_before):
+            elif self.commit_one(task, stale):
                 stored.add(task.id)
         return stored
 
@@ -95,12 +95,12 @@ class TakesAnyLaterFence(Saboteur):
 
     guarantee = "OWN-06"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
         if stored is not None and stored.fence < task.fence - 1:
             self.put(task)
             return True
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class PromotionRaisesTheFence(Saboteur):
@@ -190,7 +190,7 @@ class RecoversTheSaved(Saboteur):
 
     guarantee = "REC-03"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         return super().commit_one(task, None)
 
 
@@ -199,9 +199,9 @@ class ReportsCandidates(Saboteur):
 
     guarantee = "REC-04"
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
-        stored = await super().commit(tasks, stale_before=stale_before)
-        if stale_before is None or len(tasks) == 1:
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
+        stored = await super().commit(tasks, stale=stale)
+        if stale is None or len(tasks) == 1:
             return stored
         there = await self.get([task.id for task in tasks])
         return stored | {
@@ -216,10 +216,10 @@ class RecoversWithoutEnd(Saboteur):
 
     guarantee = "REC-05"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
-        if stale_before is not None and task.state is State.FAILED:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
+        if stale is not None and task.state is State.FAILED:
             task = task.evolve(state=State.PENDING, finished_at=None)
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class ResurrectsTheEnded(Saboteur):
@@ -227,11 +227,11 @@ class ResurrectsTheEnded(Saboteur):
 
     guarantee = "REC-06"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
-        if stored is not None and stale_before is not None and stored.state in TERMINAL:
+        if stored is not None and stale is not None and stored.state in TERMINAL:
             task = task.evolve(fence=stored.fence + 1)
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class CannotCancelScheduled(Saboteur):
@@ -239,11 +239,11 @@ class CannotCancelScheduled(Saboteur):
 
     guarantee = "CAN-01"
 
-    def commit_one(self, task: TaskRecord, stale_before: datetime | None) -> bool:
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.owned(task)
         if stored is not None and stored.state is State.SCHEDULED and task.state is State.CANCELLED:
             return True
-        return super().commit_one(task, stale_before)
+        return super().commit_one(task, stale)
 
 
 class OwnerOfCancelledBeatsOn(Saboteur):

@@ -19,6 +19,7 @@ from litestar_queues.records import (
     Enqueued,
     Finished,
     Held,
+    NamedRecord,
     NewTask,
     Overdue,
     Query,
@@ -26,7 +27,9 @@ from litestar_queues.records import (
     TaskRecord,
     Want,
     admit,
+    beaten,
     claim_order,
+    is_stale,
 )
 from queue_in_files.journal import Change, Journal
 
@@ -101,7 +104,7 @@ class FilesBackend:
                 )
                 if wanted and record.state in WAITING and record.due_at <= now:
                     try:
-                        claimed.append(step(record, Claim(want.worker), now))
+                        claimed.append(step(record, Claim(want.worker, want.stale_after), now))
                     except IllegalTransition:  # it is overdue
                         continue
             # A claim changes nothing that the order depends on.
@@ -112,23 +115,23 @@ class FilesBackend:
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         async with self._alone() as journal:
             now = now or datetime.now(UTC)
-            progress = {one.id: one.progress for one in held}
+            beats = {one.id: one for one in held}
             kept = [
-                record.evolve(heartbeat_at=now, progress=progress[record.id] or record.progress)
+                beaten(record, beats[record.id], now)
                 for record in self._under_fence(journal, held)
                 if record.state is State.RUNNING
             ]
             self._write(journal, Change(tasks=kept))
             return {record.id for record in kept}
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         async with self._alone() as journal:
             change, freed, taken = Change(), set[str](), dict[str, str]()
             for task in tasks:
                 stored = journal.tasks.get(task.id)
                 if stored is None or stored.fence != task.fence - 1:
                     continue
-                if stale_before is not None and stored.heartbeat_at is not None and stored.heartbeat_at >= stale_before:
+                if stale is not None and not is_stale(stored, stale):
                     continue
                 key = task.active_key
                 if key is not None:
@@ -151,8 +154,8 @@ class FilesBackend:
             records = list(journal.tasks.values())
         limit = max(limit, 0)
         match query:
-            case Stale(before):
-                stale = [r for r in records if r.state is State.RUNNING and (r.heartbeat_at or _NEVER) < before]
+            case Stale():
+                stale = [r for r in records if is_stale(r, query)]
                 return nsmallest(limit, stale, key=lambda r: (r.heartbeat_at or _NEVER, r.id))
             case Overdue(at):
                 late = [(r.expires_at, r.id, r) for r in records if r.state in WAITING and r.expires_at is not None]
@@ -214,6 +217,17 @@ class FilesBackend:
                 return False
             self._write(journal, Change(locks={name: None}))
             return True
+
+    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        async with self._alone() as journal:
+            return {name: one for name, one in journal.records.items() if name.startswith(prefix)}
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        async with self._alone() as journal:
+            versions = {name: one.version for name, one in journal.records.items()}
+            new = [one for one in records if one.version == versions.get(one.name, 0) + 1]
+            self._write(journal, Change(records=new))
+            return {one.name for one in new}
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[Journal]:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from litestar_queues.records import TaskRecord
+from litestar_queues.records import NamedRecord, TaskRecord
 
 __all__ = ("Change", "Journal")
 
@@ -30,6 +30,7 @@ class Change(msgspec.Struct):
     locks: dict[str, tuple[str, datetime] | None] = msgspec.field(
         default_factory=dict[str, tuple[str, datetime] | None]
     )
+    records: list[NamedRecord] = msgspec.field(default_factory=list[NamedRecord])
 
 
 class Journal:
@@ -40,6 +41,7 @@ class Journal:
         self.keys: dict[str, str] = {}
         """The id of the active task that holds each key."""
         self.locks: dict[str, tuple[str, datetime]] = {}
+        self.records: dict[str, NamedRecord] = {}
         self._path = folder / "journal"
         folder.mkdir(parents=True, exist_ok=True)
         self._lock: BinaryIO = (folder / "lock").open("ab")
@@ -100,7 +102,8 @@ class Journal:
                 self.locks.pop(name, None)
             else:
                 self.locks[name] = lock
-        self._past += len(change.tasks) + len(change.deleted) + len(change.locks)
+        self.records |= {record.name: record for record in change.records}
+        self._past += len(change.tasks) + len(change.deleted) + len(change.locks) + len(change.records)
 
     def _forget(self, id_: str) -> None:
         before = self.tasks.pop(id_, None)
@@ -110,7 +113,8 @@ class Journal:
     def _compact(self) -> None:
         """Put a journal of what is stored now in the place of this one."""
         new = self._path.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(Change(list(self.tasks.values()), [], {**self.locks})) + b"\n")
+        stored = Change(list(self.tasks.values()), [], {**self.locks}, list(self.records.values()))
+        new.write_bytes(msgspec.json.encode(stored) + b"\n")
         new.replace(self._path)
         self._start_again()
         self.read()
@@ -118,4 +122,4 @@ class Journal:
     def _start_again(self) -> None:
         self._file.close()
         self._file = self._path.open("r+b")
-        self.tasks, self.keys, self.locks, self._past = {}, {}, {}, 0
+        self.tasks, self.keys, self.locks, self.records, self._past = {}, {}, {}, {}, 0

@@ -13,7 +13,7 @@ from litestar_queues.backends.sql.family import Statement, bare_name
 from litestar_queues.backends.sql.locking import LockStepWrite
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Steps, advance
 from litestar_queues.errors import BackendError
-from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord
+from litestar_queues.records import Enqueued, Held, NewTask, Stale, TaskRecord
 
 __all__ = (
     "AnswersWithAllTasks",
@@ -33,25 +33,25 @@ T = TypeVar("T")
 class AnswersWithAllTasks(Engine):
     """Answers a commit with the ids that it was given."""
 
-    def _commit(self, parts: list[list[TaskRecord]], stale_before: datetime | None) -> Steps[set[str]]:
-        yield from super()._commit(parts, stale_before)
+    def _commit(self, parts: list[list[TaskRecord]], stale: Stale | None) -> Steps[set[str]]:
+        yield from super()._commit(parts, stale)
         return {task.id for part in parts for task in part}
 
 
 class AnswersWithAllTasksOfRecoveries(Engine):
-    """Answers a commit that has `stale_before` with the ids that it was given."""
+    """Answers a commit that has `stale` with the ids that it was given."""
 
-    def _commit(self, parts: list[list[TaskRecord]], stale_before: datetime | None) -> Steps[set[str]]:
-        stored = yield from super()._commit(parts, stale_before)
-        return stored if stale_before is None else {task.id for part in parts for task in part}
+    def _commit(self, parts: list[list[TaskRecord]], stale: Stale | None) -> Steps[set[str]]:
+        stored = yield from super()._commit(parts, stale)
+        return stored if stale is None else {task.id for part in parts for task in part}
 
 
 class AnswersWithAllWhereAnyWasStored(Engine):
     """Answers a commit with the ids that it was given where it stored one of them."""
 
-    def _commit(self, parts: list[list[TaskRecord]], stale_before: datetime | None) -> Steps[set[str]]:
-        stored = yield from super()._commit(parts, stale_before)
-        return {task.id for part in parts for task in part} if stored and stale_before is None else stored
+    def _commit(self, parts: list[list[TaskRecord]], stale: Stale | None) -> Steps[set[str]]:
+        stored = yield from super()._commit(parts, stale)
+        return {task.id for part in parts for task in part} if stored and stale is None else stored
 
 
 class EndsAtOnceWithoutAHolder(Engine):
@@ -109,10 +109,10 @@ class _TakesTheFenceThatIsStored(LockStepWrite):
 class CommitsUnderAnyFence(_TakesTheFenceThatIsStored):
     """Commits over whatever is stored; for families that lock and write."""
 
-    def _commit_part(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+    def _commit_part(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Steps[set[str]]:
         stored = yield from self._as_stored([Held(task.id, task.fence - 1) for task in tasks])
         after = [task.evolve(fence=one.fence + 1) for task, one in zip(tasks, stored, strict=True)]
-        return (yield from super()._commit_part(after, stale_before))
+        return (yield from super()._commit_part(after, stale))
 
 
 class BeatsUnderAnyFence(_TakesTheFenceThatIsStored):

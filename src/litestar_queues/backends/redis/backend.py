@@ -17,7 +17,15 @@ from litestar_queues.backends.redis.failures import RedisFailures, is_read_only
 from litestar_queues.backends.redis.health import ask_health
 from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.redis.scripts import Script, run, scripts
-from litestar_queues.backends.redis.values import committed, held_of, packed_time, read_time, record_of, submitted
+from litestar_queues.backends.redis.values import (
+    committed,
+    held_of,
+    packed_time,
+    read_time,
+    record_of,
+    silent,
+    submitted,
+)
 from litestar_queues.backends.redis.wakeups import RedisWakeups
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
@@ -28,6 +36,7 @@ from litestar_queues.records import (
     Finished,
     Held,
     Matching,
+    NamedRecord,
     NewTask,
     Overdue,
     Query,
@@ -149,6 +158,7 @@ class RedisBackend:
         asked: dict[str, Any] = {
             "now": packed_time(now),
             "worker": want.worker,
+            "stale_after": None if want.stale_after is None else repr(float(want.stale_after)),
             "queues": queue_names(want.queues),
             "tasks": None if want.tasks is None else [held_of(held) for held in want.tasks],
             "backends": want.execution_backends,
@@ -174,12 +184,12 @@ class RedisBackend:
         asked = {"now": packed_time(now), "tasks": [held_of(one) for one in held]}
         return _at(held, await self._run("heartbeat", asked))
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         if not tasks:
             return set()
         asked = {
             "tasks": [committed(task) for task in tasks],
-            "stale_before": packed_time(stale_before),
+            "stale": None if stale is None else silent(stale),
             "tell": self._namespace.ends if self._notifications else None,
         }
         return _at(tasks, await self._run("commit", asked))
@@ -195,8 +205,8 @@ class RedisBackend:
             return []
         asked: dict[str, Any]
         match query:
-            case Stale(before):
-                asked = {"index": "running", "until": packed_time(before)}
+            case Stale():
+                return await self._in_parts("find_stale", {"stale": silent(query)}, limit)
             case Overdue(at):
                 asked = {"index": "expiring", "until": packed_time(at), "through": True}
             case Finished(before):
@@ -236,6 +246,17 @@ class RedisBackend:
     async def unlock(self, name: str, owner: str) -> bool:
         return bool(await self._run("unlock", {"name": name, "owner": owner}))
 
+    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        rows = await self._run("read_named", {"prefix": prefix})
+        return {name: NamedRecord(name, int(version), value) for name, version, value in rows}
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        if not records:
+            return set()
+        asked = [[one.name, str(one.version - 1), str(one.version), one.value] for one in records]
+        stored = await self._run("write_named", {"records": asked})
+        return {records[place - 1].name for place in stored}
+
     async def _subscribe(self) -> tuple[Any, Callable[[], Awaitable[object]]]:
         """A subscription: on connections of its own, where the client is ours, so that it takes none of the others' places."""
         if self._given is not None or self._cluster:
@@ -244,18 +265,22 @@ class RedisBackend:
         return client.pubsub(), client.aclose
 
     async def _search(self, query: Matching, limit: int) -> list[TaskRecord]:
-        """Look through all tasks, the newest first, some at a time, so that the server has time for others between."""
+        """Look through all tasks, the newest first."""
         asked: dict[str, Any] = {
             "states": _set(query.states),
             "queues": _set(query.queues),
             "names": _set(query.names),
             "key": query.key,
-            "looks": _LOOKS,
         }
+        return await self._in_parts("scan", asked, limit)
+
+    async def _in_parts(self, name: str, asked: Mapping[str, Any], limit: int) -> list[TaskRecord]:
+        """Look through an index some tasks at a time, so that the server has time for others between."""
         found: list[TaskRecord] = []
         after: Any = None
         while True:
-            rows, after = await self._run("scan", {**asked, "after": after, "limit": limit - len(found)})
+            part = {**asked, "looks": _LOOKS, "after": after, "limit": limit - len(found)}
+            rows, after = await self._run(name, part)
             found += [record_of(row) for row in rows]
             if not after or len(found) >= limit:
                 return found

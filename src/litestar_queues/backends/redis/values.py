@@ -12,9 +12,9 @@ import msgspec
 from litestar_queues.backends.redis.keys import FIELDS
 from litestar_queues.columns import BY_NAME, COLUMNS, Column, ColumnKind, names
 from litestar_queues.lifecycle import stored_state
-from litestar_queues.records import MUTABLE, Held, NewTask, TaskRecord
+from litestar_queues.records import MUTABLE, Held, NewTask, Stale, TaskRecord
 
-__all__ = ("committed", "held_of", "pack", "packed_time", "read_time", "record_of", "submitted", "unpack")
+__all__ = ("committed", "held_of", "pack", "packed_time", "read_time", "record_of", "silent", "submitted", "unpack")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -72,7 +72,22 @@ def committed(record: TaskRecord) -> list[Any]:
 
 def held_of(held: Held) -> list[str | None]:
     """The right to write a task, as the scripts take it."""
-    return [held.id, str(held.fence), held.progress]
+    window = None if held.stale_after is None else _written("stale_after", held.stale_after)
+    return [held.id, str(held.fence), held.progress, window]
+
+
+def silent(query: Stale) -> dict[str, Any]:
+    """The query for stale tasks, as the scripts take it."""
+    return {
+        "at": packed_time(query.at),
+        "window": _microseconds(query.window),
+        "own": query.own_windows,
+        "longest": None if query.longest is None else _microseconds(query.longest),
+    }
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)
 
 
 def record_of(row: Sequence[Any]) -> TaskRecord:

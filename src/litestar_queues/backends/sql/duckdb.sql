@@ -23,7 +23,7 @@ AND (
 
 -- fragment: take
 state = 'running', attempt = attempt + 1, fence = fence + 1, worker = CAST(:worker AS VARCHAR),
-started_at = CAST(:now AS TIMESTAMP), heartbeat_at = CAST(:now AS TIMESTAMP)
+started_at = CAST(:now AS TIMESTAMP), heartbeat_at = CAST(:now AS TIMESTAMP), stale_after = CAST(:stale_after AS DOUBLE)
 
 -- fragment: held
 (
@@ -44,10 +44,22 @@ FROM (
     SELECT unnest(from_json(CAST(:batch AS JSON), /* slot: changed_fields */), recursive := true)
 ) AS c
 WHERE t.id = c.id AND t.fence = c.fence - 1
-AND (
-    CAST(:stale_before AS VARCHAR) IS NULL OR t.heartbeat_at IS NULL
-    OR t.heartbeat_at < CAST(:stale_before AS TIMESTAMP)
-)
+
+-- fragment: key_free
+(c.active_key IS NULL OR NOT EXISTS (
+    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
+))
+
+-- For how many seconds the owner of a task may be silent.
+
+-- fragment: window
+coalesce(CASE WHEN CAST(:own AS INTEGER) = 1 THEN t.stale_after END, CAST(:allowed AS DOUBLE))
+
+-- fragment: silent
+(t.heartbeat_at IS NULL OR (
+    (CAST(:longest AS DOUBLE) IS NULL OR /* include: window */ < CAST(:longest AS DOUBLE))
+    AND t.heartbeat_at + to_microseconds(CAST(round(/* include: window */ * 1000000) AS BIGINT)) < CAST(:at AS TIMESTAMP)
+))
 
 -- fragment: schema
 CASE
@@ -200,7 +212,8 @@ RETURNING /* slot: columns */
 
 -- name: touch_heartbeats
 UPDATE litestar_queue_task AS t
-SET heartbeat_at = CAST(:now AS TIMESTAMP), progress = coalesce(h.progress, t.progress)
+SET heartbeat_at = CAST(:now AS TIMESTAMP), progress = coalesce(h.progress, t.progress),
+stale_after = coalesce(h.stale_after, t.stale_after)
 FROM /* include: held */
 WHERE t.id = h.id AND t.fence = h.fence AND t.state = 'running'
 RETURNING t.id
@@ -211,9 +224,14 @@ RETURNING t.id
 
 -- name: commit_keys
 /* include: write */
-AND (c.active_key IS NULL OR NOT EXISTS (
-    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
-))
+AND /* include: key_free */
+RETURNING t.id
+
+-- The same for tasks that a recovery takes from their owners.
+
+-- name: commit_stale
+/* include: write */
+AND /* include: key_free */ AND t.state = 'running' AND /* include: silent */
 RETURNING t.id
 
 -- name: delete
@@ -226,8 +244,8 @@ SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE id IN (SELECT unnest(from_json(CAST(:ids AS JSON), '["VARCHAR"]')))
 
 -- name: find_stale
-SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < CAST(:before AS TIMESTAMP))
+SELECT /* slot: columns */ FROM litestar_queue_task AS t
+WHERE state = 'running' AND /* include: silent */
 ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS BIGINT)
 
 -- name: find_overdue
@@ -268,3 +286,17 @@ RETURNING name
 
 -- name: unlock
 DELETE FROM litestar_queue_task_lock WHERE name = CAST(:name AS VARCHAR) AND owner = CAST(:owner AS VARCHAR)
+
+-- name: read_named
+SELECT name, version, CAST(value AS VARCHAR) FROM litestar_queue_task_record
+WHERE CAST(:prefix AS VARCHAR) IS NULL OR starts_with(name, CAST(:prefix AS VARCHAR))
+
+-- name: insert_named
+INSERT INTO litestar_queue_task_record (name, version, value) VALUES (CAST(:name AS VARCHAR), 1, :value)
+ON CONFLICT (name) DO NOTHING
+RETURNING name
+
+-- name: update_named
+UPDATE litestar_queue_task_record SET version = version + 1, value = :value
+WHERE name = CAST(:name AS VARCHAR) AND version = CAST(:seen AS BIGINT)
+RETURNING name

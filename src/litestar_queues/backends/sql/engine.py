@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from litestar_queues.backends.sql.family import TABLE, Family, Kind, Statement
@@ -21,6 +22,7 @@ from litestar_queues.backends.sql.program import (
     Rows,
     Steps,
     reads,
+    writes,
     writes_each,
     writes_once,
 )
@@ -47,6 +49,7 @@ from litestar_queues.records import (
     Finished,
     Held,
     Matching,
+    NamedRecord,
     NewTask,
     Overdue,
     Query,
@@ -58,6 +61,9 @@ from litestar_queues.records import (
 )
 
 __all__ = ("PROMOTED_AT_ONCE", "Engine")
+
+SCHEMA = "schema"
+"""The named record of the schema's version, which is no business of the port's."""
 
 PROMOTED_AT_ONCE = 1000
 """How many due tasks a claim makes pending, besides as many as it wants: what the port promises, so that the cost of a
@@ -81,6 +87,7 @@ class Engine(ABC):
     owes: ClassVar[frozenset[str]] = frozenset(
         {"check_schema", "count", "enqueue", "enqueued", "find_finished", "find_matching", "find_overdue", "find_stale"}
         | {"get", "next_due", "next_due_queues", "unlock", "version"}
+        | {"insert_named", "read_named", "update_named"}
     )
     """The statements that every family with this engine has; one with a server also has `now`, and one with `settings`
     the statement that reads them."""
@@ -234,20 +241,20 @@ class Engine(ABC):
     def _touch(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         """Set heartbeats; the ids of the tasks that had one set."""
 
-    def commit(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Program[set[str]]:
+    def commit(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Program[set[str]]:
         """One statement suffices where no two of the tasks have one key."""
         parts = _by_key(tasks)
         kind = Kind.EACH if len(parts) < 2 else Kind.WRITE
-        return Program("commit", kind, lambda: self._commit(parts, stale_before))
+        return Program("commit", kind, lambda: self._commit(parts, stale))
 
-    def _commit(self, parts: list[list[TaskRecord]], stale_before: datetime | None) -> Steps[set[str]]:
+    def _commit(self, parts: list[list[TaskRecord]], stale: Stale | None) -> Steps[set[str]]:
         stored: set[str] = set()
         for batch in parts:
-            stored |= yield from self._commit_part(batch, stale_before)
+            stored |= yield from self._commit_part(batch, stale)
         return stored
 
     @abstractmethod
-    def _commit_part(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+    def _commit_part(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Steps[set[str]]:
         """Commit tasks no two of which have one key; the ids of those that were stored."""
 
     @reads
@@ -262,8 +269,8 @@ class Engine(ABC):
         if limit < 1:
             return []
         match query:
-            case Stale(before):
-                call = self._call("find_stale", {"before": self._bind(before), "limit": limit})
+            case Stale():
+                call = self._call("find_stale", {**self._silent(query), "limit": limit})
             case Overdue(at):
                 call = self._call("find_overdue", {"at": self._bind(at), "limit": limit})
             case Finished(before):
@@ -315,6 +322,27 @@ class Engine(ABC):
     def unlock(self, name: str, owner: str) -> Steps[bool]:
         return (yield self._call("unlock", {"name": name, "owner": owner})).affected > 0
 
+    @reads
+    def read_records(self, prefix: str) -> Steps[dict[str, NamedRecord]]:
+        found = yield self._call("read_named", {"prefix": prefix or None})
+        read = self._read
+        records = [NamedRecord(read(name), int(version), read(value)) for name, version, value in found.rows]
+        return {record.name: record for record in records if record.name != SCHEMA}
+
+    @writes
+    def write_records(self, records: Sequence[NamedRecord]) -> Steps[set[str]]:
+        stored: set[str] = set()
+        for record in sorted(
+            records, key=attrgetter("name")
+        ):  # so that two batches wait for each other, and never both
+            written: dict[str, Any] = {"name": record.name, "value": record.value}
+            if record.version > 1:
+                written["seen"] = record.version - 1
+            found = yield self._call("update_named" if record.version > 1 else "insert_named", written)
+            if found.rows or found.affected > 0:
+                stored.add(record.name)
+        return stored
+
     @writes_each
     def notify(self, channel: str, payload: str) -> Steps[None]:
         """Tell the listeners of a channel, once this is committed; only for a family that has the statement."""
@@ -337,6 +365,15 @@ class Engine(ABC):
                 for name, values in columns.items()
             }
         return Load(self._table_name, columns, leaving)
+
+    def _silent(self, query: Stale) -> dict[str, Any]:
+        """The parameters of the condition that the owner of a task is silent."""
+        return {
+            "at": self._bind(query.at),
+            "allowed": float(query.window),
+            "own": int(query.own_windows),
+            "longest": None if query.longest is None else float(query.longest),
+        }
 
     def _bind(self, value: datetime) -> Any:
         return self.family.bind_time(value)

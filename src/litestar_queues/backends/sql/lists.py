@@ -19,7 +19,7 @@ order, stands in `litestar_queues.columns` alone.
 `beat_fields`
     The same for those fields of such a batch that a heartbeat writes.
 `held_fields`
-    How a batch of ids, fences and progress is unpacked.
+    How a batch of heartbeats is unpacked: ids, fences, and what travels with a heartbeat.
 
 Besides, each list of values that an update sets ends with the slot `onupdate`: a family's own table has none, and in a model's
 it is what columns of the application get on an update.
@@ -109,7 +109,9 @@ class Lists:
             "new_fields": self._unpacking(ENQUEUED, self.unsent),
             "changes": ", ".join(self._setting(BY_NAME[name]) for name in COMMITTED if name != "id"),
             "changed_fields": self._unpacking(COMMITTED),
-            "beat_fields": self._unpacking(COMMITTED, set(COMMITTED) - {"id", "fence", "progress", "heartbeat_at"}),
+            "beat_fields": self._unpacking(
+                COMMITTED, set(COMMITTED) - {"id", "fence", "progress", "heartbeat_at", "stale_after"}
+            ),
             "held_fields": self._unpacking(HELD),
         }
         return {slot: _filled(text, others) for slot, text in made.items()}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from litestar_queues.backends.sql.engine import PROMOTED_AT_ONCE, Engine
 from litestar_queues.backends.sql.program import Steps
 from litestar_queues.lifecycle import TERMINAL, Claim, State, step
-from litestar_queues.records import Held, TaskRecord, Want, claim_order, queue_names
+from litestar_queues.records import Held, Stale, TaskRecord, Want, beaten, claim_order, is_stale, queue_names
 
 __all__ = ("LOCKS", "LockStepWrite")
 
@@ -39,7 +39,7 @@ class LockStepWrite(Engine):
             "execution_backends": self._any_of(want.execution_backends),
         }
         locked = yield from self._lock_first(want, queue_names(want.queues), parameters)
-        claimed = [step(record, Claim(want.worker), at) for record in locked]
+        claimed = [step(record, Claim(want.worker, want.stale_after), at) for record in locked]
         yield from self._write(claimed)
         return claimed
 
@@ -65,22 +65,14 @@ class LockStepWrite(Engine):
     def _touch(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         at = yield from self._time(now)
         stored = yield from self._lock_tasks(held)
-        kept = [
-            record.evolve(heartbeat_at=at, progress=one.progress or record.progress)
-            for one, record in stored
-            if record.state is State.RUNNING
-        ]
+        kept = [beaten(record, one, at) for one, record in stored if record.state is State.RUNNING]
         yield from self._write_heartbeats(kept)
         return {record.id for record in kept}
 
-    def _commit_part(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+    def _commit_part(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Steps[set[str]]:
         by_id = {task.id: task for task in tasks}
         stored = yield from self._lock_tasks([Held(task.id, task.fence - 1) for task in tasks])
-        passed = [
-            by_id[record.id]
-            for _, record in stored
-            if stale_before is None or record.heartbeat_at is None or record.heartbeat_at < stale_before
-        ]
+        passed = [by_id[record.id] for _, record in stored if stale is None or is_stale(record, stale)]
         keys = [task.active_key for task in passed if task.active_key is not None]
         if keys:
             found = yield self._call("lock_keys", {"keys": self._list(keys)})

@@ -38,6 +38,18 @@ AND (
     )
 )
 
+-- For how many seconds the owner of a task may be silent.
+
+-- fragment: window
+coalesce(CASE WHEN :own = 1 THEN t.stale_after END, :allowed)
+
+-- fragment: silent
+(t.heartbeat_at IS NULL OR (
+    (:longest IS NULL OR /* include: window */ < :longest)
+    AND TIMESTAMPADD(MICROSECOND, CAST(round(/* include: window */ * 1000000) AS SIGNED), t.heartbeat_at)
+    < CAST(:at AS DATETIME(6))
+))
+
 -- fragment: schema
 IF(locate('.', 'litestar_queue_task') > 0, replace(substring_index('litestar_queue_task', '.', 1), '`', ''), DATABASE())
 
@@ -202,7 +214,7 @@ SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_
 
 -- name: find_stale
 SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (/* slot: running_index */)
-WHERE t.state = 'running' AND (t.heartbeat_at IS NULL OR t.heartbeat_at < CAST(:before AS DATETIME(6)))
+WHERE t.state = 'running' AND /* include: silent */
 ORDER BY t.heartbeat_at, t.id LIMIT :limit
 
 -- name: find_overdue
@@ -267,3 +279,15 @@ ON DUPLICATE KEY UPDATE
 
 -- name: unlock
 DELETE FROM litestar_queue_task_lock WHERE name = :name AND owner = :owner
+
+-- name: read_named
+SELECT name, version, value FROM litestar_queue_task_record
+WHERE :prefix IS NULL OR left(name, char_length(:prefix)) = :prefix
+
+-- name: insert_named
+INSERT INTO litestar_queue_task_record (name, version, value)
+SELECT f.name, 1, f.value FROM (SELECT :name AS name, :value AS value) AS f
+WHERE NOT EXISTS (SELECT 1 FROM litestar_queue_task_record AS r WHERE r.name = :name)
+
+-- name: update_named
+UPDATE litestar_queue_task_record SET version = version + 1, value = :value WHERE name = :name AND version = :seen

@@ -8,7 +8,7 @@ from typing import Any
 
 from litestar_queues.backends.sql.engine import PROMOTED_AT_ONCE, Engine
 from litestar_queues.backends.sql.program import Rows, Steps
-from litestar_queues.records import Held, NewTask, TaskRecord, Want, queue_names
+from litestar_queues.records import Held, NewTask, Stale, TaskRecord, Want, queue_names
 
 __all__ = ("OneStatement", "ServerTimed", "Swapping")
 
@@ -19,7 +19,7 @@ class OneStatement(Engine):
     owes = (
         Engine.owes
         | {"claim", "claim_held", "claim_queues", "promote", "promote_queues"}
-        | {"commit", "commit_keys", "delete", "lock", "touch_heartbeats"}
+        | {"commit", "commit_keys", "commit_stale", "delete", "lock", "touch_heartbeats"}
     )
 
     def _moment(self, now: datetime | None) -> Any:
@@ -33,6 +33,7 @@ class OneStatement(Engine):
             "limit": want.limit,
             "execution_backends": self._any_of(want.execution_backends),
             "worker": want.worker,
+            "stale_after": want.stale_after,
         }
         if want.tasks is not None:
             parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
@@ -58,9 +59,11 @@ class OneStatement(Engine):
         touched = {"held": self._held_batch(held), "now": self._moment(now)}
         return _ids((yield self._call("touch_heartbeats", touched)))
 
-    def _commit_part(self, tasks: Sequence[TaskRecord], stale_before: datetime | None) -> Steps[set[str]]:
+    def _commit_part(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Steps[set[str]]:
+        written: dict[str, Any] = {"batch": self._commit_batch(tasks)}
+        if stale is not None:
+            return _ids((yield self._call("commit_stale", written | self._silent(stale))))
         name = "commit" if all(task.active_key is None for task in tasks) else "commit_keys"
-        written = {"batch": self._commit_batch(tasks), "stale_before": self._bind_now(stale_before)}
         return _ids((yield self._call(name, written)))
 
     def _delete(self, held: Sequence[Held]) -> Steps[set[str]]:

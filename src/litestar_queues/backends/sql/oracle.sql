@@ -51,6 +51,18 @@ AND (
     )
 )
 
+-- For how many seconds the owner of a task may be silent.
+
+-- fragment: window
+COALESCE(CASE WHEN :own = 1 THEN t.stale_after END, TO_BINARY_DOUBLE(:allowed))
+
+-- fragment: silent
+(t.heartbeat_at IS NULL OR (
+    (:longest IS NULL OR /* include: window */ < TO_BINARY_DOUBLE(:longest))
+    AND t.heartbeat_at + NUMTODSINTERVAL(TO_NUMBER(/* include: window */), 'SECOND')
+    < TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+))
+
 -- fragment: behind
 (
     :last_due IS NULL OR t.urgency > :last_urgency OR (
@@ -252,7 +264,8 @@ USING (
 ) c
 ON (t.id = c.id)
 WHEN MATCHED THEN UPDATE SET
-    t.heartbeat_at = TO_TIMESTAMP(c.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'), t.progress = c.progress /* slot: onupdate */
+    t.heartbeat_at = TO_TIMESTAMP(c.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'), t.progress = c.progress,
+    t.stale_after = TO_BINARY_DOUBLE(c.stale_after) /* slot: onupdate */
 WHERE t.fence = c.fence AND t.state = 'running'
 
 -- name: delete_tasks
@@ -264,7 +277,7 @@ SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: 
 -- name: find_stale
 SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE t.state = 'running'
-AND (t.heartbeat_at IS NULL OR t.heartbeat_at < TO_TIMESTAMP(:before, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'))
+AND /* include: silent */
 ORDER BY t.heartbeat_at NULLS FIRST, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_overdue
@@ -328,3 +341,16 @@ WHEN NOT MATCHED THEN INSERT (name, owner, expires_at) VALUES (n.name, n.owner, 
 
 -- name: unlock
 DELETE FROM litestar_queue_task_lock l WHERE l.name = :name AND l.owner = :owner
+
+-- name: read_named
+SELECT r.name, r.version, r.value FROM litestar_queue_task_record r
+WHERE :prefix IS NULL OR SUBSTR(r.name, 1, LENGTH(:prefix)) = :prefix
+
+-- name: insert_named
+INSERT INTO litestar_queue_task_record (name, version, value)
+SELECT :name, 1, :value FROM dual
+WHERE NOT EXISTS (SELECT 1 FROM litestar_queue_task_record r WHERE r.name = :name)
+
+-- name: update_named
+UPDATE litestar_queue_task_record r SET r.version = r.version + 1, r.value = :value
+WHERE r.name = :name AND r.version = :seen

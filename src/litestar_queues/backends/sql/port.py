@@ -18,7 +18,7 @@ from litestar_queues.backends.sql.family import Kind
 from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.lifecycle import State
-from litestar_queues.records import Count, Enqueued, Held, NewTask, Query, TaskRecord, Want
+from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask, Query, Stale, TaskRecord, Want
 
 __all__ = ("Attempts", "BoundBackend", "SqlBackend", "SqlPort")
 
@@ -188,10 +188,10 @@ class SqlBackend:
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         return await self.port.run(self.port.engine.touch_heartbeats(held, now), self.port.beats)
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale_before: datetime | None = None) -> set[str]:
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         beats_only = all(task.state is State.RUNNING and task.heartbeat_at is None for task in tasks)
         through = self.port.beats if beats_only else None
-        return await self.port.run(self.port.engine.commit(tasks, stale_before), through)
+        return await self.port.run(self.port.engine.commit(tasks, stale), through)
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
         return await self.port.run(self.port.engine.get(ids))
@@ -213,6 +213,12 @@ class SqlBackend:
 
     async def unlock(self, name: str, owner: str) -> bool:
         return await self.port.run(self.port.engine.unlock(name, owner))
+
+    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        return await self.port.run(self.port.engine.read_records(prefix))
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        return await self.port.run(self.port.engine.write_records(records)) if records else set()
 
 
 class BoundBackend(SqlBackend):

@@ -26,7 +26,8 @@ THEN 1 END IS NOT NULL
 
 -- fragment: take
 state = 'running', attempt = attempt + 1, fence = fence + 1, worker = CAST(:worker AS text),
-started_at = /* include: now */, heartbeat_at = /* include: now */ /* slot: onupdate */
+started_at = /* include: now */, heartbeat_at = /* include: now */,
+stale_after = CAST(:stale_after AS double precision) /* slot: onupdate */
 
 -- fragment: held
 json_to_recordset(CAST(CAST(:held AS text) AS json)) AS h (/* slot: held_fields */)
@@ -35,10 +36,22 @@ json_to_recordset(CAST(CAST(:held AS text) AS json)) AS h (/* slot: held_fields 
 UPDATE litestar_queue_task AS t SET /* slot: changes */ /* slot: onupdate */
 FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS c (/* slot: changed_fields */)
 WHERE t.id = c.id AND t.fence = c.fence - 1 AND c.fence > 0 AND c.attempt >= 0
-AND (
-    CAST(:stale_before AS timestamptz) IS NULL OR t.heartbeat_at IS NULL
-    OR t.heartbeat_at < CAST(:stale_before AS timestamptz)
-)
+
+-- fragment: key_free
+(c.active_key IS NULL OR NOT EXISTS (
+    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
+))
+
+-- For how many seconds the owner of a task may be silent.
+
+-- fragment: window
+coalesce(CASE WHEN CAST(:own AS integer) = 1 THEN t.stale_after END, CAST(:allowed AS double precision))
+
+-- fragment: silent
+(t.heartbeat_at IS NULL OR (
+    (CAST(:longest AS double precision) IS NULL OR /* include: window */ < CAST(:longest AS double precision))
+    AND t.heartbeat_at + /* include: window */ * interval '1 second' < CAST(:at AS timestamptz)
+))
 
 -- name: existing
 SELECT c.relname FROM pg_catalog.pg_class AS c
@@ -264,7 +277,8 @@ RETURNING /* slot: columns */
 
 -- name: touch_heartbeats
 UPDATE litestar_queue_task AS t
-SET heartbeat_at = /* include: now */, progress = coalesce(CAST(h.progress AS /* slot: json */), t.progress) /* slot: onupdate */
+SET heartbeat_at = /* include: now */, progress = coalesce(CAST(h.progress AS /* slot: json */), t.progress),
+stale_after = coalesce(h.stale_after, t.stale_after) /* slot: onupdate */
 FROM /* include: held */
 WHERE t.id = h.id AND t.fence = h.fence AND h.fence >= 0 AND t.state = 'running'
 RETURNING t.id
@@ -278,9 +292,14 @@ RETURNING t.id
 
 -- name: commit_keys
 /* include: write */
-AND (c.active_key IS NULL OR NOT EXISTS (
-    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
-))
+AND /* include: key_free */
+RETURNING t.id
+
+-- The same for tasks that a recovery takes from their owners.
+
+-- name: commit_stale
+/* include: write */
+AND /* include: key_free */ AND t.state = 'running' AND /* include: silent */
 RETURNING t.id
 
 -- name: delete
@@ -294,8 +313,8 @@ SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json))))
 
 -- name: find_stale
-SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < CAST(:before AS timestamptz))
+SELECT /* slot: columns */ FROM litestar_queue_task AS t
+WHERE state = 'running' AND /* include: silent */
 ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS bigint)
 
 -- name: find_overdue
@@ -363,6 +382,21 @@ RETURNING name
 
 -- name: unlock
 DELETE FROM litestar_queue_task_lock WHERE name = CAST(:name AS text) AND owner = CAST(:owner AS text)
+
+-- name: read_named
+SELECT name, version, CAST(value AS text) FROM litestar_queue_task_record
+WHERE CAST(:prefix AS text) IS NULL OR left(name, length(CAST(:prefix AS text))) = CAST(:prefix AS text)
+
+-- name: insert_named
+INSERT INTO litestar_queue_task_record (name, version, value)
+VALUES (CAST(:name AS text), 1, CAST(CAST(:value AS text) AS /* slot: json */))
+ON CONFLICT (name) DO NOTHING
+RETURNING name
+
+-- name: update_named
+UPDATE litestar_queue_task_record SET version = version + 1, value = CAST(CAST(:value AS text) AS /* slot: json */)
+WHERE name = CAST(:name AS text) AND version = CAST(:seen AS bigint)
+RETURNING name
 
 -- name: notify
 SELECT CAST(pg_notify(CAST(:channel AS text), CAST(:payload AS text)) AS text)

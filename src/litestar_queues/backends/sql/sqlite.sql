@@ -11,14 +11,35 @@ AND (expires_at IS NULL OR expires_at > :now)
 AND (:execution_backends IS NULL OR execution_backend IN (SELECT value FROM json_each(:execution_backends)))
 
 -- fragment: take
-state = 'running', attempt = attempt + 1, fence = fence + 1, worker = :worker, started_at = :now, heartbeat_at = :now /* slot: onupdate */
+state = 'running', attempt = attempt + 1, fence = fence + 1, worker = :worker, started_at = :now, heartbeat_at = :now,
+stale_after = :stale_after /* slot: onupdate */
 
 -- fragment: write
 UPDATE litestar_queue_task SET /* slot: changes */ /* slot: onupdate */
 FROM (SELECT /* slot: changed_fields */ FROM json_each(:batch)) AS c
 WHERE litestar_queue_task.id = c.id
 AND litestar_queue_task.fence = c.fence - 1
-AND (:stale_before IS NULL OR litestar_queue_task.heartbeat_at IS NULL OR litestar_queue_task.heartbeat_at < :stale_before)
+
+-- fragment: key_free
+(c.active_key IS NULL OR NOT EXISTS (
+    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
+))
+
+-- For how many seconds the owner of a task may be silent.
+
+-- fragment: window
+coalesce(CASE WHEN :own = 1 THEN litestar_queue_task.stale_after END, :allowed)
+
+-- Times are compared as whole microseconds: SQLite's own arithmetic of times knows milliseconds.
+
+-- fragment: silent
+(litestar_queue_task.heartbeat_at IS NULL OR (
+    (:longest IS NULL OR /* include: window */ < :longest)
+    AND unixepoch(substr(litestar_queue_task.heartbeat_at, 1, 19)) * 1000000
+    + CAST(substr(litestar_queue_task.heartbeat_at, 21, 6) AS INTEGER)
+    + CAST(round(/* include: window */ * 1000000) AS INTEGER)
+    < unixepoch(substr(:at, 1, 19)) * 1000000 + CAST(substr(:at, 21, 6) AS INTEGER)
+))
 
 -- The name of a table comes quoted, also inside a text. A column stands there with a dot before it.
 
@@ -200,7 +221,9 @@ RETURNING /* slot: columns */
 -- batch.
 
 -- name: touch_heartbeats
-UPDATE litestar_queue_task SET heartbeat_at = :now, progress = coalesce(h.progress, litestar_queue_task.progress) /* slot: onupdate */
+UPDATE litestar_queue_task
+SET heartbeat_at = :now, progress = coalesce(h.progress, litestar_queue_task.progress),
+stale_after = coalesce(h.stale_after, litestar_queue_task.stale_after) /* slot: onupdate */
 FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h
 WHERE litestar_queue_task.id = h.id AND litestar_queue_task.fence = h.fence AND +state = 'running'
 RETURNING id
@@ -214,9 +237,14 @@ RETURNING id
 
 -- name: commit_keys
 /* include: write */
-AND (c.active_key IS NULL OR NOT EXISTS (
-    SELECT 1 FROM litestar_queue_task AS holder WHERE holder.active_key = c.active_key AND holder.id <> c.id
-))
+AND /* include: key_free */
+RETURNING id
+
+-- The same for tasks that a recovery takes from their owners.
+
+-- name: commit_stale
+/* include: write */
+AND /* include: key_free */ AND +litestar_queue_task.state = 'running' AND /* include: silent */
 RETURNING id
 
 -- name: delete
@@ -233,7 +261,7 @@ SELECT /* slot: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FR
 
 -- name: find_stale
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE state = 'running' AND (heartbeat_at IS NULL OR heartbeat_at < :before)
+WHERE state = 'running' AND /* include: silent */
 ORDER BY heartbeat_at, id LIMIT :limit
 
 -- name: find_overdue
@@ -293,3 +321,16 @@ RETURNING name
 
 -- name: unlock
 DELETE FROM litestar_queue_task_lock WHERE name = :name AND owner = :owner
+
+-- name: read_named
+SELECT name, version, value FROM litestar_queue_task_record
+WHERE :prefix IS NULL OR substr(name, 1, length(:prefix)) = :prefix
+
+-- name: insert_named
+INSERT INTO litestar_queue_task_record (name, version, value) VALUES (:name, 1, :value)
+ON CONFLICT (name) DO NOTHING
+RETURNING name
+
+-- name: update_named
+UPDATE litestar_queue_task_record SET version = version + 1, value = :value WHERE name = :name AND version = :seen
+RETURNING name

@@ -84,11 +84,15 @@ def record_of(row: Sequence[Any], read_time: Callable[[Any], datetime]) -> TaskR
     for place in _TIMES:
         if (value := values[place]) is not None:
             values[place] = read_time(value)
+    for place in _FLOATS:  # SQLite answers RETURNING with an integer where a float is one
+        if (value := values[place]) is not None:
+            values[place] = float(value)
     return TaskRecord(*values)
 
 
 _STATE = COLUMNS.index("state")
 _TIMES = tuple(place for place, name in enumerate(COLUMNS) if BY_NAME[name].kind == "time")
+_FLOATS = tuple(place for place, name in enumerate(COLUMNS) if BY_NAME[name].kind == "float")
 
 _NEW = names(lambda one: one.enqueued and one.kind not in ("state", "time"))
 """What a batch has of a new task as it is."""
@@ -103,7 +107,7 @@ _CHANGED = (
 _CHANGED_TIMES = names(lambda one: one.committed and one.kind == "time")
 COMMITTED = (*_CHANGED, "state", *_CHANGED_TIMES)
 """The fields of a row of `commit_rows`."""
-HELD = ("id", "fence", "progress")
+HELD = ("id", "fence", "progress", "stale_after")
 """The fields of a row of `held_rows`."""
 
 Row = tuple[str | int | float | datetime | None, ...]
@@ -153,9 +157,9 @@ _changed_times = attrgetter(*_CHANGED_TIMES)
 
 
 def held_rows(held: Iterable[Held]) -> Iterator[Row]:
-    """Tasks under their fences, with the progress that travels with a heartbeat; in the order of ids."""
+    """Tasks under their fences, with what travels with a heartbeat; in the order of ids."""
     for one in sorted(held, key=attrgetter("id")):
-        yield (one.id, one.fence, one.progress)
+        yield (one.id, one.fence, one.progress, one.stale_after)
 
 
 def loaded_columns(records: Sequence[TaskRecord], bind_time: Callable[[datetime], Any]) -> dict[str, list[Any]]:

@@ -227,6 +227,12 @@ local function take(record)
         'HSET', task_key(id), 'state', task.state, 'attempt', record[AT.attempt], 'fence', record[AT.fence],
         'worker', asked.worker, 'started_at', now, 'heartbeat_at', now
     )
+    record[AT.stale_after] = asked.stale_after or false
+    if asked.stale_after then
+        call('HSET', task_key(id), 'stale_after', asked.stale_after)
+    else
+        call('HDEL', task_key(id), 'stale_after')
+    end
     place(task)
     claimed[#claimed + 1] = record
     held[#held + 1] = { id, record[AT.fence] }

@@ -2,7 +2,7 @@
 -- Store each task where the stored fence is one below its own: the one compare-and-swap behind every transition.
 --
 -- asked: tasks, each {id, the fence that it was made from, state, execution backend, due at, heartbeat at, finished at, fields
--- to be set, fields to be forgotten}; stale before, or nil; tell, the channel on which ends are told, or nil.
+-- to be set, fields to be forgotten}; stale, a query for `is_stale`, or nil; tell, the channel on which ends are told, or nil.
 -- answer: the places in the batch of those that were stored
 
 local keys = space .. 'keys'
@@ -18,7 +18,9 @@ for i, after in ipairs(asked.tasks) do
     local task = look(id)
     -- A task in a state that is not known here is a newer version's, and left to it.
     local held = task and INDEX[task.state] and task.fence == after[2]
-    local saved = held and asked.stale_before and task.heartbeat_at and task.heartbeat_at >= asked.stale_before
+    local saved = held
+        and asked.stale
+        and not (task.state == 'running' and is_stale(task.heartbeat_at, task.stale_after, asked.stale))
     if held and not saved and (not task.key or not ACTIVE[state] or is_free(task.key, id)) then
         displace(task)
         if task.key and ACTIVE[state] then

@@ -51,6 +51,49 @@ local function present()
     return asked.now or iso(clock())
 end
 
+-- The seconds from the beginning of 1970 to a time, and its microseconds.
+
+local function parts(time)
+    local year, month, day, hour, minute, second, micro = string.match(
+        time, '^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)%.(%d+)$'
+    )
+    year, month, day = tonumber(year), tonumber(month), tonumber(day)
+    if month <= 2 then
+        year = year - 1
+    end
+    local era = math.floor(year / 400)
+    local of_era = year - era * 400
+    local of_year = math.floor((153 * (month + (month > 2 and -3 or 9)) + 2) / 5) + day - 1
+    local days = era * 146097 + of_era * 365 + math.floor(of_era / 4) - math.floor(of_era / 100) + of_year - 719468
+    return days * 86400 + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second), tonumber(micro)
+end
+
+-- Whether a running task is stale, by the fields `heartbeat_at` and `stale_after`.
+--
+-- query: at, a time; window, in microseconds; own, whether the task's own window counts; longest, in microseconds, or nil
+
+local oldest = {} -- the time of the oldest heartbeat that is fresh, by the window in microseconds
+
+local function is_stale(heartbeat, window, query)
+    if not heartbeat then
+        return true
+    end
+    window = query.own and window and math.floor(tonumber(window) * 1000000 + 0.5) or query.window
+    if query.longest and window >= query.longest then
+        return false
+    end
+    if not oldest[window] then
+        local seconds, micro = parts(query.at)
+        micro = micro - window % 1000000
+        seconds = seconds - math.floor(window / 1000000)
+        if micro < 0 then
+            seconds, micro = seconds - 1, micro + 1000000
+        end
+        oldest[window] = iso(seconds, micro)
+    end
+    return heartbeat < oldest[window]
+end
+
 -- Records
 
 local function task_key(id)
@@ -215,6 +258,7 @@ end
 
 local PLACED = {
     'state', 'fence', 'queue', 'execution_backend', 'priority', 'due_at', 'expires_at', 'heartbeat_at', 'finished_at', 'key',
+    'stale_after',
 }
 
 local function look(id)

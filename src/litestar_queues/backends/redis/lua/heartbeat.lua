@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Set the heartbeat, and the progress where one is given, of tasks that run under the fences given.
+-- Set the heartbeat, and the progress and the window where they are given, of tasks that run under the fences given.
 --
--- asked: now, or nil; tasks, each {id, fence, progress or nil}. answer: the places in the batch of those that do
+-- asked: now, or nil; tasks, each {id, fence, progress or nil, stale after or nil}. answer: the places in the batch of those
+-- that do
 
 local now = present()
 local kept = {}
@@ -12,11 +13,14 @@ for i, held in ipairs(asked.tasks) do
         remove(PLACES.running(task))
         task.heartbeat_at = now
         add(PLACES.running(task))
-        if held[3] then
-            call('HSET', task_key(task.id), 'heartbeat_at', now, 'progress', held[3])
-        else
-            call('HSET', task_key(task.id), 'heartbeat_at', now)
+        local fields = { 'heartbeat_at', now }
+        for at, name in pairs({ [3] = 'progress', [4] = 'stale_after' }) do
+            if held[at] then
+                fields[#fields + 1] = name
+                fields[#fields + 1] = held[at]
+            end
         end
+        call('HSET', task_key(task.id), unpack(fields))
         kept[#kept + 1] = i
     end
 end
