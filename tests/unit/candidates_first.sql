@@ -54,6 +54,6 @@ FROM (SELECT /* slot: changed_fields */ FROM json_each(:batch)) AS c
 WHERE litestar_queue_task.id = c.id AND litestar_queue_task.fence = c.fence - 1
 
 -- name: write_heartbeats
-UPDATE litestar_queue_task SET heartbeat_at = c.heartbeat_at, progress = c.progress
+UPDATE litestar_queue_task SET heartbeat_at = c.heartbeat_at, progress = c.progress, stale_after = c.stale_after
 FROM (SELECT /* slot: beat_fields */ FROM json_each(:batch)) AS c
 WHERE litestar_queue_task.id = c.id AND litestar_queue_task.fence = c.fence AND state = 'running'

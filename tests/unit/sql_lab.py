@@ -101,6 +101,12 @@ class Lab:
     async def unlock(self, name: str, owner: str) -> Any:
         return self.run(self.engine.unlock(name, owner))
 
+    async def read_records(self, prefix: str) -> Any:
+        return self.run(self.engine.read_records(prefix))
+
+    async def write_records(self, records: Any) -> Any:
+        return self.run(self.engine.write_records(records))
+
 
 def _parameters(text: str) -> set[str]:
     return {word.strip(":,()") for word in text.replace("(", " ").split() if word.startswith(":")}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from litestar_queues.lifecycle import (
     IllegalTransition,
     LoseHeartbeat,
     NullHeartbeat,
+    Release,
     Requeue,
     Revive,
     Snooze,
@@ -51,7 +53,7 @@ def make(state: State, **fields: Any) -> TaskRecord:
     if state is State.SCHEDULED:
         given["due_at"] = LATER
     if state is State.RUNNING:
-        given |= {"worker": "w1", "started_at": PAST, "heartbeat_at": PAST, "progress": "{}"}
+        given |= {"worker": "w1", "started_at": PAST, "heartbeat_at": PAST, "progress": "{}", "stale_after": 9.5}
     if state in TERMINAL:
         given["finished_at"] = PAST
     if state is State.COMPLETED:
@@ -61,18 +63,33 @@ def make(state: State, **fields: Any) -> TaskRecord:
     return TaskRecord(**{**given, **fields})
 
 
-OWNED = {"worker": "w2", "started_at": NOW, "heartbeat_at": NOW}
-CLEARED = {"heartbeat_at": None}
-ENDED = {"heartbeat_at": None, "finished_at": NOW}
-AGAIN = {"heartbeat_at": None, "due_at": NOW}
+OWNED = {"worker": "w2", "started_at": NOW, "heartbeat_at": NOW, "stale_after": None}
+CLEARED = {"heartbeat_at": None, "stale_after": None}
+ENDED = {**CLEARED, "finished_at": NOW}
+AGAIN = {**CLEARED, "due_at": NOW}
 REVIVED = {
     "state": State.PENDING, "attempt": 0, "due_at": NOW, "result": None, "error": None, "progress": None,
-    "finished_at": None, "started_at": None, "worker": None,
+    "finished_at": None, "started_at": None, "worker": None, "recoveries": 0,
 }  # fmt: skip
+LOST = '{"type": "HeartbeatLost", "message": "silent", "traceback": null}'
+INTERRUPTED = (
+    '{"type": "Interrupted", "message": "its worker left before the attempt ended, and the task must not run a second '
+    'time", "traceback": null}'
+)
+
+
+def remembered(event: str, attempt: int, type_: str = "Unknown", message: str = '"e"') -> str:
+    """A history with one entry."""
+    told = {"event": event, "attempt": attempt, "at": NOW.isoformat(), "type": type_, "message": message}
+    return json.dumps([told])
+
 
 CASES: dict[str, tuple[TaskRecord, Event, dict[str, Any]]] = {
     "a pending task is claimed": (
         make(State.PENDING, attempt=0), Claim("w2"), {"state": State.RUNNING, "attempt": 1, **OWNED},
+    ),
+    "a claim says how long its owner may be silent": (
+        make(State.PENDING, recoveries=1), Claim("w2", 7.5), {"state": State.RUNNING, "attempt": 2, **OWNED, "stale_after": 7.5},
     ),
     "a task due at this very moment is claimed": (
         make(State.PENDING, due_at=NOW), Claim("w2"), {"state": State.RUNNING, "attempt": 2, **OWNED},
@@ -94,14 +111,19 @@ CASES: dict[str, tuple[TaskRecord, Event, dict[str, Any]]] = {
         make(State.RUNNING, expires_at=PAST), Complete("9"), {"state": State.COMPLETED, "result": "9", **ENDED},
     ),
     "a retry later is scheduled": (
-        make(State.RUNNING), Fail('"e"', LATER),
-        {"state": State.SCHEDULED, "error": '"e"', "due_at": LATER, **CLEARED},
+        make(State.RUNNING, recoveries=2), Fail('"e"', LATER),
+        {
+            "state": State.SCHEDULED, "error": '"e"', "due_at": LATER, "recoveries": 0, "history": remembered("fail", 1),
+            **CLEARED,
+        },
     ),
     "a retry in the past is pending, due now": (
-        make(State.RUNNING), Fail('"e"', PAST), {"state": State.PENDING, "error": '"e"', **AGAIN},
+        make(State.RUNNING), Fail('"e"', PAST),
+        {"state": State.PENDING, "error": '"e"', "history": remembered("fail", 1), **AGAIN},
     ),
     "a retry at this very moment is pending": (
-        make(State.RUNNING), Fail('"e"', NOW), {"state": State.PENDING, "error": '"e"', **AGAIN},
+        make(State.RUNNING), Fail('"e"', NOW),
+        {"state": State.PENDING, "error": '"e"', "history": remembered("fail", 1), **AGAIN},
     ),
     "a failure without a retry is final": (
         make(State.RUNNING), Fail('"e"'), {"state": State.FAILED, "error": '"e"', **ENDED},
@@ -115,9 +137,16 @@ CASES: dict[str, tuple[TaskRecord, Event, dict[str, Any]]] = {
     "a task given back keeps its budget and goes to the back": (
         make(State.RUNNING, attempt=3), Requeue(), {"state": State.PENDING, "attempt": 2, **AGAIN},
     ),
+    "a task given back that must not run a second time fails": (
+        make(State.RUNNING, max_recoveries=0), Requeue(), {"state": State.FAILED, "error": INTERRUPTED, **ENDED},
+    ),
+    "a task given back unstarted keeps its budget and its place": (
+        make(State.RUNNING, attempt=3, max_recoveries=0), Release(),
+        {"state": State.PENDING, "attempt": 2, "worker": None, "started_at": None, **CLEARED},
+    ),
     "a task snoozed for later keeps its budget": (
-        make(State.RUNNING, attempt=3), Snooze(LATER),
-        {"state": State.SCHEDULED, "attempt": 2, "due_at": LATER, **CLEARED},
+        make(State.RUNNING, attempt=3, recoveries=1), Snooze(LATER),
+        {"state": State.SCHEDULED, "attempt": 2, "due_at": LATER, "recoveries": 0, **CLEARED},
     ),
     "a task snoozed to the past is pending": (
         make(State.RUNNING), Snooze(PAST), {"state": State.PENDING, "attempt": 0, **AGAIN},
@@ -125,15 +154,23 @@ CASES: dict[str, tuple[TaskRecord, Event, dict[str, Any]]] = {
     "a task snoozed to this very moment is pending": (
         make(State.RUNNING), Snooze(NOW), {"state": State.PENDING, "attempt": 0, **AGAIN},
     ),
-    "a stale task with budget left is pending, its attempt spent": (
-        make(State.RUNNING, attempt=2), LoseHeartbeat('"lost"'),
-        {"state": State.PENDING, "attempt": 2, "error": '"lost"', **AGAIN},
+    "a stale task with budget left is pending, its attempt given back and its recovery counted": (
+        make(State.RUNNING, attempt=1, max_attempts=1, recoveries=2, max_recoveries=3), LoseHeartbeat(LOST),
+        {
+            "state": State.PENDING, "attempt": 0, "recoveries": 3, "error": LOST,
+            "history": remembered("lose_heartbeat", 1, "HeartbeatLost", "silent"), **AGAIN,
+        },
     ),
     "a stale task with a spent budget fails": (
-        make(State.RUNNING, attempt=3), LoseHeartbeat('"lost"'), {"state": State.FAILED, "error": '"lost"', **ENDED},
+        make(State.RUNNING, attempt=1, max_attempts=9, recoveries=3, max_recoveries=3), LoseHeartbeat(LOST),
+        {"state": State.FAILED, "error": LOST, **ENDED},
+    ),
+    "a stale task that must not run a second time fails": (
+        make(State.RUNNING, attempt=1, max_attempts=9, max_recoveries=0), LoseHeartbeat(LOST),
+        {"state": State.FAILED, "error": LOST, **ENDED},
     ),
     "a task whose heartbeat is nulled still runs": (
-        make(State.RUNNING), NullHeartbeat(), {"state": State.RUNNING, "heartbeat_at": None},
+        make(State.RUNNING), NullHeartbeat(), {"state": State.RUNNING, "heartbeat_at": None, "stale_after": None},
     ),
     "a pending task is cancelled": (
         make(State.PENDING), Cancel(), {"state": State.CANCELLED, "finished_at": NOW},
@@ -148,7 +185,10 @@ CASES: dict[str, tuple[TaskRecord, Event, dict[str, Any]]] = {
     "a scheduled task expires at its very moment": (
         make(State.SCHEDULED, expires_at=NOW), Expire(), {"state": State.EXPIRED, "finished_at": NOW},
     ),
-    "a failed task is revived with a fresh budget": (make(State.FAILED, attempt=3), Revive(), REVIVED),
+    "a failed task is revived with fresh budgets": (
+        make(State.FAILED, attempt=3, recoveries=3), Revive(),
+        {**REVIVED, "history": remembered("fail", 3, message='"why"')},
+    ),
     "a cancelled task is revived": (make(State.CANCELLED, expires_at=LATER), Revive(), REVIVED),
 }  # fmt: skip
 """Written by hand, never derived from the table: what is before, what happens, and every field that differs after."""
@@ -177,14 +217,14 @@ def test_every_guard_and_every_effect_is_used() -> None:
 EXAMPLES: dict[EventName, Event] = {
     event.name: event
     for event in (
-        Claim("w2"), Complete("1"), Fail('"e"', LATER), Requeue(), Snooze(LATER), LoseHeartbeat('"e"'), NullHeartbeat(),
+        Claim("w2"), Complete("1"), Fail('"e"', LATER), Requeue(), Release(), Snooze(LATER), LoseHeartbeat('"e"'), NullHeartbeat(),
         Cancel(), Expire(), Revive(),
     )
 }  # fmt: skip
 ALLOWED = {
     State.PENDING: {"claim", "cancel", "expire"},
     State.SCHEDULED: {"claim", "cancel", "expire"},
-    State.RUNNING: {"complete", "fail", "requeue", "snooze", "lose_heartbeat", "null_heartbeat", "cancel"},
+    State.RUNNING: {"complete", "fail", "requeue", "release", "snooze", "lose_heartbeat", "null_heartbeat", "cancel"},
     State.COMPLETED: set(),
     State.FAILED: {"revive"},
     State.CANCELLED: {"revive"},
@@ -195,7 +235,7 @@ REFUSED = [(state, name) for state in State for name in EventName if name.value 
 
 def test_there_is_an_example_of_every_event() -> None:
     assert set(EXAMPLES) == set(EventName)
-    assert len(REFUSED) == len(State) * len(EventName) - 15
+    assert len(REFUSED) == len(State) * len(EventName) - 16
 
 
 @pytest.mark.parametrize(("state", "name"), REFUSED)
@@ -266,3 +306,25 @@ def test_the_lifecycle_imports_nothing_but_the_standard_library() -> None:
             imported.add(node.module or "")
     assert imported
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+def test_the_history_keeps_the_last_entries_in_their_order() -> None:
+    task = make(State.RUNNING, max_attempts=99)
+    for attempt in range(1, 26):
+        task = step(task.evolve(state=State.RUNNING, attempt=attempt), Fail(f'"{attempt}"', NOW), NOW)
+    told = json.loads(task.history or "[]")
+    assert [entry_["attempt"] for entry_ in told] == list(range(6, 26))
+    assert told[-1] == json.loads(remembered("fail", 25, message='"25"'))[0]
+
+
+@pytest.mark.parametrize("history", ["", "no JSON", '{"a": 1}', "[" * 100_000, "5"])
+def test_a_history_that_somebody_edited_is_begun_anew(history: str) -> None:
+    after = step(make(State.RUNNING, history=history), Fail('"e"', NOW), NOW)
+    assert after.history == remembered("fail", 1)
+
+
+@pytest.mark.parametrize("error", ["", "no JSON", "[1]", '{"type": 5, "message": ["x"]}', '"' + "x" * 9_999 + '"'])
+def test_any_error_can_be_remembered_and_takes_little_room(error: str) -> None:
+    after = step(make(State.RUNNING), Fail(error, NOW), NOW)
+    assert len(json.loads(after.history or "")) == 1
+    assert len(after.history or "") < 900

@@ -178,7 +178,7 @@ async def test_a_repeated_write_that_somebody_overtook_is_a_loss(stage: Stage) -
 
 
 async def test_a_stale_task_is_requeued_or_failed_and_both_are_named(stage: Stage) -> None:
-    first, last = await stage.claimed(), await stage.claimed(max_attempts=1)
+    first, last = await stage.claimed(), await stage.claimed(max_recoveries=0)
     stage.clock.advance(61)
     fresh = await stage.claimed()
     recovery = await stage.operations.requeue_stale_running(MINUTE)
@@ -186,7 +186,10 @@ async def test_a_stale_task_is_requeued_or_failed_and_both_are_named(stage: Stag
     assert recovery.ids == [first.id, last.id]
     assert [(await stage.stored(t)).state for t in (first, last, fresh)] == [State.PENDING, State.FAILED, State.RUNNING]
     error = (await stage.stored(last)).error or ""
-    assert "the heartbeat of worker w1 stopped (last at 2030-01-01T00:00:00+00:00) in attempt 1" in error
+    assert (
+        "the heartbeat of worker w1 stopped (last at 2030-01-01T00:00:00+00:00) in attempt 1; the task must not run a second time"
+        in error
+    )
     assert stage.operations.counters["lose_heartbeat"] == 2
     assert (await stage.operations.requeue_stale_running(MINUTE)).ids == []
 

@@ -24,13 +24,26 @@ from litestar_queues.lifecycle import (
     IllegalTransition,
     LoseHeartbeat,
     NullHeartbeat,
+    Release,
     Requeue,
     Revive,
     Snooze,
     State,
     step,
 )
-from litestar_queues.records import Count, Enqueued, Finished, Held, Matching, NewTask, Overdue, Stale, TaskRecord, Want
+from litestar_queues.records import (
+    Count,
+    Enqueued,
+    Finished,
+    Held,
+    Matching,
+    NamedRecord,
+    NewTask,
+    Overdue,
+    Stale,
+    TaskRecord,
+    Want,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +105,7 @@ class Actor:
             key=pick(KEYS),
             priority=pick((-(2**31), -1, 0, 0, 1, 2**31 - 1)),
             max_attempts=pick((1, 2, 5)),
+            max_recoveries=pick((0, 1, 3)),
             run_at=pick((None, None, self.time())),
             expires_at=pick((*[None] * 3, self.time())),
             execution_backend=pick(BACKENDS),
@@ -107,6 +121,7 @@ class Actor:
             Fail('"no"', None),
             Fail('"no"', self.time()),
             Requeue(),
+            Release(),
             Snooze(self.time()),
             LoseHeartbeat('"lost"'),
             NullHeartbeat(),
@@ -122,7 +137,8 @@ class Actor:
     def held(self) -> tuple[Held, ...]:
         some = self.random.sample(self.known, min(len(self.known), 6))
         return tuple(
-            Held(r.id, r.fence - self.random.choice((0, 0, 0, 1)), self.random.choice((None, '"50 %"'))) for r in some
+            Held(r.id, r.fence - self.random.choice((0, 0, 0, 1)), self.random.choice((None, '"50 %"')), self.window())
+            for r in some
         )
 
     async def enqueue(self) -> None:
@@ -136,6 +152,7 @@ class Actor:
         want = Want(
             worker=self.random.choice(("w1", "w2")),
             limit=self.random.choice((0, 1, 3, 10)),
+            stale_after=self.window(),
             queues=self.subset(QUEUES),
             tasks=self.held() if self.random.random() < 0.3 else None,
             execution_backends=self.subset(BACKENDS),
@@ -156,13 +173,30 @@ class Actor:
         tasks = list(changed.values())
         for task in self.random.sample(tasks, len(tasks) // 4):  # somebody whose task it is no more
             changed[task.id] = task.evolve(fence=task.fence - 1)
-        stale_before = self.random.choice((None, None, self.time()))
-        await self.both("commit", list(changed.values()), stale=stale_before)
+        stale = self.random.choice((None, None, self.stale()))
+        await self.both("commit", list(changed.values()), stale=stale)
+
+    def window(self) -> float | None:
+        return self.random.choice((None, 5.0, 20.000001))
+
+    def stale(self) -> Stale:
+        return Stale(
+            at=self.time(),
+            window=self.random.choice((0, 5, 20.5)),
+            own_windows=self.random.random() < 0.7,
+            longest=self.random.choice((None, None, 0.5, 20.5)),
+        )
+
+    async def records(self) -> None:
+        name = self.random.choice(("a", "a b", "b"))
+        stored = (await self.both("read_records", self.random.choice(("", "a", name)))).get(name)
+        version = 0 if stored is None else stored.version
+        await self.both("write_records", [NamedRecord(name, max(version + self.random.choice((0, 1, 1, 2)), 1), "[5]")])
 
     async def find(self) -> None:
         query = self.random.choice(
             (
-                Stale(self.time()),
+                self.stale(),
                 Overdue(self.time()),
                 Finished(self.time()),
                 Matching(states=(State.FAILED, State.RUNNING), queues=self.subset(QUEUES)),
@@ -183,7 +217,7 @@ class Actor:
 
     async def act(self) -> None:
         kinds = (self.enqueue, self.claim, self.claim, self.touch, self.commit, self.commit, self.find, self.delete)
-        await self.random.choice((*kinds, self.lock))()
+        await self.random.choice((*kinds, self.lock, self.records))()
         self.clock.advance(self.random.choice((0, 0.000001, 0.5, 20)))
         self.known = await self.both("find", Matching(), 100_000)
         await self.both("count", self.subset(QUEUES))

@@ -75,7 +75,7 @@ def checked(text: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = value.text
         elif (
             value is None
-            or (isinstance(value, int) and not isinstance(value, bool))
+            or (isinstance(value, (int, float)) and not isinstance(value, bool))
             or (isinstance(value, str) and value and len(value.encode()) <= _LONGEST)
         ):
             values[name] = value

@@ -9,7 +9,7 @@ from functools import cache
 __all__ = ("SETUP", "binds_in", "in_words", "translated")
 
 _FORMAT = re.escape("""'YYYY-MM-DD"T"HH24:MI:SS.FF6'""")
-_NUMBERS = ("limit", "last_urgency")
+_NUMBERS = ("last_urgency", "limit", "own", "seen")
 _LITERAL = re.compile(r"'[^']*'")
 _BIND = re.compile(r"(?<![\w:]):([A-Za-z]\w*)")
 
@@ -26,7 +26,7 @@ def _merged(found: re.Match[str]) -> str:
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"TO_TIMESTAMP\((\w+\.\w+|:\w+), {_FORMAT}\)", r"CAST(\1 AS timestamp(6))"),
     (r"SYS_EXTRACT_UTC\(SYSTIMESTAMP\)", "(clock_timestamp() AT TIME ZONE 'UTC')"),
-    (r"TO_BINARY_DOUBLE\((\w+\.\w+)\)", r"CAST(\1 AS double precision)"),
+    (r"TO_BINARY_DOUBLE\((\w+\.\w+|:\w+)\)", r"CAST(\1 AS double precision)"),
     (r"JSON_TABLE\((:\w+),", r"JSON_TABLE(CAST(\1 AS jsonb),"),
     (r" ERROR ON ERROR COLUMNS", " COLUMNS"),
     (r"VARCHAR2\((\d+) CHAR\)", r"varchar(\1)"),
@@ -65,6 +65,14 @@ SETUP = (
     "CREATE OR REPLACE FUNCTION oracle.to_char(integer) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1::text'",
     "CREATE OR REPLACE FUNCTION oracle.to_char(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
     "CREATE OR REPLACE FUNCTION oracle.to_number(text) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT $1::numeric'",
+    (
+        "CREATE OR REPLACE FUNCTION oracle.to_number(double precision) RETURNS numeric IMMUTABLE LANGUAGE sql "
+        "AS 'SELECT $1::numeric'"
+    ),
+    (
+        "CREATE OR REPLACE FUNCTION oracle.numtodsinterval(numeric, text) RETURNS interval IMMUTABLE LANGUAGE sql "
+        "AS 'SELECT make_interval(secs => $1)'"
+    ),
     (
         "CREATE OR REPLACE VIEW oracle.product_component_version AS "
         "SELECT 'Oracle, and in truth a PostgreSQL' AS product, '19.0.0.0.0' AS version"

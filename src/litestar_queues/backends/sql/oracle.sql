@@ -352,5 +352,5 @@ SELECT :name, 1, :value FROM dual
 WHERE NOT EXISTS (SELECT 1 FROM litestar_queue_task_record r WHERE r.name = :name)
 
 -- name: update_named
-UPDATE litestar_queue_task_record r SET r.version = r.version + 1, r.value = :value
-WHERE r.name = :name AND r.version = :seen
+UPDATE litestar_queue_task_record SET version = version + 1, value = :value
+WHERE name = :name AND version = :seen
