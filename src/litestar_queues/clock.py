@@ -48,8 +48,7 @@ class StoreClock:
     """
 
     def __init__(self) -> None:
-        self._read_at = 0.0
-        self._store_now: datetime | None = None
+        self._reading: tuple[datetime, float] | None = None  # one value, because two threads read and set it
         self.offset = timedelta(0)
         """How far this clock goes ahead of the store's: nothing, unless a test has travelled."""
 
@@ -58,10 +57,10 @@ class StoreClock:
         before = time.monotonic()
         store_now = await backend.now()
         after = time.monotonic()
-        self._read_at = (before + after) / 2
-        self._store_now = store_now
+        self._reading = store_now, (before + after) / 2
 
     def now(self) -> datetime:
-        if self._store_now is None:
+        if self._reading is None:
             raise RuntimeError("the store's clock was never read: call sync() first")
-        return self._store_now + timedelta(seconds=time.monotonic() - self._read_at) + self.offset
+        store_now, read_at = self._reading
+        return store_now + timedelta(seconds=time.monotonic() - read_at) + self.offset

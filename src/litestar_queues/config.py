@@ -36,6 +36,10 @@ class QueueConfig:
             three times the interval, so that one lost write costs nothing.
         max_recoveries: How often a task whose worker went silent is given to another one before it fails, unless the task
             says so itself. The count starts again when an attempt ends by itself. 0 fails such a task at once.
+        worker_heartbeat_thread: Whether heartbeats and maintenance have a thread and connections of their own (one, and a
+            second one where both write at once), so that they go on while the event loop is blocked or the pool is
+            exhausted. False: they share the event loop and the pool. A store of this process alone needs none of this.
+        worker_blocked_after: How long the event loop may stand still before the log names the code that keeps it.
         worker_poll_interval: The longest pause between two looks at an idle store. Wakeups make it shorter.
         worker_drain_timeout: How long a worker that is told to stop waits for its tasks before it gives them back.
         worker_settle_delay: How long outcomes may be gathered for one write while the worker is busy; idle, it writes
@@ -60,6 +64,8 @@ class QueueConfig:
     worker_heartbeat_interval: float | timedelta = 10.0
     worker_stale_after: float | timedelta = 60.0
     max_recoveries: int = RECOVERIES
+    worker_heartbeat_thread: bool = True
+    worker_blocked_after: float | timedelta = 2.0
     worker_poll_interval: float | timedelta = 1.0
     worker_drain_timeout: float | timedelta = 30.0
     worker_settle_delay: float | timedelta = 0.01
@@ -78,7 +84,8 @@ class QueueConfig:
         for name in ("worker_max_concurrency", "worker_max_threads", "worker_batch_size"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise QueueConfigurationError(f"{name} must be a whole number from 1 on, not {value!r}")
-        for name in ("worker_heartbeat_interval", "worker_stale_after", "worker_poll_interval", "maintenance_interval"):
+        positive = ("worker_heartbeat_interval", "worker_stale_after", "worker_blocked_after", "worker_poll_interval")
+        for name in (*positive, "maintenance_interval"):
             self._check_duration(name, least=timedelta(milliseconds=1))
         for name in ("worker_drain_timeout", "worker_settle_delay"):
             self._check_duration(name, least=timedelta(0))

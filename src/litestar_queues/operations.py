@@ -106,8 +106,8 @@ class QueueOperations:
         with self._span("queue.enqueue"):
             answers = await self.backend.enqueue_many(tasks)
         new = [answer.record for answer in answers if answer.is_new]
-        self._tell(TaskEventKind.ENQUEUE, ((record, None) for record in new))
-        await self._wake(new)
+        self.tell(TaskEventKind.ENQUEUE, ((record, None) for record in new))
+        await self.wake(new)
         return answers
 
     async def enqueue_in(self, session: Any, tasks: Sequence[NewTask]) -> list[Enqueued]:
@@ -135,7 +135,7 @@ class QueueOperations:
         """Take tasks; see the port."""
         with self._span("queue.claim"):
             claimed = await self.backend.claim(want)
-        self._tell(TaskEventKind.CLAIM, ((record, State.PENDING) for record in claimed))
+        self.tell(TaskEventKind.CLAIM, ((record, State.PENDING) for record in claimed))
         return claimed
 
     async def claim_task(self, task_id: str, *, worker: str) -> TaskRecord | None:
@@ -174,7 +174,7 @@ class QueueOperations:
 
     def report_fence_losses(self, records: Sequence[TaskRecord], why: str) -> None:
         """Count, tell and log that the caller owns these tasks no more."""
-        self._tell(TaskEventKind.FENCE_LOSS, ((record, None) for record in records))
+        self.tell(TaskEventKind.FENCE_LOSS, ((record, None) for record in records))
         for record in records:
             _log.warning("fence loss: task %s (%s) is no longer this worker's: %s", record.id, record.name, why)
 
@@ -332,11 +332,11 @@ class QueueOperations:
                 ids = ids | await self._stored_before([after for _, after in steps if after.id not in ids])
         stored = [(move, after) for move, after in steps if after.id in ids]
         for kind in dict.fromkeys(move.event.name for move, _ in stored):
-            self._tell(kind, ((after, move.task.state) for move, after in stored if move.event.name is kind))
+            self.tell(kind, ((after, move.task.state) for move, after in stored if move.event.name is kind))
         records = [after for _, after in stored]
         if self.on_terminal is not None and (ended := [r for r in records if r.finished_at is not None]):
             self.on_terminal(ended)
-        await self._wake(records)
+        await self.wake(records)
         return Settled(records, [after for _, after in steps if after.id not in ids])
 
     async def _stored_before(self, refused: Sequence[TaskRecord]) -> set[str]:
@@ -344,7 +344,8 @@ class QueueOperations:
         found = await self.backend.get([record.id for record in refused])
         return {record.id for record in refused if (there := found.get(record.id)) and _same_write(there, record)}
 
-    def _tell(self, kind: TaskEventKind | EventName, records: Iterable[tuple[TaskRecord, State | None]]) -> None:
+    def tell(self, kind: TaskEventKind | EventName, records: Iterable[tuple[TaskRecord, State | None]]) -> None:
+        """Count and emit what happened to tasks, each given with its state before."""
         told, happened = TaskEventKind(kind.value), list(records)
         self.counters[told.value] += len(happened)
         if self._observer is not None:
@@ -356,7 +357,8 @@ class QueueOperations:
         events: list[TaskEvent] = [task_event(told, record, at=now, before=before) for record, before in happened]
         self.events.emit(events)
 
-    async def _wake(self, records: Iterable[TaskRecord]) -> None:
+    async def wake(self, records: Iterable[TaskRecord]) -> None:
+        """Hint to workers that those of the tasks that wait can be claimed."""
         queues = {
             record.queue for record in records if record.state is State.PENDING or record.state is State.SCHEDULED
         }

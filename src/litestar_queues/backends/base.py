@@ -25,6 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask, Query, Stale, TaskRecord, Want
 
 __all__ = (
+    "ApartBackend",
     "BackendConfig",
     "EndHints",
     "ObservedBackend",
@@ -193,6 +194,19 @@ class TransactionalBackend(Protocol):
 
         Raises:
             QueueConfigurationError: `session` is not of this backend's kind; names the kind.
+        """
+        ...
+
+
+@runtime_checkable
+class ApartBackend(Protocol):
+    """A backend whose store can be reached a second time, from the event loop of another thread."""
+
+    def apart(self) -> QueueBackend | None:
+        """A client of the same store on connections of its own, at most two of them, not open yet.
+
+        It is opened, used and closed in one event loop, which need not be that of this backend. It creates no schema. It is
+        None where the application handed over a live object whose settings are not known: no other thread may use that.
         """
         ...
 

@@ -15,13 +15,14 @@ __all__ = ("EventSink", "TaskEvent", "TaskEventKind", "task_event")
 
 
 class TaskEventKind(StrEnum):
-    """What happened: a transition of the lifecycle, or one of the two things around it."""
+    """What happened: a transition of the lifecycle, or something around it."""
 
     ENQUEUE = "enqueue"
     CLAIM = EventName.CLAIM.value
     COMPLETE = EventName.COMPLETE.value
     FAIL = EventName.FAIL.value
     REQUEUE = EventName.REQUEUE.value
+    RELEASE = EventName.RELEASE.value
     SNOOZE = EventName.SNOOZE.value
     LOSE_HEARTBEAT = EventName.LOSE_HEARTBEAT.value
     NULL_HEARTBEAT = EventName.NULL_HEARTBEAT.value
@@ -30,6 +31,9 @@ class TaskEventKind(StrEnum):
     REVIVE = EventName.REVIVE.value
     FENCE_LOSS = "fence_loss"
     """A write of an owner that owned the task no more was refused; `state` and `fence` are what it wanted to write."""
+    LOOP_BLOCKED = "loop_blocked"
+    """The task kept its worker's event loop from moving, for longer than `worker_blocked_after`. It is told when the loop
+    moves again."""
 
 
 class TaskEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

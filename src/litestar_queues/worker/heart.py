@@ -5,76 +5,111 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 
 from litestar_queues.errors import QueueError
-from litestar_queues.operations import QueueOperations
+from litestar_queues.pauses import Backoffs
+from litestar_queues.records import Held
 from litestar_queues.worker.holding import Holding, Phase
 
-__all__ = ("Heart",)
+__all__ = ("Heart", "Touch")
 
 _log = logging.getLogger("litestar_queues.worker")
+_BACKOFFS = Backoffs()
+_BATCH = 5_000
+"""The most tasks in one beat, so that no statement grows without a bound."""
+
+Touch = Callable[[Sequence[Held]], Awaitable[set[str]]]
+"""Writes heartbeats, and answers with the ids of the tasks that are still held."""
 
 
 class Heart:
-    """Beats for a worker.
+    """Beats for a worker, in whichever event loop `run` runs.
 
     Args:
-        operations: What it beats through.
+        touch: Writes heartbeats.
         held: Everything the worker holds at the moment of the call.
+        lose: Called with tasks that the store no longer confirms as the worker's.
         interval: Seconds between beats.
-        stale_after: Seconds after which others take a task without heartbeat over. A task that could not be confirmed
-            for so long is given up here, since another worker may run it by now.
+        stale_after: Seconds after which others take a task without heartbeat over; each beat says so.
+        beats_for: Whether a task is to be kept alive; it is not where its attempt is lost inside a blocked event loop.
     """
 
     def __init__(
         self,
-        operations: QueueOperations,
+        touch: Touch,
         held: Callable[[], Iterable[Holding]],
+        lose: Callable[[list[Holding]], None],
         *,
         interval: float,
         stale_after: float,
+        beats_for: Callable[[Holding], bool] = lambda _: True,
     ) -> None:
-        self._operations = operations
+        self._touch_all = touch
         self._held = held
+        self._lose = lose
         self._interval = interval
         self._stale_after = stale_after
+        self._beats_for = beats_for
+        self._unconfirmed_since: float | None = None
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Beat until cancelled. A beat that was not stored is repeated sooner than the next one is due."""
         due = time.monotonic() + self._interval
+        backoffs = iter(_BACKOFFS)
         while True:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due = max(due + self._interval, time.monotonic())
-            await self.beat()
+            if await self.beat():
+                backoffs = iter(_BACKOFFS)
+            else:
+                due = min(due, time.monotonic() + next(backoffs).seconds)
 
-    async def beat(self) -> None:
-        """One beat. What the store does not confirm as ours is interrupted."""
-        holdings = list(self._held())
-        if not holdings:
-            return
+    async def beat(self) -> bool:
+        """One beat. What the store does not confirm as ours is lost; without an answer, everything goes on.
+
+        A worker that is cut off cannot tell whether others take its tasks over. It learns of it with the first answer.
+
+        Returns:
+            Whether the store answered.
+        """
+        holdings = [one for one in self._held() if self._beats_for(one)]
         sent_at = time.monotonic()
+        kept: set[str] = set()
         try:
-            kept = await self._touch(holdings)
+            for part in _in_parts(holdings):
+                kept |= await self._touch(part)
         except (QueueError, TimeoutError) as error:
-            _log.warning("a heartbeat for %d tasks was not stored: %s", len(holdings), error)
-            self._give_up(holdings)
-            return
+            self._note_silence(len(holdings), sent_at, error)
+            return False
+        except Exception as error:  # noqa: BLE001  # a backend's own mistake must not end the heart
+            _log.exception("a heartbeat for %d tasks failed", len(holdings))
+            self._note_silence(len(holdings), sent_at, error)
+            return False
+        if self._unconfirmed_since is not None and holdings:
+            _log.warning("heartbeats are stored again, after %.1f s", sent_at - self._unconfirmed_since)
+            self._unconfirmed_since = None
         lost: list[Holding] = []
         for one in holdings:
             if one.record.id in kept:
                 one.confirmed_at = sent_at
             elif one.phase is Phase.RUNNING:  # one that settles meanwhile learns its fate from that write
                 lost.append(one)
-        self._lose(lost, "it was cancelled, or recovered from this worker")
+        if lost:
+            self._lose(lost)
+        return True
 
-    async def _touch(self, holdings: Iterable[Holding]) -> set[str]:
+    async def _touch(self, holdings: Sequence[Holding]) -> set[str]:
         """Send a beat, and wait for the answer for a third of the stale window.
 
         Not for the end of the call, too: a driver may take its time to notice that it is cancelled, and where the network
         swallows everything, it would take until after others have taken the tasks over.
         """
-        touching = asyncio.ensure_future(self._operations.touch_heartbeats([one.beat for one in holdings]))
+        if not holdings:
+            return set()
+        beats = [one.beat(self._stale_after) for one in holdings]
+        touching = asyncio.ensure_future(self._touch_all(beats))
         try:
             await asyncio.wait({touching}, timeout=self._stale_after / 3)
             if not touching.done():
@@ -84,15 +119,23 @@ class Heart:
             touching.add_done_callback(_ignore)
             touching.cancel()
 
-    def _give_up(self, holdings: Iterable[Holding]) -> None:
-        oldest = time.monotonic() - self._stale_after
-        late = [one for one in holdings if one.confirmed_at < oldest and one.phase is Phase.RUNNING]
-        self._lose(late, f"no heartbeat was stored for {self._stale_after:g} s, so that others may run it by now")
+    def _note_silence(self, tasks: int, at: float, error: Exception) -> None:
+        first = self._unconfirmed_since is None
+        if self._unconfirmed_since is None:
+            self._unconfirmed_since = at
+        _log.log(
+            logging.WARNING if first else logging.INFO,
+            "a heartbeat for %d tasks was not stored: %s; they go on, and after %g s others may run them, too",
+            tasks,
+            error,
+            self._stale_after,
+        )
 
-    def _lose(self, lost: list[Holding], why: str) -> None:
-        for one in lost:
-            one.interrupt(Phase.LOST)
-        self._operations.report_fence_losses([one.record for one in lost], why)
+
+def _in_parts(holdings: Iterable[Holding]) -> Iterable[list[Holding]]:
+    left = iter(holdings)
+    while part := list(islice(left, _BATCH)):
+        yield part
 
 
 def _ignore(touching: asyncio.Future[set[str]]) -> None:

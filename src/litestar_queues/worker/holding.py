@@ -33,6 +33,8 @@ class Holding:
     context: TaskContext
     confirmed_at: float = field(default_factory=time.monotonic)
     """When it was last known to be ours, by this machine's monotonic clock."""
+    held_since: float = field(default_factory=time.monotonic)
+    """When the claim was answered, by this machine's monotonic clock."""
     phase: Phase = Phase.RUNNING
     execution: asyncio.Task[Event] | None = None
 
@@ -40,10 +42,9 @@ class Holding:
     def record(self) -> TaskRecord:
         return self.context.record
 
-    @property
-    def beat(self) -> Held:
-        """What its next heartbeat says."""
-        return Held(self.record.id, self.record.fence, self.context.latest_progress)
+    def beat(self, stale_after: float) -> Held:
+        """The next heartbeat of an owner that may be silent for so many seconds."""
+        return Held(self.record.id, self.record.fence, self.context.latest_progress, stale_after)
 
     def interrupt(self, phase: Phase) -> None:
         """Stop the task's function: an async one at its next await, a sync one when it looks."""

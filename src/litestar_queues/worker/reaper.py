@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from litestar_queues.backoff import FixedBackoff
@@ -56,14 +57,18 @@ class Reaper:
         self._hold = hold or Hold()
         self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=interval)
 
-    async def run(self) -> None:
-        """Look every interval, until cancelled; a store that is away is looked at again later."""
+    async def run(self, look: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Look every interval, until cancelled; a store that is away is looked at again later.
+
+        Args:
+            look: Called instead of `look`.
+        """
         pauses = FixedBackoff(self._interval.total_seconds(), jitter=0.2)
         try:
             while True:
                 try:
                     if not self._hold():
-                        await self.look()
+                        await (look or self.look)()
                 except QueueError as error:
                     _log.warning("maintenance could not be done: %s", error)
                 await asyncio.sleep(pauses.delay(1))

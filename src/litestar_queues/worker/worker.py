@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import uuid_utils
 
 from litestar_queues.context import TaskContext
 from litestar_queues.errors import QueueError
+from litestar_queues.events.base import TaskEventKind
 from litestar_queues.execution.executor import error_text
 from litestar_queues.lifecycle import Event, Fail, Requeue
+from litestar_queues.operations import QueueOperations
 from litestar_queues.pauses import Backoffs
 from litestar_queues.records import TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import QueueService
-from litestar_queues.worker.heart import Heart
+from litestar_queues.worker.apart import Aside, open_apart
+from litestar_queues.worker.heart import Heart, Touch
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
 from litestar_queues.worker.reaper import Reaper
 from litestar_queues.worker.settler import Settler
+from litestar_queues.worker.watch import LoopWatch
 
 __all__ = ("Worker", "WorkerExit")
 
@@ -118,21 +122,9 @@ class Worker:
             delay=seconds(config.worker_settle_delay).total_seconds(),
             batch_size=self._batch_size,
         )
-        self._heart = Heart(
-            self._operations,
-            self._held.values,
-            interval=seconds(config.worker_heartbeat_interval).total_seconds(),
-            stale_after=seconds(config.worker_stale_after).total_seconds(),
-        )
-        self._reaper = Reaper(
-            self._operations,
-            service.clock,
-            owner=self.name,
-            interval=seconds(config.maintenance_interval),
-            stale_after=seconds(config.worker_stale_after),
-            retention=None if config.retention is None else seconds(config.retention),
-            hold=self._hold,
-        )
+        self._config = config
+        self._stale_after = seconds(config.worker_stale_after).total_seconds()
+        self._aside: Aside | None = None
         self._listener = self._operations.notifier.listen(self._queues)
 
     @property
@@ -163,7 +155,7 @@ class Worker:
             self._service.home.check_here("a worker")
         _log.info("worker %s serves %s", self.name, ", ".join(self._queues) if self._queues else "all queues")
         loop = asyncio.get_running_loop()
-        background = [loop.create_task(run) for run in (self._settler.run(), self._heart.run(), self._reaper.run())]
+        background = [loop.create_task(run) for run in (self._settler.run(), *self._start_liveness())]
         if self._operations.backend.wakeups is not None:
             background.append(loop.create_task(self._listen()))
         claiming = loop.create_task(self._claim_until_drained())
@@ -180,6 +172,70 @@ class Worker:
             draining.cancel()
             ended = await asyncio.shield(loop.create_task(self._leave(claiming, background)))
         return ended
+
+    def _start_liveness(self) -> list[Coroutine[Any, Any, None]]:
+        """Heartbeats and maintenance: in a thread of their own where that can be had, and else what is to run here."""
+        client = open_apart(self._operations.backend) if self._config.worker_heartbeat_thread else None
+        reaper = self._reaper(self._operations)
+        if client is None:
+            return [self._heart(self._operations.touch_heartbeats, self._lose).run(), reaper.run()]
+        aside = self._aside = Aside(self._operations, client)
+        blocked_after = seconds(self._config.worker_blocked_after).total_seconds()
+        watch = LoopWatch(
+            lambda: list(self._held.values()),
+            self._report_blocked,
+            blocked_after=blocked_after,
+            stale_after=self._stale_after,
+        )
+        lose = lambda lost: aside.call_at_home(partial(self._lose, lost))  # noqa: E731
+        heart = self._heart(aside.touch, lose, watch.keeps)
+        own_reaper = self._reaper(aside.operations)
+
+        async def look() -> None:
+            await (own_reaper.look() if aside.is_open else aside.run_at_home(reaper.look))
+
+        aside.start(heart.run, partial(own_reaper.run, look), watch.run)
+        return [watch.move()]
+
+    def _heart(
+        self, touch: Touch, lose: Callable[[list[Holding]], None], keeps: Callable[[Holding], bool] = lambda _: True
+    ) -> Heart:
+        interval = seconds(self._config.worker_heartbeat_interval).total_seconds()
+        return Heart(
+            touch,
+            lambda: list(self._held.values()),
+            lose,
+            interval=interval,
+            stale_after=self._stale_after,
+            beats_for=keeps,
+        )
+
+    def _reaper(self, operations: QueueOperations) -> Reaper:
+        retention = self._config.retention
+        return Reaper(
+            operations,
+            self._service.clock,
+            owner=self.name,
+            interval=seconds(self._config.maintenance_interval),
+            stale_after=seconds(self._config.worker_stale_after),
+            retention=None if retention is None else seconds(retention),
+            hold=self._hold,
+        )
+
+    def _lose(self, lost: list[Holding]) -> None:
+        """The store does not confirm that these are ours."""
+        lost = [one for one in lost if one.phase is Phase.RUNNING]
+        for one in lost:
+            one.interrupt(Phase.LOST)
+        why = "it was cancelled, or recovered from this worker"
+        self._operations.report_fence_losses([one.record for one in lost], why)
+
+    def _report_blocked(self, holding: Holding | None) -> None:
+        """The event loop stood still, because of this task if it was one."""
+        if holding is None:
+            self._operations.counters[TaskEventKind.LOOP_BLOCKED.value] += 1
+        else:
+            self._operations.tell(TaskEventKind.LOOP_BLOCKED, [(holding.record, None)])
 
     def _raise_if_failed(self, claiming: asyncio.Task[None], background: Sequence[asyncio.Task[None]]) -> None:
         for task in (claiming, *background):
@@ -200,7 +256,13 @@ class Worker:
             asked_at = time.monotonic()
             try:
                 claimed = await self._operations.claim(
-                    Want(worker=self.name, limit=room, queues=self._queues, execution_backends=_RUNS)
+                    Want(
+                        worker=self.name,
+                        limit=room,
+                        queues=self._queues,
+                        execution_backends=_RUNS,
+                        stale_after=self._stale_after,
+                    )
                 )
                 for record in claimed:
                     self._start(record, asked_at)
@@ -252,7 +314,7 @@ class Worker:
             return
         # The outcome is taken by a callback: a task that is cancelled before its first step never runs its own code.
         holding.execution = asyncio.get_running_loop().create_task(self._service.executor.execute(holding.context))
-        holding.execution.add_done_callback(functools.partial(self._ended, holding))
+        holding.execution.add_done_callback(partial(self._ended, holding))
 
     def _ended(self, holding: Holding, execution: asyncio.Task[Event]) -> None:
         if execution.cancelled():
@@ -331,6 +393,8 @@ class Worker:
         for task in (claiming, *background):
             task.cancel()
         await asyncio.gather(claiming, *background, return_exceptions=True)
+        if self._aside is not None:
+            await self._aside.stop()
         self._listener.close()
         given_back = [id_ for id_ in self._given_back if id_ not in unsettled]
         if given_back:

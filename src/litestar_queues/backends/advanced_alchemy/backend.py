@@ -14,7 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 
 from litestar_queues.backends.advanced_alchemy import schema
 from litestar_queues.backends.advanced_alchemy.dialects import Dialect
-from litestar_queues.backends.advanced_alchemy.engines import EngineShare, check_pool, is_in_memory, url_of
+from litestar_queues.backends.advanced_alchemy.engines import (
+    EngineShare,
+    check_pool,
+    config_apart,
+    is_in_memory,
+    url_of,
+)
 from litestar_queues.backends.advanced_alchemy.failures import AlchemyFailures
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
@@ -127,6 +133,22 @@ class AdvancedAlchemyBackend(SqlBackend):
         transport = BoundTransport(found, self._table, self._dialect, self._failures)
         port = self.port.bound(transport, self._hint_inside if self._wakeups is not None else None)
         return BoundBackend(port, name=self.name, process_local=self.process_local)
+
+    def apart(self) -> QueueBackend | None:
+        config = config_apart(self._config)
+        if self.process_local or config is None:
+            return None
+        return AdvancedAlchemyBackend(
+            config,
+            self._table,
+            self._dialect,
+            self._failures,
+            create_schema=False,
+            heartbeats=None,
+            patience=self.port.patience,
+            limit=self._limit,
+            channel=None,
+        )
 
     async def create_schema(self) -> None:
         create = partial(schema.create, table=self._table, dialect=self._dialect)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from advanced_alchemy.config.asyncio import SQLAlchemyAsyncConfig
@@ -10,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from litestar_queues.errors import QueueConfigurationError
 
-__all__ = ("EngineShare", "check_config", "check_pool", "is_in_memory", "place_of", "url_of")
+__all__ = ("EngineShare", "check_config", "check_pool", "config_apart", "is_in_memory", "place_of", "url_of")
 
 _users: WeakKeyDictionary[AsyncEngine, int] = WeakKeyDictionary()
 """How many open backends use each of the engines that backends made: the last one disposes of it."""
@@ -71,6 +73,22 @@ def check_pool(engine: AsyncEngine, place: str) -> None:
             f"in memory), so that a rollback of the application's would undo what the queue has stored: use a file, or "
             f"queue_backend='memory'"
         )
+
+
+def config_apart(config: SQLAlchemyAsyncConfig) -> SQLAlchemyAsyncConfig | None:
+    """A copy of a configuration that makes an engine of its own, with at most two connections.
+
+    None where the configuration holds a live engine and does not say how it was made.
+    """
+    if config.connection_string is None:
+        return None
+    made = copy(config)
+    made.engine_instance = made.session_maker = None
+    options = config.engine_config
+    if "poolclass" not in config.engine_config_dict and "pool" not in config.engine_config_dict:
+        options = replace(options, pool_size=1, max_overflow=1)
+    made.engine_config = options
+    return made
 
 
 class EngineShare:

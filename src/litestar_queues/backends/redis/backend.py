@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from litestar_queues.backends.base import Wakeups
+from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.redis.clients import ClientLibrary, place_of
 from litestar_queues.backends.redis.failures import RedisFailures, is_read_only
@@ -75,6 +75,7 @@ class RedisBackend:
         *,
         url: str,
         client: Any,
+        owns_client: bool = False,
         cluster: bool,
         connections: int,
         patience: float,
@@ -87,6 +88,7 @@ class RedisBackend:
         self._namespace = namespace
         self._url = url
         self._given = client
+        self._owns_client = owns_client
         self._cluster = cluster
         self._connections = connections
         self._patience = patience
@@ -132,11 +134,29 @@ class RedisBackend:
         try:
             await self._under_way.ended()
         finally:
-            if client is not None and client is not self._given:
+            if client is not None and (client is not self._given or self._owns_client):
                 await client.aclose()
 
     async def remarks(self) -> Sequence[str]:
         return (await ask_health(self._open_client(), self._namespace.space)).remarks
+
+    def apart(self) -> QueueBackend | None:
+        client = None if self._given is None else self._library.apart(self._given)
+        if self._given is not None and client is None:
+            return None
+        return RedisBackend(
+            self._library,
+            self._namespace,
+            url=self._url,
+            client=client,
+            owns_client=True,
+            cluster=self._cluster,
+            connections=2,
+            patience=self._patience,
+            limit=self._limit,
+            notifications=False,
+            scripts=self._scripts,
+        )
 
     async def create_schema(self) -> None: ...
 

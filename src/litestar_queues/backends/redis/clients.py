@@ -97,6 +97,17 @@ class ClientLibrary:
             raise QueueConfigurationError(f"{self.name} refuses the url: {error}") from None
         return getattr(library, self.client).from_pool(pool)
 
+    def apart(self, client: Any) -> Any:
+        """A client like this one, with connections of its own; None where its settings do not make one: a cluster's."""
+        library = self.load()
+        pool = getattr(client, "connection_pool", None)
+        if type(pool) not in (library.ConnectionPool, library.BlockingConnectionPool):
+            return None
+        own = library.BlockingConnectionPool(
+            connection_class=pool.connection_class, max_connections=2, timeout=None, **pool.connection_kwargs
+        )
+        return getattr(library, self.client).from_pool(own)
+
     async def subscribe(self, client: Any) -> tuple[Any, Callable[[], Awaitable[object]]]:
         """A subscription through a client, and what releases it after it was closed."""
         if hasattr(client, "connection_pool"):

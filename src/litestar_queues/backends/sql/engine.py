@@ -91,7 +91,7 @@ class Engine(ABC):
     )
     """The statements that every family with this engine has; one with a server also has `now`, and one with `settings`
     the statement that reads them."""
-    may_use: ClassVar[frozenset[str]] = frozenset()
+    may_use: ClassVar[frozenset[str]] = frozenset({"bound_wait"})
     """The statements that such a family may have besides, and those of its schema."""
 
     def __init__(
@@ -158,19 +158,27 @@ class Engine(ABC):
             return self._clock.now()
         return (yield from self._server_time())
 
-    def enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Program[list[Enqueued]]:
+    def enqueue_many(
+        self, tasks: Sequence[NewTask], now: datetime | None, *, bounded: bool = False
+    ) -> Program[list[Enqueued]]:
         """One statement suffices without keys. With them, what is stored depends on what is looked up meanwhile.
+
+        If `bounded`, one attempt does not wait for long for a key that an open transaction holds, where the family can
+        limit that for one transaction.
 
         What a driver makes of several rows that are loaded need not be one statement.
         """
         kind = (
             Kind.ONE if all(task.key is None for task in tasks) and not (self._loads and len(tasks) > 1) else Kind.WRITE
         )
-        return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now))
+        bounded = bounded and kind is Kind.WRITE
+        return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now, bounded=bounded))
 
-    def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
+    def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None, *, bounded: bool) -> Steps[list[Enqueued]]:
         if not tasks:
             return []
+        if bounded and "bound_wait" in self._statements:
+            yield self._call("bound_wait")
         left: Sequence[NewTask] = tasks
         # A holder can finish between our insert and our look at it where others may write meanwhile; then its key is
         # free, and the insert has to be made once more.

@@ -144,8 +144,11 @@ SELECT UTC_TIMESTAMP(6)
 -- An id that is stored already, or a key that is held, leaves its row as it is, and counts as none. IGNORE would do the
 -- same, and would cut short what is too long.
 
+-- MariaDB gives a connection back that waits for a key which an open transaction holds, so that others get one. MySQL has no
+-- such limit for one statement.
+
 -- name: enqueue
-INSERT INTO litestar_queue_task (/* slot: new_columns */, created_at)
+/*M!100600 SET STATEMENT innodb_lock_wait_timeout = 1 FOR */ INSERT INTO litestar_queue_task (/* slot: new_columns */, created_at)
 SELECT /* slot: new_values */, CAST(:now AS DATETIME(6))
 FROM JSON_TABLE(:batch, '$[*]' COLUMNS (/* slot: new_fields */)) AS n
 ON DUPLICATE KEY UPDATE id = litestar_queue_task.id

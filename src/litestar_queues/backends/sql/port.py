@@ -26,6 +26,9 @@ T = TypeVar("T")
 Hint = Callable[[list[str]], tuple[str, str]]
 """Makes the channel and the payload of a hint for these queues."""
 
+_FOR_A_KEY = 3
+"""How much longer than for any other conflict an enqueue waits for an open transaction that holds its key."""
+
 _log = logging.getLogger("litestar_queues")
 
 
@@ -105,14 +108,20 @@ class SqlPort:
                     f"users' texts, or takes different ones for the same"
                 )
 
-    async def run(self, program: Program[T], through: Attempts | None = None) -> T:
-        """Make attempts at a program until one meets no conflict; through another way than usual, where one is given."""
+    async def run(self, program: Program[T], through: Attempts | None = None, *, patience: float | None = None) -> T:
+        """Make attempts at a program until one meets no conflict.
+
+        Args:
+            program: The program.
+            through: Another way than the usual one.
+            patience: Seconds for which it is tried again, instead of the usual ones.
+        """
         transport = through or self._transport()
         with self.under_way:
             return await with_retries(
                 partial(self._attempt, transport, program),
                 what=f"{self.database}: {program.name}",
-                patience=self.patience,
+                patience=self.patience if patience is None else patience,
                 repeatable=program.repeatable and self.repeats,
             )
 
@@ -176,7 +185,10 @@ class SqlBackend:
             loaded = await port.load(tasks, now)
             if loaded is not None:
                 return loaded
-        answers = await port.run(port.engine.enqueue_many(tasks, now))
+        # In a transaction of the caller's, a limit would be one for all that the caller does there.
+        program = port.engine.enqueue_many(tasks, now, bounded=port.repeats)
+        keyed = any(new.key is not None for new in tasks)
+        answers = await port.run(program, patience=_FOR_A_KEY * port.patience if keyed else port.patience)
         new = sorted({answer.record.queue for answer in answers if answer.is_new})
         if new and port.hint is not None:
             await port.run(port.engine.notify(*port.hint(new)))

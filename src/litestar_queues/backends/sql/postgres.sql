@@ -171,6 +171,12 @@ RETURNING created_at
 )
 SELECT count(*), min(created_at) FROM stored
 
+-- For as long as an open transaction holds a key, an enqueue of the same key waits, with a connection of the pool. It gives
+-- the connection back now and then, so that others get one.
+
+-- name: bound_wait
+SELECT set_config('lock_timeout', '500ms', true)
+
 -- name: enqueued
 SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json))))

@@ -24,7 +24,7 @@ from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.heartbeats import HeartbeatPool
 from litestar_queues.backends.sqlspec.migrating import VERSIONS, Migrator
 from litestar_queues.backends.sqlspec.observer import RuntimeObserver
-from litestar_queues.backends.sqlspec.pools import Pool, register
+from litestar_queues.backends.sqlspec.pools import Pool, derived_config, register
 from litestar_queues.backends.sqlspec.store import QueueStore, Transport
 from litestar_queues.backends.sqlspec.wakeups import SQLSpecWakeups, encode_hint
 from litestar_queues.clock import Clock, SystemClock
@@ -81,6 +81,7 @@ class SQLSpecBackend(SqlBackend):
         super().__init__(port, name=f"sqlspec[{store.adapter}]", process_local=location.process_local)
         self._store = store
         self._config = config
+        self._statements = statements
         self._shared = sqlspec
         self._creates_schema = create_schema
         self._migration_timeout = migration_timeout
@@ -148,6 +149,22 @@ class SQLSpecBackend(SqlBackend):
         hinting = self._wakeups is not None and self._channel is not None and self._channel.broadcasts
         port = self.port.bound(transport, self._hint_inside if hinting else None)
         return BoundBackend(port, name=self.name, process_local=self.process_local)
+
+    def apart(self) -> QueueBackend | None:
+        base = self._config if self._heartbeats is None else self._heartbeats.config
+        if self.process_local or (base.connection_instance is not None and not base.connection_config):
+            return None
+        return SQLSpecBackend(
+            self._store,
+            derived_config(base, self._store.small_pool),
+            self._statements,
+            sqlspec=None,
+            create_schema=False,
+            table_name=self._table_name,
+            patience=self.port.patience,
+            limit=self._limit,
+            clock=self._clock,
+        )
 
     async def create_schema(self) -> None:
         await self.port.run(self._schema.create())

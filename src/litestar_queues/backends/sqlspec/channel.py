@@ -25,6 +25,7 @@ from sqlspec.extensions.events import (
 )
 
 from litestar_queues.backends.sql.options import channel_name, refuses_notifications
+from litestar_queues.backends.sqlspec.pools import ADAPTERS, derived_config
 from litestar_queues.backends.sqlspec.store import EventTransport, QueueStore
 from litestar_queues.errors import QueueConfigurationError
 
@@ -36,7 +37,6 @@ _OLD_NAMES = {"table_queue": "poll_queue", "listen_notify": "notify", "listen_no
 _NAMES: tuple[str, ...] = get_args(EventTransport)
 _TABLED = ("notify_queue", "poll_queue")
 _EVENTS_TABLE = "sqlspec_event_queue"
-_ADAPTERS = "sqlspec.adapters."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,8 @@ class Channel:
 
     def derive(self, config: Any) -> Any:
         """A copy of the configuration with the channel's settings, and a small pool of its own."""
-        cls: type[Any] = config.__class__
-        derived = config.derive_pool(
-            connection_config_overrides=self.store.small_pool,
-            extension_config={**config.extension_config, "events": dict(self.settings)},
-        )
-        if not cls.__module__.startswith(_ADAPTERS):
-            # SQLSpec tells an adapter by the module of the configuration's class; a class of the user's says nothing.
-            module = next(base.__module__ for base in cls.__mro__ if base.__module__.startswith(_ADAPTERS))
-            derived.__class__ = type(cls.__name__, (cls,), {"__module__": module, "__slots__": ()})
-        return derived
+        events = {**config.extension_config, "events": dict(self.settings)}
+        return derived_config(config, self.store.small_pool, extension_config=events)
 
     def open(self, derived: Any) -> Any:
         """What sends and hears over a configuration that `derive` made; no connection is opened yet.
@@ -106,7 +98,7 @@ class Channel:
 
     def create_statements(self, derived: Any) -> list[str]:
         """What creates the table of events, each statement by itself: Oracle's come as two blocks in one text."""
-        module = import_module(f"{_ADAPTERS}{self.store.adapter}.events.store")
+        module = import_module(f"{ADAPTERS}{self.store.adapter}.events.store")
         stores: list[type[BaseEventQueueStore[Any]]] = [
             found
             for found in vars(module).values()

@@ -39,7 +39,7 @@ class HeartbeatPool:
             )
         self.transport: Transport | None = None
         self._store = store
-        self._config = config
+        self.config = config
         self._main = main
         self._pool = Pool(config)
         self._failures = SQLSpecFailures(store.family, store.locate(config).database, config.connection_config)
@@ -56,10 +56,10 @@ class HeartbeatPool:
         try:
             self._name_it_apart()
             self._pool.take()
-            register(spec, self._config, shared=shared)
+            register(spec, self.config, shared=shared)
             if self._store.probe is not None:
-                await asyncio.to_thread(self._store.probe, self._config)
-            self.transport = self._store.transport(spec, self._config, self._store, self._failures, limit=limit)
+                await asyncio.to_thread(self._store.probe, self.config)
+            self.transport = self._store.transport(spec, self.config, self._store, self._failures, limit=limit)
             await check(self.transport, self._failures)
         except Exception as error:  # noqa: BLE001  # whatever it was, the main pool works
             reason = str(error) if isinstance(error, QueueError) else f"{type(error).__name__}: {error}"
@@ -83,6 +83,6 @@ class HeartbeatPool:
 
     def _name_it_apart(self) -> None:
         """Keep the counters of the two pools from being reported under one name."""
-        if self._config.bind_key == self._main.bind_key:
-            self._config.bind_key = f"{self._main.bind_key or 'queue'}_heartbeat"
-            self._config.get_observability_runtime().bind_key = self._config.bind_key
+        if self.config.bind_key == self._main.bind_key:
+            self.config.bind_key = f"{self._main.bind_key or 'queue'}_heartbeat"
+            self.config.get_observability_runtime().bind_key = self.config.bind_key

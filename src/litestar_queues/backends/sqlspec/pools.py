@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlspec import SQLSpec
 
-__all__ = ("Pool", "register")
+__all__ = ("ADAPTERS", "Pool", "derived_config", "register")
+
+ADAPTERS = "sqlspec.adapters."
+"""What the names of the modules of SQLSpec's adapters begin with."""
 
 _users: dict[int, int] = {}
 """How many open backends use the pool of each configuration whose pool they opened: the last one closes it."""
@@ -24,6 +28,17 @@ def register(spec: SQLSpec, config: Any, *, shared: bool) -> None:
     spec.add_config(config)
     if not shared:
         config._observability_runtime = runtime  # noqa: SLF001  # no other way
+
+
+def derived_config(config: Any, settings: Mapping[str, Any], **options: Any) -> Any:
+    """A copy of a configuration with a pool of its own, which has these settings."""
+    cls: type[Any] = config.__class__
+    derived = config.derive_pool(connection_config_overrides=settings, **options)
+    if not cls.__module__.startswith(ADAPTERS):
+        # SQLSpec tells an adapter by the module of the configuration's class; a class of the user's says nothing.
+        module = next(base.__module__ for base in cls.__mro__ if base.__module__.startswith(ADAPTERS))
+        derived.__class__ = type(cls.__name__, (cls,), {"__module__": module, "__slots__": ()})
+    return derived
 
 
 class Pool:

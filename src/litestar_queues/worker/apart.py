@@ -1,0 +1,213 @@
+"""A thread with an event loop and a client of the store of its own: what must not wait for users' code runs there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from litestar_queues.backends.base import ApartBackend, QueueBackend
+from litestar_queues.errors import QueueError
+from litestar_queues.events.base import TaskEventKind
+from litestar_queues.lifecycle import EventName, State
+from litestar_queues.operations import QueueOperations
+from litestar_queues.pauses import Backoffs
+from litestar_queues.records import Held, TaskRecord
+
+__all__ = ("ApartOperations", "Aside", "open_apart")
+
+T = TypeVar("T")
+Run = Callable[[], Coroutine[Any, Any, None]]
+
+_log = logging.getLogger("litestar_queues.worker")
+_BACKOFFS = Backoffs(1.0, 60.0)
+_CLOSING = 5.0
+"""Seconds that the thread gets to end."""
+
+
+def open_apart(backend: QueueBackend) -> QueueBackend | None:
+    """A second client of the backend's store, not open yet; None, with a line in the log, where there cannot be one."""
+    if backend.process_local:
+        return None
+    client = backend.apart() if isinstance(backend, ApartBackend) else None
+    if client is None:
+        _log.info(
+            "%s: heartbeats stay in the event loop of everything else, because the backend has no settings for connections "
+            "of their own",
+            backend.name,
+        )
+    return client
+
+
+class ApartOperations(QueueOperations):
+    """Operations through a client in another event loop. What is to be told of them is told in the first one."""
+
+    main: QueueOperations
+    at_home: Callable[[Callable[[], object]], None]
+
+    @classmethod
+    def of(
+        cls, main: QueueOperations, backend: QueueBackend, at_home: Callable[[Callable[[], object]], None]
+    ) -> ApartOperations:
+        """The operations of `main` through another client.
+
+        Args:
+            main: What counts and tells.
+            backend: The other client.
+            at_home: Has something called in the event loop of `main`.
+        """
+        made = cls(backend, main.clock)
+        made.main, made.at_home = main, at_home
+        if main.on_terminal is not None:
+            made.on_terminal = lambda records: at_home(partial(made._ended, list(records)))
+        return made
+
+    def tell(self, kind: TaskEventKind | EventName, records: Iterable[tuple[TaskRecord, State | None]]) -> None:
+        self.at_home(partial(self.main.tell, kind, list(records)))
+
+    async def wake(self, records: Iterable[TaskRecord]) -> None:
+        waiting = list(records)
+        self.at_home(lambda: _keep(asyncio.get_running_loop().create_task(self.main.wake(waiting))))
+
+    def _ended(self, records: list[TaskRecord]) -> None:
+        if self.main.on_terminal is not None:
+            self.main.on_terminal(records)
+
+
+_kept: set[asyncio.Task[Any]] = set()
+
+
+def _keep(task: asyncio.Task[Any]) -> None:
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+
+
+class Aside:
+    """The thread. Nothing in it waits for the event loop in which it was made.
+
+    Args:
+        main: The operations of everything else, in the running event loop.
+        client: The second client of the store, not open yet.
+    """
+
+    def __init__(self, main: QueueOperations, client: QueueBackend) -> None:
+        self._main = main
+        self._client = client
+        self._home = asyncio.get_running_loop()
+        self.operations = ApartOperations.of(main, client, self.call_at_home)
+        """Everything through the second client, once that is open."""
+        self.is_open = False
+        """Whether the second client is open."""
+        self._shares = False
+        self._opening = asyncio.Lock()
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ended: Future[None] = Future()
+
+    def start(self, *runs: Run) -> None:
+        """Run these in the thread, until `stop`."""
+        threading.Thread(target=self._work, args=runs, name="litestar-queues-heart", daemon=True).start()
+
+    async def stop(self) -> None:
+        """Cancel what runs, close the client, and wait for the end of the thread, for a bounded time."""
+        self._stopping.set()
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                loop.call_soon_threadsafe(stop.set)
+        ended = asyncio.wrap_future(self._ended)
+        await asyncio.wait({ended}, timeout=_CLOSING)
+        if not ended.done():
+            _log.warning("the thread of the heartbeats did not end within %g s", _CLOSING)
+
+    def call_at_home(self, call: Callable[[], object]) -> None:
+        """Have something called in the event loop of everything else, soon."""
+        try:
+            self._home.call_soon_threadsafe(call)
+        except RuntimeError:  # the loop is closed, and nobody listens any more
+            _log.debug("what happened to tasks could not be told any more")
+
+    async def run_at_home(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run something in the event loop of everything else, and wait for it.
+
+        Raises:
+            QueueError: That loop has ended.
+        """
+        running = function()
+        try:
+            future = asyncio.run_coroutine_threadsafe(running, self._home)
+        except RuntimeError as error:
+            running.close()
+            raise QueueError("the event loop of the worker has ended") from error
+        return await asyncio.wrap_future(future)
+
+    async def touch(self, held: Sequence[Held]) -> set[str]:
+        """Write heartbeats through the client; while it cannot be had, through that of everything else.
+
+        Raises:
+            QueueError: Neither stored them.
+        """
+        try:
+            await self._open()
+            kept = await self.operations.touch_heartbeats(held)
+        except QueueError as error:
+            if not self._shares:
+                self._shares = True
+                _log.warning("heartbeats have no connection of their own, and share the pool meanwhile: %s", error)
+            return await self.run_at_home(partial(self._main.touch_heartbeats, held))
+        self._shares = False
+        return kept
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if not self.is_open:
+                await self._client.open()
+                self.is_open = True
+
+    def _work(self, *runs: Run) -> None:
+        try:
+            asyncio.run(self._run(runs))
+        except BaseException:  # noqa: BLE001  # whatever it was, the log names it, and others recover what is no longer kept alive
+            _log.exception("the thread of the heartbeats has ended")
+        finally:
+            self._ended.set_result(None)
+
+    async def _run(self, runs: Sequence[Run]) -> None:
+        self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        running = [self._loop.create_task(_again(run)) for run in (self._open_soon, *runs)]
+        try:
+            if not self._stopping.is_set():
+                await self._stop.wait()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await self._client.close()
+
+    async def _open_soon(self) -> None:
+        for pause in _BACKOFFS:
+            try:
+                await self._open()
+            except QueueError as error:
+                _log.info("heartbeats have no connection of their own yet: %s", error)
+                await pause.wait()
+            else:
+                return
+
+
+async def _again(run: Run) -> None:
+    """Run this, and again after a pause where it fails: nothing that happens there may end the heartbeats."""
+    for pause in _BACKOFFS:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001  # as the docstring says
+            _log.exception("the thread of the heartbeats begins again in %.1f s", pause.seconds)
+            await pause.wait()
+        else:
+            return
