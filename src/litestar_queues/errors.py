@@ -12,6 +12,7 @@ __all__ = (
     "NonRetryableError",
     "QueueConfigurationError",
     "QueueError",
+    "StoreReplacedError",
     "TaskArgumentError",
     "TaskNotFinishedError",
     "TaskNotFoundError",
@@ -87,6 +88,10 @@ class BackendError(QueueError):
 
 class BackendUnavailableError(BackendError):
     """The store cannot be reached, opened or locked now; the same call may work later."""
+
+
+class StoreReplacedError(BackendUnavailableError):
+    """The store was emptied, deleted or replaced by another one while it was in use. Nothing is written to it."""
 
 
 class NonRetryableError(QueueError):

@@ -150,6 +150,19 @@ class TaskResult(Generic[R_co]):
         return None if self._record.error is None else msgspec.json.decode(self._record.error, type=TaskError)
 
     @property
+    def recoveries(self) -> int:
+        """How often stale recovery requeued it since an attempt ended by itself."""
+        return self._record.recoveries
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What went wrong before its last attempt, the latest last: event, attempt, time, and the error's type and message."""
+        try:
+            return msgspec.json.decode(self._record.history or "[]", type=list[dict[str, Any]])
+        except msgspec.MsgspecError:  # somebody edited it
+            return []
+
+    @property
     def progress(self) -> Progress | None:
         """How far it said it was at its last heartbeat."""
         return None if self._record.progress is None else msgspec.json.decode(self._record.progress, type=Progress)
@@ -186,6 +199,6 @@ class TaskResult(Generic[R_co]):
     def to_dict(self) -> dict[str, Any]:
         """Everything that is stored of it, as JSON values."""
         plain: dict[str, Any] = msgspec.to_builtins(self._record)
-        for name in ("args", "kwargs", "metadata", "progress", "result", "error"):
+        for name in ("args", "kwargs", "metadata", "progress", "result", "error", "history"):
             plain[name] = None if plain[name] is None else decode(plain[name])
         return plain

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import msgspec
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.clock import Clock
+from litestar_queues.errors import StoreReplacedError
 from litestar_queues.records import NamedRecord
 
 __all__ = ("Uptime",)
@@ -18,6 +20,8 @@ _NAME = "maintenance"
 class _Looks(msgspec.Struct, frozen=True):
     """What the reapers of all workers have recorded."""
 
+    store: str
+    """Names this store: another one, or one that was emptied, has another name or none."""
     since: datetime
     """When the last outage was over."""
     next_by: dict[str, datetime] = {}
@@ -43,23 +47,38 @@ class Uptime:
         self._backend = backend
         self._clock = clock
         self._pace = max(2 * interval, window / 2)
+        self._store: str | None = None
 
     async def note(self) -> datetime:
         """Note a look.
 
         Returns:
             The time since which the store has been in service.
+
+        Raises:
+            StoreReplacedError: The store is not the one of the last look, or was emptied since. The next call takes it as
+                it is.
         """
         now = self._clock.now()
         found = (await self._backend.read_records(_NAME)).get(_NAME)
         before = None if found is None else _read(found.value)
+        known, self._store = self._store, None
+        if known is not None and (found is None or (before is not None and before.store != known)):
+            raise StoreReplacedError(
+                f"{self._backend.name}: the store was emptied, or another one is in its place: the tasks that this worker "
+                "holds are not in it, and what is stored there now was not written by the same queue"
+            )
         kept = {} if before is None else {pace: by for pace, by in before.next_by.items() if by >= now}
         in_service = before is not None and len(kept) == len(before.next_by) and before.since <= now
         since = before.since if before is not None and in_service else now
-        looks = _Looks(since, {**kept, f"{self._pace.total_seconds():g}": now + self._pace})
+        store = known or (uuid4().hex if before is None else before.store)
+        looks = _Looks(store, since, {**kept, f"{self._pace.total_seconds():g}": now + self._pace})
         version = 1 if found is None else found.version + 1
         # If another reaper was faster, it has noted a look of this moment, and all that was to be noted.
-        await self._backend.write_records([NamedRecord(_NAME, version, msgspec.json.encode(looks).decode())])
+        if await self._backend.write_records([NamedRecord(_NAME, version, msgspec.json.encode(looks).decode())]):
+            self._store = store
+        else:
+            self._store = known
         return since
 
 

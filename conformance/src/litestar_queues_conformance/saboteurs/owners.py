@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from litestar_queues.lifecycle import TERMINAL, State
-from litestar_queues.records import Held, Query, Stale, TaskRecord
+from litestar_queues.records import Held, NamedRecord, Query, Stale, TaskRecord, Want
 from litestar_queues_conformance.saboteurs.base import Saboteur
 
 
@@ -169,7 +171,7 @@ class StaleAMicrosecondEarly(Saboteur):
 
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         if isinstance(query, Stale):
-            query = Stale(query.before + timedelta(microseconds=1))
+            query = msgspec.structs.replace(query, at=query.at + timedelta(microseconds=1))
         return await super().find(query, limit)
 
 
@@ -212,7 +214,7 @@ class ReportsCandidates(Saboteur):
 
 
 class RecoversWithoutEnd(Saboteur):
-    """A recovery lets a task wait again when its attempts are spent."""
+    """A recovery lets a task wait again when its recoveries are spent."""
 
     guarantee = "REC-05"
 
@@ -232,6 +234,100 @@ class ResurrectsTheEnded(Saboteur):
         if stored is not None and stale is not None and stored.state in TERMINAL:
             task = task.evolve(fence=stored.fence + 1)
         return super().commit_one(task, stale)
+
+
+class RecoversByItsOwnWindow(Saboteur):
+    """A task is stale by the window of whoever looks for stale ones."""
+
+    guarantee = "REC-07"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if isinstance(query, Stale):
+            query = msgspec.structs.replace(query, own_windows=False)
+        return await super().find(query, limit)
+
+
+class GuardsByItsOwnWindow(Saboteur):
+    """A recovery of a task whose owner has a longer window by now is stored."""
+
+    guarantee = "REC-07"
+
+    def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
+        if stale is not None:
+            stale = msgspec.structs.replace(stale, own_windows=False)
+        return super().commit_one(task, stale)
+
+
+class ForgetsTheWindowOfAClaim(Saboteur):
+    """A claim stores no window."""
+
+    guarantee = "REC-07"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        claimed = await super().claim(want, now=now)
+        for record in claimed:
+            self.tasks[record.id] = self.tasks[record.id].evolve(stale_after=None)
+        return claimed
+
+
+class BeatsClearTheWindow(Saboteur):
+    """A heartbeat without a window clears it."""
+
+    guarantee = "REC-07"
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        kept = await super().touch_heartbeats(held, now=now)
+        for one in held:
+            if one.id in kept and one.stale_after is None and one.progress is None:
+                self.tasks[one.id] = self.tasks[one.id].evolve(stale_after=None)
+        return kept
+
+
+class GivesNoGrace(Saboteur):
+    """Stale tasks are found however long their window is."""
+
+    guarantee = "REC-08"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if isinstance(query, Stale):
+            query = msgspec.structs.replace(query, longest=None)
+        return await super().find(query, limit)
+
+
+class OverwritesNamedRecords(Saboteur):
+    """A named record is written over an older version."""
+
+    guarantee = "RCD-01"
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        for one in records:
+            before = self.records.get(one.name)
+            if before is not None and one.version > before.version + 1:
+                self.records[one.name] = NamedRecord(one.name, one.version - 1, before.value)
+        return await super().write_records(records)
+
+
+class TellsEveryWriterThatItWon(Saboteur):
+    """Whoever writes a version that is stored already is told that it was stored."""
+
+    guarantee = "RCD-02"
+
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        stored = await super().write_records(records)
+        late = {one.name for one in records if len(records) == 1 and one.version > 3 and self._has(one)}
+        return stored | late
+
+    def _has(self, record: NamedRecord) -> bool:
+        return record.name in self.records and self.records[record.name].version == record.version
+
+
+class ReadsNamesWithoutTheirCase(Saboteur):
+    """Named records are found whether their names are in capitals or not."""
+
+    guarantee = "RCD-03"
+
+    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
+        return {name: one for name, one in self.records.items() if name.lower().startswith(prefix.lower())}
 
 
 class CannotCancelScheduled(Saboteur):

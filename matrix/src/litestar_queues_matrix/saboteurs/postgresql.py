@@ -219,7 +219,7 @@ class RecoversWhatBeats(_PostgreSQL):
     areas = ("REC",)
 
     def edit(self, statements: Statements) -> None:
-        statements.replace("OR t.heartbeat_at < CAST(:stale_before AS timestamptz)", "OR true", *_COMMITS)
+        statements.replace("t.heartbeat_at IS NULL OR", "true OR", "commit_stale")
 
 
 class NulledComeLast(_PostgreSQL):
@@ -239,7 +239,37 @@ class NulledAreNotFound(_PostgreSQL):
     areas = ("REC",)
 
     def edit(self, statements: Statements) -> None:
-        statements.drop("heartbeat_at IS NULL OR", "find_stale")
+        statements.drop("t.heartbeat_at IS NULL OR", "find_stale")
+
+
+class RecoversByItsOwnWindow(_PostgreSQL):
+    """Stale tasks are found by the window of whoever looks for them."""
+
+    guarantee = "REC-07"
+    areas = ("REC",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("THEN t.stale_after END", "THEN NULL END", "find_stale")
+
+
+class GivesNoGrace(_PostgreSQL):
+    """Stale tasks are found however long their window is."""
+
+    guarantee = "REC-08"
+    areas = ("REC",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("CAST(:longest AS double precision) IS NULL OR", "true OR", "find_stale", "commit_stale")
+
+
+class OverwritesNamedRecords(_PostgreSQL):
+    """A named record is written over whatever version there is."""
+
+    guarantee = "RCD-01"
+    areas = ("RCD",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("AND version = CAST(:seen AS bigint)", "AND CAST(:seen AS bigint) > 0", "update_named")
 
 
 # Keys

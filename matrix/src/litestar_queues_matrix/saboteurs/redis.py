@@ -315,17 +315,37 @@ class SavesNobody(Saboteur):
     areas = ("REC",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("commit", "held and asked.stale_before and", "false and")
+        scripts.replace("commit", "        and asked.stale\n", "        and false\n")
 
 
-class SavesOnlyTheLater(Saboteur):
-    """A heartbeat at the very time of the limit does not save its task."""
+class StaleAMicrosecondEarly(Saboteur):
+    """A heartbeat that is exactly as old as its window counts as stale."""
 
-    guarantee = "REC-03"
+    guarantee = "REC-01"
     areas = ("REC",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("commit", "task.heartbeat_at >= asked.stale_before", "task.heartbeat_at > asked.stale_before")
+        scripts.replace("common", "return heartbeat < oldest[window]", "return heartbeat <= oldest[window]")
+
+
+class RecoversByItsOwnWindow(Saboteur):
+    """A task is stale by the window of whoever looks for stale ones."""
+
+    guarantee = "REC-07"
+    areas = ("REC",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("common", "query.own and window and", "false and")
+
+
+class OverwritesNamedRecords(Saboteur):
+    """A named record is written over whatever version there is."""
+
+    guarantee = "RCD-01"
+    areas = ("RCD",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("write_named", "if version == record[2] then", "if version then")
 
 
 class FreesNoKey(Saboteur):
@@ -441,7 +461,7 @@ class ForgetsProgress(Saboteur):
     areas = ("HBT",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("heartbeat", "if held[3] then", "if false then")
+        scripts.replace("heartbeat", "[3] = 'progress', [4] =", "[4] =")
 
 
 # delete.lua

@@ -26,6 +26,7 @@ from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
 from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
 from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.place import FilePlace
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
@@ -80,6 +81,8 @@ class AdvancedAlchemyBackend(SqlBackend):
         )
         super().__init__(port, name=f"advanced_alchemy[{url.drivername}]", process_local=is_in_memory(url))
         self._config = config
+        is_file = url.get_backend_name() == "sqlite" and not self.process_local
+        self._path = url.database if is_file else None
         self._table = table
         self._dialect = dialect
         self._failures = failures
@@ -106,6 +109,8 @@ class AdvancedAlchemyBackend(SqlBackend):
             self.port = self.port.opened(self._transport)
             await self.port.check_server()
             await self._check_schema()
+            if self._path is not None:
+                self.port = replace(self.port, place=FilePlace(self._path))
             if self._heartbeat_maker is not None:
                 self.port = replace(self.port, beats=self._through(self._heartbeat_maker, engine))
             if self._channel is not None:

@@ -12,11 +12,12 @@ from typing import Protocol, TypeVar
 
 from litestar_queues.backends.base import Wakeups
 from litestar_queues.backends.closing import UnderWay
+from litestar_queues.backends.place import FilePlace
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.family import Kind
 from litestar_queues.backends.sql.program import ConflictError, Program
-from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError, StoreReplacedError
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask, Query, Stale, TaskRecord, Want
 
@@ -61,6 +62,7 @@ class SqlPort:
         loads_from: The number of tasks without keys from which on they are loaded in bulk.
         hint: Makes the channel and the payload that an enqueue notifies itself, inside its transaction.
         under_way: The calls that closing waits for.
+        place: Where the database's file is, if it is one that others can replace.
     """
 
     database: str
@@ -73,6 +75,7 @@ class SqlPort:
     loads_from: int | None = None
     hint: Hint | None = None
     under_way: UnderWay = field(default_factory=UnderWay)
+    place: FilePlace | None = None
 
     def opened(self, attempts: Attempts) -> SqlPort:
         """The same with an open transport."""
@@ -80,7 +83,7 @@ class SqlPort:
 
     def closed(self) -> SqlPort:
         """The same without a transport."""
-        return replace(self, attempts=None, beats=None)
+        return replace(self, attempts=None, beats=None, place=None)
 
     def bound(self, attempts: Attempts, hint: Hint | None) -> SqlPort:
         """The same inside a transaction of the caller's. The caller already has its place in the line of writers."""
@@ -117,6 +120,7 @@ class SqlPort:
             patience: Seconds for which it is tried again, instead of the usual ones.
         """
         transport = through or self._transport()
+        self._check_place()
         with self.under_way:
             return await with_retries(
                 partial(self._attempt, transport, program),
@@ -128,6 +132,7 @@ class SqlPort:
     async def load(self, tasks: Sequence[NewTask], now: datetime | None) -> list[Enqueued] | None:
         """Store new tasks without keys by a bulk load, in one attempt; None where a statement has to do it."""
         transport = self._transport()
+        self._check_place()
         try:
             with self.under_way:
                 return await self._attempt(transport, self.engine.load_many(tasks, now))
@@ -139,6 +144,13 @@ class SqlPort:
             if not _is_duplicate(error):
                 raise
         return None
+
+    def _check_place(self) -> None:
+        if self.place is not None and (became := self.place.changed()) is not None:
+            raise StoreReplacedError(
+                f"{self.database}: {became} while it was in use, and nothing is written: start this process again, or put "
+                "the file back"
+            )
 
     def not_open(self) -> BackendUnavailableError:
         """What to raise where there is no transport."""

@@ -13,6 +13,7 @@ from typing import Any
 from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
+from litestar_queues.backends.place import FilePlace
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import Statement, statements_of
 from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
@@ -80,6 +81,7 @@ class SQLSpecBackend(SqlBackend):
         )
         super().__init__(port, name=f"sqlspec[{store.adapter}]", process_local=location.process_local)
         self._store = store
+        self._path = location.path
         self._config = config
         self._statements = statements
         self._shared = sqlspec
@@ -119,6 +121,7 @@ class SQLSpecBackend(SqlBackend):
             await self.port.check_server()
             await self._choose_claims(self._transport)
             await self._check_schema()
+            self.port = replace(self.port, place=None if self._path is None else FilePlace(self._path))
             await self._open_channel()
             if self._heartbeats is not None:
                 await self._heartbeats.open(

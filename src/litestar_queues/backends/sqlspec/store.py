@@ -31,10 +31,12 @@ class Location:
     Attributes:
         database: What to call it in messages; a password in it is kept out of them.
         process_local: Whether no other process can see it.
+        path: The path of its file, where it is one that other processes open, too.
     """
 
     database: str
     process_local: bool = False
+    path: str | None = None
 
 
 def _itself(driver: Any, _config: Any) -> Any:

@@ -22,7 +22,8 @@ def locate(config: Any) -> Location:
     """The file of a configuration, or its database in memory."""
     database = str(config.connection_config.get("database", ""))
     in_memory = ":memory:" in database or "mode=memory" in database
-    return Location("SQLite in memory" if in_memory else f"SQLite database {database!r}", process_local=in_memory)
+    path = None if in_memory else database
+    return Location("SQLite in memory" if in_memory else f"SQLite database {database!r}", in_memory, path)
 
 
 def _locate_in_threads(config: Any) -> Location:
