@@ -9,6 +9,8 @@ from queue_lab import open_lab, within
 from test_worker import Gate, ended, states
 
 from litestar_queues import State, current_task
+from litestar_queues.lifecycle import LoseHeartbeat, step
+from litestar_queues.records import Want
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_backoffs")]
 EVERYTHING = {"claim", "commit", "touch_heartbeats", "find", "get", "lock", "now", "next_due", "delete"}
@@ -94,29 +96,53 @@ async def test_a_batch_whose_reply_was_lost_is_resolved_task_by_task() -> None:
         assert (await running.drain()).drained
 
 
-async def test_a_worker_stops_what_it_could_not_confirm_for_the_stale_window(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_a_worker_could_not_confirm_for_the_stale_window_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     async with open_lab(worker_heartbeat_interval=0.01, worker_stale_after=0.05) as lab, lab.worker() as running:
         gate = Gate(lab)
         ids = await gate.enqueue(2)
         await gate.running(2)
         lab.backend.away.add("touch_heartbeats")
-        await lab.until(lambda: len(gate.interrupted) == 2)
-        assert sorted(gate.interrupted) == ids
-        assert len(lab.told("fence_loss")) == 2
-        assert "no heartbeat was stored for 0.05 s, so that others may run it by now" in caplog.text
-        assert lab.backend.of("commit") == []
+        lab.backend.calls.clear()
+        await lab.until(lambda: len(lab.backend.of("touch_heartbeats")) > 10)
+        assert gate.interrupted == []
+        assert "a heartbeat for 2 tasks was not stored: the store is away; they go on" in caplog.text
+        lab.backend.away.clear()
+        await lab.until(lambda: "heartbeats are stored again" in caplog.text)
+        gate.go.set()
+        await lab.until(lambda: len(lab.told("complete")) == 2)
         assert (await running.drain()).drained
-        assert await states(lab, ids) == {State.RUNNING}, "they are for stale recovery"
+        assert await states(lab, ids) == {State.COMPLETED}
+        assert lab.told("fence_loss") == []
 
 
-async def test_a_beat_that_hangs_counts_as_lost() -> None:
+async def test_a_beat_that_hangs_is_given_up_and_another_one_is_sent() -> None:
+    async with open_lab(worker_heartbeat_interval=0.01, worker_stale_after=0.06) as lab, lab.worker():
+        gate = Gate(lab)
+        (id_,) = await gate.enqueue(1)
+        await gate.running(1)
+        lab.backend.calls.clear()
+        lab.backend.gates["touch_heartbeats"] = asyncio.Event()
+        await lab.until(lambda: len(lab.backend.of("touch_heartbeats")) > 3)
+        lab.backend.gates.pop("touch_heartbeats").set()
+        gate.go.set()
+        await lab.until(lambda: lab.told("complete"))
+        assert gate.interrupted == []
+        assert (await lab.stored(id_)).state is State.COMPLETED
+
+
+async def test_a_task_that_another_owns_after_the_silence_is_interrupted_then() -> None:
     async with open_lab(worker_heartbeat_interval=0.01, worker_stale_after=0.05) as lab, lab.worker():
         gate = Gate(lab)
-        await gate.enqueue(1)
+        (id_,) = await gate.enqueue(1)
         await gate.running(1)
-        lab.backend.gates["touch_heartbeats"] = asyncio.Event()
+        lab.backend.away.add("touch_heartbeats")
+        record = await lab.stored(id_)
+        await lab.backend.inner.commit([step(record, LoseHeartbeat('"e"'), lab.service.clock.now())])
+        await lab.backend.inner.claim(Want(worker="another", limit=1))
+        lab.backend.away.clear()
         await lab.until(lambda: gate.interrupted)
-        lab.backend.gates["touch_heartbeats"].set()
+        assert gate.interrupted == [id_]
+        assert [event.task_id for event in lab.told("fence_loss")] == [id_]
 
 
 async def test_an_outcome_that_is_ready_outlives_the_stale_window() -> None:

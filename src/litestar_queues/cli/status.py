@@ -28,7 +28,7 @@ _COLOURS = {State.RUNNING: "cyan", State.COMPLETED: "green", State.FAILED: "red"
 def status_command(app: Litestar, queues: tuple[str, ...], *, as_json: bool) -> None:
     """Show how many tasks of each queue are in each state.
 
-    Stale tasks are running ones whose worker has not been heard of for the stale window; the next maintenance of any
+    Stale tasks are running ones whose worker has been silent for longer than its own window; the next maintenance of any
     worker takes them over. Where their number stays, no worker runs.
     """
     status = with_service(app, lambda service: _look(service, queues))
@@ -44,7 +44,7 @@ async def _look(service: QueueService, queues: tuple[str, ...]) -> dict[str, Any
     now = service.clock.now()
     stats = await service.stats(wanted)
     next_due = await backend.next_due(wanted)
-    stale = await backend.find(Stale(now - seconds(service.config.worker_stale_after)), _STALE_MAX)
+    stale = await backend.find(Stale(at=now, window=seconds(service.config.worker_stale_after).total_seconds()), _STALE_MAX)
     none = dict.fromkeys(State, 0)
     return {
         "backend": backend.name,

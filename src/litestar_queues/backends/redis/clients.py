@@ -100,7 +100,7 @@ class ClientLibrary:
     def apart(self, client: Any) -> Any:
         """A client like this one, with connections of its own; None where its settings do not make one: a cluster's."""
         library = self.load()
-        pool = getattr(client, "connection_pool", None)
+        pool: Any = getattr(client, "connection_pool", None)
         if type(pool) not in (library.ConnectionPool, library.BlockingConnectionPool):
             return None
         own = library.BlockingConnectionPool(
