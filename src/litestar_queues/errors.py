@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 __all__ = (
     "BackendError",
     "BackendUnavailableError",
@@ -12,11 +16,13 @@ __all__ = (
     "NonRetryableError",
     "QueueConfigurationError",
     "QueueError",
+    "RefusedError",
     "StoreReplacedError",
     "TaskArgumentError",
     "TaskNotFinishedError",
     "TaskNotFoundError",
     "TaskStateError",
+    "TooLargeError",
     "UnknownTaskError",
     "WaitTimeoutError",
 )
@@ -83,11 +89,39 @@ class WaitTimeoutError(QueueError, TimeoutError):
 
 
 class BackendError(QueueError):
-    """The store refused or failed; carries no credentials."""
+    """The store refused or failed, for a reason that the backend does not know; carries no credentials."""
 
 
 class BackendUnavailableError(BackendError):
-    """The store cannot be reached, opened or locked now; the same call may work later."""
+    """The store cannot be reached, or refuses for now; the same call may work later.
+
+    A backend raises it for every refusal that passes by itself or by an operator's hand: a server that fails over, a full
+    disk, a table that is being rebuilt. A worker keeps an outcome for as long as the store raises this.
+    """
+
+
+class RefusedError(BackendError):
+    """The store will never take this, because of what it is: the same call ends in the same way."""
+
+
+class TooLargeError(RefusedError, InvalidTaskError):
+    """A task, its outcome or its progress is larger than the store takes; nothing of the call was stored.
+
+    Attributes:
+        size: Bytes that it takes on the way to the store.
+        limit: Bytes that the store takes at most.
+        task_id: The task that is too large; None where a whole batch is.
+    """
+
+    def __init__(self, text: str, *, size: int, limit: int, task_id: str | None = None) -> None:
+        super().__init__(text)
+        self.size = size
+        self.limit = limit
+        self.task_id = task_id
+
+    def __reduce__(self) -> tuple[Callable[..., TooLargeError], tuple[Any, ...]]:
+        """As it was made: an exception is otherwise pickled and copied by its text."""
+        return partial(type(self), size=self.size, limit=self.limit, task_id=self.task_id), self.args
 
 
 class StoreReplacedError(BackendUnavailableError):

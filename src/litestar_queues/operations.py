@@ -17,7 +17,13 @@ from typing import Any
 from litestar_queues.backends.base import ObservedBackend, Observer, QueueBackend, TransactionalBackend
 from litestar_queues.clock import Clock
 from litestar_queues.codec import encode
-from litestar_queues.errors import KeyHeldError, QueueConfigurationError, TaskNotFoundError, TaskStateError
+from litestar_queues.errors import (
+    KeyHeldError,
+    QueueConfigurationError,
+    TaskNotFoundError,
+    TaskStateError,
+    TooLargeError,
+)
 from litestar_queues.events.base import TaskEvent, TaskEventKind, task_event
 from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.lifecycle import (
@@ -38,11 +44,14 @@ from litestar_queues.notifier import LocalNotifier
 from litestar_queues.observability.counters import NOTIFY, counted
 from litestar_queues.records import Enqueued, Finished, Held, NewTask, Overdue, Stale, TaskRecord, Want
 
-__all__ = ("Move", "QueueOperations", "Settled", "StaleRecovery")
+__all__ = ("OUTCOMES_WAITING", "Move", "QueueOperations", "Settled", "StaleRecovery")
 
 _log = logging.getLogger("litestar_queues")
 _TRIES = 20
 """How often an operator's change is tried again when the task moves under it. Each try loses to somebody's progress."""
+
+OUTCOMES_WAITING = "outcomes_waiting"
+"""The name of the counter that says how many outcomes of this process the store refuses at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,7 @@ class QueueOperations:
     events: EventDispatcher = field(default_factory=EventDispatcher)
     notifier: LocalNotifier = field(default_factory=LocalNotifier)
     counters: Counter[str] = field(default_factory=Counter[str])
-    """How often each event happened through this process, by the event's kind."""
+    """How often each event happened through this process, by the event's kind; and `OUTCOMES_WAITING`, a gauge."""
     on_terminal: Callable[[Sequence[TaskRecord]], None] | None = None
     """Called with tasks that reached a terminal state through this process."""
     _observer: Observer | None = field(init=False, default=None)
@@ -218,9 +227,20 @@ class QueueOperations:
         return task.id in await self.touch_heartbeats([task.held])
 
     async def touch_heartbeats(self, held: Sequence[Held]) -> set[str]:
-        """Tell that the caller still runs these tasks; see the port."""
-        with self._span("queue.heartbeat"):
-            return await self.backend.touch_heartbeats(held)
+        """Tell that the caller still runs these tasks; see the port. Progress that is too large is left out, and logged."""
+        try:
+            with self._span("queue.heartbeat"):
+                return await self.backend.touch_heartbeats(held)
+        except TooLargeError as error:
+            if error.task_id is None and len(held) > 1:
+                half = len(held) // 2
+                return await self.touch_heartbeats(held[:half]) | await self.touch_heartbeats(held[half:])
+            # Without its progress, a heartbeat keeps its task, and holds up none of its neighbours'.
+            left_out = [Held(one.id, one.fence) if one.id == error.task_id else one for one in held]
+            if left_out == list(held):
+                raise
+            _log.warning("a heartbeat goes without its progress: %s", error)
+            return await self.touch_heartbeats(left_out)
 
     async def null_heartbeats(self, tasks: Sequence[TaskRecord]) -> Settled:
         """Make running tasks of the caller stale at once, so that recovery need not wait for the stale window."""

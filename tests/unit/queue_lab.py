@@ -46,6 +46,8 @@ class WatchedBackend:
         """Kinds of calls that wait for an event before they do anything."""
         self.refuse: Callable[[TaskRecord], bool] = lambda _: False
         """Which records a commit cannot store."""
+        self.refusal: Exception = BackendError("the store refuses a value")
+        """What it raises then."""
         self.stir = asyncio.Event()
 
     def of(self, kind: str) -> list[tuple[Any, ...]]:
@@ -60,7 +62,7 @@ class WatchedBackend:
         if kind in self.away:
             raise BackendUnavailableError("the store is away")
         if kind == "commit" and any(self.refuse(record) for record in args[0]):
-            raise BackendError("the store refuses a value")
+            raise self.refusal
         answer = await getattr(self.inner, kind)(*args, **kwargs)
         if kind in self.deaf:
             self.deaf.remove(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from litestar_queues.backends.redis.failures import RedisFailures, is_missing_script, is_read_only
-from litestar_queues.backends.retry import ConflictError, LostConnectionError
+from litestar_queues.backends.retry import ConflictError, LostConnectionError, RefusedForNowError
 from litestar_queues.errors import BackendError, BackendUnavailableError
 
 
@@ -60,11 +60,11 @@ FAILURES = RedisFailures("redis://host:1/0")
         (ResponseError("READONLY You can't write"), BackendUnavailableError, "Nothing was stored"),
         (ResponseError("MISCONF Errors writing to the AOF file"), BackendUnavailableError, "takes no writes"),
         (ResponseError("NOREPLICAS Not enough good replicas"), BackendUnavailableError, "min-replicas"),
-        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), BackendError, "memory is full"),
-        (ResponseError("OOM allow-oom flag is not set on the script"), BackendError, "nothing was stored"),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), RefusedForNowError, "memory is full"),
+        (ResponseError("OOM allow-oom flag is not set on the script"), RefusedForNowError, "nothing was stored"),
         (AuthenticationError("invalid username-password pair"), BackendUnavailableError, "refuses the password"),
         (ResponseError("NOAUTH Authentication required."), BackendUnavailableError, "refuses the password"),
-        (NoPermissionError("this user has no permissions to run the 'evalsha' command"), BackendError, "evalsha"),
+        (NoPermissionError("this user has no permissions to run the 'evalsha' command"), RefusedForNowError, "evalsha"),
         (MovedError("MOVED 5 127.0.0.1:2"), BackendError, "cluster=True"),
         (ConnectionError("Error 111 connecting to host:1."), LostConnectionError, "Error 111"),
         (TimeoutError("Timeout reading from host:1"), LostConnectionError, "Timeout"),

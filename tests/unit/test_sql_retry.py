@@ -80,9 +80,9 @@ def test_a_locked_database_is_a_conflict_wherever_it_shows(error: Exception) -> 
 
 
 def test_errors_say_what_failed_and_whether_the_database_can_be_reached() -> None:
-    refused = failures().of_statement(OperationalError("no such table: t"), "claim")
+    refused = failures().of_statement(OperationalError("syntax error"), "claim")
     assert type(refused) is BackendError
-    assert str(refused) == "database 'x': claim failed: no such table: t"
+    assert str(refused) == "database 'x': claim failed: syntax error"
     assert isinstance(failures().of_statement(DatabaseConnectionError("gone"), "claim"), BackendUnavailableError)
     assert isinstance(failures().of_connection(OSError("refused")), BackendUnavailableError)
 

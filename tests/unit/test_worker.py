@@ -14,6 +14,7 @@ from litestar_queues import (
     BackendUnavailableError,
     FixedBackoff,
     QueueConfigurationError,
+    RefusedError,
     State,
     Worker,
     current_task,
@@ -398,6 +399,7 @@ async def test_a_result_that_the_store_refuses_fails_its_task_alone() -> None:
         gate = Gate(lab)
         ids = await gate.enqueue(3)
         lab.backend.refuse = lambda record: record.id == ids[1] and record.result is not None
+        lab.backend.refusal = RefusedError("the store refuses a value")
         async with lab.worker() as running:
             await gate.running(3)
             gate.go.set()
@@ -406,9 +408,11 @@ async def test_a_result_that_the_store_refuses_fails_its_task_alone() -> None:
         assert "the store refuses a value" in ((await lab.stored(ids[1])).error or "")
 
 
-async def test_a_task_of_which_nothing_can_be_stored_is_left_to_recovery_and_the_worker_lives(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.usefixtures("quick_backoffs")
+async def test_a_task_of_which_nothing_can_be_stored_is_kept_until_the_worker_leaves_and_named_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker_module, "_LAST_WRITE", 0.1)
     async with open_lab() as lab:
         gate = Gate(lab)
         ids = await gate.enqueue(2)
@@ -420,9 +424,11 @@ async def test_a_task_of_which_nothing_can_be_stored_is_left_to_recovery_and_the
             await lab.until(lambda: len(lab.backend.of("commit")) >= 4)
             (other,) = await gate.enqueue(1)
             assert await ended(lab, other) is State.COMPLETED
-            await running.drain()
+            assert running.worker.waiting.outcomes <= 1
+            left = await running.drain()
+        assert (left.unsettled, left.drained) == ([ids[0]], False)
         assert (await lab.stored(ids[0])).state is State.RUNNING
-        assert f"the outcome of task {ids[0]} cannot be stored, and is left to stale recovery" in caplog.text
+        assert f"leaves 1 outcomes unstored, for stale recovery: {ids[0]}" in caplog.text
 
 
 async def test_an_unknown_task_fails_durably_by_name() -> None:

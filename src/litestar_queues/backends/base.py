@@ -9,6 +9,11 @@ empty batch does nothing; `now` is the time to use instead of the store's own cl
 cannot be reached raises `BackendUnavailableError`, and after that error the caller cannot know whether a write took
 effect, so that it has to read before it repeats one.
 
+A refusal stores nothing of a batch, and its class says what to do. `BackendUnavailableError`: the store refuses for now, and
+workers try again until it does not. `RefusedError`: the store will never take this, because of what it is. `TooLargeError`: the
+same, with the size and the limit; `task_id` names the task, or is None where only the whole batch is too large. Any other
+exception is unknown: a worker takes the batch apart, and keeps the outcome that is refused.
+
 Many asyncio tasks of one event loop call one backend object at the same time. The values are `msgspec` structs: `msgspec.json`
 writes and reads a `TaskRecord`, with its times to the microsecond. Three words mean sets of states, which
 `litestar_queues.lifecycle` defines: a *waiting* task is pending or scheduled (`WAITING`), an *active* task is waiting or

@@ -8,10 +8,18 @@ from typing import TypeVar
 
 import anyio
 
-from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.errors import BackendError, BackendUnavailableError
 from litestar_queues.pauses import Backoffs
 
-__all__ = ("LOSSES", "PATIENCE", "ConflictError", "LostConnectionError", "with_retries")
+__all__ = (
+    "LOSSES",
+    "PATIENCE",
+    "ConflictError",
+    "LostConnectionError",
+    "RefusedForNowError",
+    "is_away",
+    "with_retries",
+)
 
 
 class ConflictError(Exception):
@@ -20,6 +28,19 @@ class ConflictError(Exception):
 
 class LostConnectionError(BackendUnavailableError):
     """The connection went away in the middle: whether the attempt took effect is not known."""
+
+
+class RefusedForNowError(BackendUnavailableError):
+    """The store was reached, and refuses for now: nothing was stored. It is not tried again here."""
+
+
+def is_away(error: BackendError) -> bool:
+    """Whether the store is to be waited for, also at the start.
+
+    A running worker waits for a table that is missing for some seconds, or for a privilege; at the start, the same is a
+    matter for whoever sets the store up.
+    """
+    return isinstance(error, BackendUnavailableError) and not isinstance(error, RefusedForNowError)
 
 
 PATIENCE = 10.0

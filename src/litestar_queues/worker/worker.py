@@ -31,6 +31,7 @@ from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
 from litestar_queues.worker.reaper import Reaper
 from litestar_queues.worker.settler import Settler
+from litestar_queues.worker.waiting import Waiting
 from litestar_queues.worker.watch import LoopWatch
 
 __all__ = ("Worker", "WorkerExit")
@@ -131,6 +132,11 @@ class Worker:
     def nudge(self) -> asyncio.Event:
         """Set whenever the claim loop should look again."""
         return self._listener.event
+
+    @property
+    def waiting(self) -> Waiting:
+        """How many outcomes wait for the store, and since when."""
+        return self._settler.waiting
 
     def drain(self) -> None:
         """Claim nothing more; let the running tasks end, up to the drain timeout, then give back the rest."""
@@ -400,7 +406,8 @@ class Worker:
         if given_back:
             _log.warning("worker %s gave back %d unfinished tasks", self.name, len(given_back))
         if unsettled:
-            _log.error("worker %s leaves %d outcomes unstored, for stale recovery", self.name, len(unsettled))
+            ids = ", ".join(unsettled)
+            _log.error("worker %s leaves %d outcomes unstored, for stale recovery: %s", self.name, len(unsettled), ids)
         _log.info("worker %s has stopped", self.name)
         return WorkerExit(given_back, unsettled)
 

@@ -42,12 +42,7 @@ _STAND_IN = replace(
     ORACLE_DIALECT,
     family=replace(
         ORACLE_DIALECT.family,
-        conflicts=POSTGRES.conflicts,
-        conflict_codes=POSTGRES.conflict_codes,
-        lost_codes=POSTGRES.lost_codes,
-        lost=POSTGRES.lost,
-        lost_text=POSTGRES.lost_text,
-        code_of=POSTGRES.code_of,
+        verdicts=POSTGRES.verdicts,
         # The type of the columns wants times with their zone, wherever it is not Oracle's own.
         bind_time=POSTGRES.bind_time,
     ),

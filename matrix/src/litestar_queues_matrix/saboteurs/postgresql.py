@@ -14,6 +14,7 @@ from litestar_queues.backends.sql.families import POSTGRES, Family
 from litestar_queues.backends.sql.lists import STORED
 from litestar_queues.backends.sql.port import BoundBackend
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
+from litestar_queues.backends.verdict import Verdict
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
 from litestar_queues_matrix.saboteurs.programs import (
@@ -330,11 +331,7 @@ class MeetsKeysWithAnError(_PostgreSQL):
     areas = ("KEY",)
 
     def family(self, family: Family) -> Family:
-        return replace(
-            family,
-            conflict_codes=family.conflict_codes - {"23505"},
-            conflicts=family.conflicts - {"UniqueViolationError"},
-        )
+        return replace(family, verdicts=family.verdicts.without("23505", "UniqueViolationError"))
 
 
 # What is stored
@@ -541,7 +538,11 @@ class GivesUpAtTheFirstConflict(Saboteur):
     areas = ("KEY",)
 
     def family(self, family: Family) -> Family:
-        return replace(family, conflict_codes=frozenset(), conflicts=frozenset())
+        verdicts = family.verdicts
+        known = [*verdicts.codes.items(), *verdicts.names.items()]
+        return replace(
+            family, verdicts=verdicts.without(*(one for one, verdict in known if verdict is Verdict.CONFLICT))
+        )
 
 
 # Odd, but legal

@@ -14,7 +14,7 @@ __all__ = ("MariaDB", "MySQL")
 _ACCOUNT = """\
 CREATE DATABASE IF NOT EXISTS queues;
 CREATE USER IF NOT EXISTS 'queues'@'%';
-GRANT ALL ON *.* TO 'queues'@'%';
+GRANT ALL ON *.* TO 'queues'@'%' WITH GRANT OPTION;
 """
 # Without a password: MySQL 9 lets a client with one in over a plain connection only while its cache of passwords is
 # warm, which it is not after a restart, and mysql-connector cannot warm it.

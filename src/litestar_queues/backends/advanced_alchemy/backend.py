@@ -27,12 +27,12 @@ from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, 
 from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
 from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.place import FilePlace
-from litestar_queues.backends.retry import with_retries
+from litestar_queues.backends.retry import is_away, with_retries
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
 from litestar_queues.backends.sql.schema import Advice, Standing, migrated_by_others, standing_of, usable
 from litestar_queues.clock import Clock, SystemClock
-from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+from litestar_queues.errors import BackendError, QueueConfigurationError
 
 __all__ = ("AdvancedAlchemyBackend",)
 
@@ -187,9 +187,9 @@ class AdvancedAlchemyBackend(SqlBackend):
             found = await migrated_by_others(look, family, place, self._migration_timeout)
             usable(found, family, place, _ADVICE)
             await self.port.run(self.port.engine.check_schema())
-        except BackendUnavailableError:
-            raise
         except BackendError as error:
+            if is_away(error):
+                raise
             raise QueueConfigurationError(
                 f"{error}; the table {table.tasks.fullname!r} cannot be used for {table.model.__qualname__}"
             ) from error

@@ -87,7 +87,7 @@ def create(connection: Connection, table: QueueTable, dialect: Dialect) -> None:
         try:
             make(connection)
         except DBAPIError as error:
-            if error.orig is None or dialect.family.code_of(error.orig) not in dialect.made_meanwhile:
+            if error.orig is None or dialect.family.verdicts.code_of(error.orig) not in dialect.made_meanwhile:
                 raise
     if is_mysql:
         connection.exec_driver_sql("SET SESSION lock_wait_timeout = DEFAULT")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.backends.closing import UnderWay
+from litestar_queues.backends.parts import Parts
 from litestar_queues.backends.redis.clients import ClientLibrary, place_of
 from litestar_queues.backends.redis.failures import RedisFailures, is_read_only
 from litestar_queues.backends.redis.health import ask_health
@@ -20,6 +22,7 @@ from litestar_queues.backends.redis.scripts import Script, run, scripts
 from litestar_queues.backends.redis.values import (
     committed,
     held_of,
+    pack,
     packed_time,
     read_time,
     record_of,
@@ -27,8 +30,9 @@ from litestar_queues.backends.redis.values import (
     submitted,
 )
 from litestar_queues.backends.redis.wakeups import RedisWakeups
-from litestar_queues.backends.retry import with_retries
-from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+from litestar_queues.backends.retry import LostConnectionError, is_away, with_retries
+from litestar_queues.backends.sizes import MIB, Sizes
+from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError, RefusedError
 from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import (
     Count,
@@ -58,6 +62,8 @@ _PASSED = 1000
 _LOOKS = 1000
 """How many tasks are looked at by one call of a search that no index serves."""
 _LONGEST = timedelta(days=365 * 1000)
+_SIZES = Sizes(part=511 * MIB, most=511 * MIB, called="proto-max-bulk-len", told=True)
+"""The default of the servers, for one that does not tell."""
 
 
 class RedisBackend:
@@ -99,6 +105,12 @@ class RedisBackend:
         self._under_way = UnderWay()
         self._wakeups: RedisWakeups | None = None
         self._failures = RedisFailures(library.name)
+        self._parts = Parts(
+            _SIZES,
+            new=lambda tasks, _now: len(pack([submitted(new) for new in tasks])),
+            changed=lambda tasks: len(pack([committed(task) for task in tasks])),
+            held=lambda held: len(pack([held_of(one) for one in held])),
+        )
 
     @property
     def wakeups(self) -> Wakeups | None:
@@ -117,9 +129,10 @@ class RedisBackend:
             await self.now()
             health = await ask_health(self._client, self._namespace.space)
             health.check(self._failures.database)
+            self._measure(health.longest)
         except BaseException as error:
             await self.close()
-            if isinstance(error, BackendError) and not isinstance(error, BackendUnavailableError):
+            if isinstance(error, BackendError) and not is_away(error):
                 raise QueueConfigurationError(str(error)) from error  # it refuses what all else is made of
             raise
         if health.evicts is not None:
@@ -166,6 +179,7 @@ class RedisBackend:
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         if not tasks:
             return []
+        self._parts.whole_new(tasks)
         asked = {"now": packed_time(now), "tasks": [submitted(new) for new in tasks]}
         stamped, others = await self._run("enqueue", asked)
         at = read_time(stamped)
@@ -201,12 +215,14 @@ class RedisBackend:
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         if not held:
             return set()
+        self._parts.whole_held(held)
         asked = {"now": packed_time(now), "tasks": [held_of(one) for one in held]}
         return _at(held, await self._run("heartbeat", asked))
 
     async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         if not tasks:
             return set()
+        self._parts.whole_changed(tasks)
         asked = {
             "tasks": [committed(task) for task in tasks],
             "stale": None if stale is None else silent(stale),
@@ -308,13 +324,25 @@ class RedisBackend:
     async def _run(self, name: str, asked: Mapping[str, Any]) -> Any:
         """Run a script, again where the server was not ready, or the connection was lost: each may be repeated."""
         with self._under_way:
-            return await with_retries(
-                partial(self._attempt, self._open_client(), self._scripts[name], asked),
-                what=f"{self._failures.database}: {name}",
-                patience=self._patience,
-                repeatable=True,
-                in_the_way="the server was not ready",
-            )
+            try:
+                return await with_retries(
+                    partial(self._attempt, self._open_client(), self._scripts[name], asked),
+                    what=f"{self._failures.database}: {name}",
+                    patience=self._patience,
+                    repeatable=True,
+                    in_the_way="the server was not ready",
+                )
+            except (RefusedError, LostConnectionError):
+                if len(pack(asked)) > MIB:
+                    # A server that takes less than it did ends the connection; the next batch is smaller then.
+                    with suppress(Exception):
+                        self._measure((await ask_health(self._open_client(), self._namespace.space)).longest)
+                raise
+
+    def _measure(self, longest: int | None) -> None:
+        """Keep how much the server takes, where it tells that."""
+        if longest is not None:
+            self._parts.sizes = _SIZES.limited(longest)
 
     async def _attempt(self, client: Any, script: Script, asked: Mapping[str, Any]) -> Any:
         limit = asyncio.timeout(self._limit)

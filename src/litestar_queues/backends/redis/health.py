@@ -46,6 +46,12 @@ class Health:
             )
 
     @property
+    def longest(self) -> int | None:
+        """Bytes of the longest argument of a command, where the server tells it."""
+        told = self._settings.get("proto-max-bulk-len", "")
+        return int(told) if told.isdecimal() else None
+
+    @property
     def evicts(self) -> str | None:
         """What is wrong with the policy of eviction."""
         policy = self._info.get("maxmemory_policy", "")
@@ -95,7 +101,7 @@ async def ask_health(client: Any, space: str) -> Health:
     settings: dict[str, str] = {}
     with suppress(Exception):
         info = _texts(await client.execute_command("INFO", **node))
-    for name in ("save", "appendfsync"):
+    for name in ("save", "appendfsync", "proto-max-bulk-len"):
         with suppress(Exception):
             settings |= _texts(await client.execute_command("CONFIG GET", name, **node))
     return Health(info, settings)

@@ -89,5 +89,8 @@ class CandidatesFirst(LockStepWrite):
         yield from self._write_fenced("write_heartbeats", records)
 
     def _write_fenced(self, name: str, records: Sequence[TaskRecord]) -> Steps[None]:
-        if records and (yield self._call(name, {"batch": self._commit_batch(records)})).affected != len(records):
+        written = 0
+        for part in self.parts.of_changed(records):
+            written += (yield self._call(name, {"batch": self._commit_batch(part)})).affected
+        if written != len(records):
             raise ConflictError("tasks changed between being read under a lock and being written")

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, ClassVar
 
+from litestar_queues.backends.parts import Parts
 from litestar_queues.backends.sql.family import TABLE, Family, Kind, Statement
 from litestar_queues.backends.sql.program import (
     Call,
@@ -89,8 +90,8 @@ class Engine(ABC):
         | {"get", "next_due", "next_due_queues", "unlock", "version"}
         | {"insert_named", "read_named", "update_named"}
     )
-    """The statements that every family with this engine has; one with a server also has `now`, and one with `settings`
-    the statement that reads them."""
+    """The statements that every family with this engine has. One with a server also has `now`, one with `settings` the
+    statement that reads them, and one whose server tells how much it takes the statement `longest`."""
     may_use: ClassVar[frozenset[str]] = frozenset({"bound_wait"})
     """The statements that such a family may have besides, and those of its schema."""
 
@@ -109,13 +110,24 @@ class Engine(ABC):
         self._statements = statements
         self._clock = clock
         self._loads = loads
+        size = family.sizes.of_text
+        self.parts = Parts(
+            family.sizes,
+            new=lambda tasks, now: size(self._enqueue_batch(tasks, now)),
+            changed=lambda tasks: size(self._commit_batch(tasks)),
+            held=lambda held: size(self._held_batch(held)),
+        )
         self._kept: Callable[[str], str] | None = kept_text if family.empty_is_null else None
         self._read = family.read_value or _as_it_is
 
     @classmethod
     def owed(cls, family: Family, *, loads: bool = False) -> frozenset[str]:
         """The statements that the engine of this family cannot do without."""
-        of_family = {"now": family.clock == "server", "settings": bool(family.settings)}
+        of_family = {
+            "now": family.clock == "server",
+            "settings": bool(family.settings),
+            "longest": family.sizes.told,
+        }
         return (cls.owes | {name for name, is_owed in of_family.items() if is_owed}) - ({"enqueue"} if loads else set())
 
     @classmethod
@@ -150,6 +162,12 @@ class Engine(ABC):
         found = yield self._call("settings")
         return {str(name): str(value) for name, value in found.rows}
 
+    @reads
+    def longest(self) -> Steps[int]:
+        """Bytes of the longest statement that the server takes; only for a family whose server tells it."""
+        found = yield self._call("longest")
+        return int(found.rows[0][0])
+
     # The port
 
     @reads
@@ -166,12 +184,13 @@ class Engine(ABC):
         If `bounded`, one attempt does not wait for long for a key that an open transaction holds, where the family can
         limit that for one transaction.
 
-        What a driver makes of several rows that are loaded need not be one statement.
+        What a driver makes of several rows that are loaded need not be one statement, nor does a batch that is large.
         """
-        kind = (
-            Kind.ONE if all(task.key is None for task in tasks) and not (self._loads and len(tasks) > 1) else Kind.WRITE
+        is_one = (
+            all(task.key is None for task in tasks) and not (self._loads and len(tasks) > 1) and self.parts.fits(tasks)
         )
-        bounded = bounded and kind is Kind.WRITE
+        bounded = bounded and not is_one
+        kind = Kind.ONE if is_one else Kind.WRITE
         return Program("enqueue_many", kind, lambda: self._enqueue_many(tasks, now, bounded=bounded))
 
     def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None, *, bounded: bool) -> Steps[list[Enqueued]]:
@@ -204,9 +223,13 @@ class Engine(ABC):
         """Store tasks that are not stored yet, and whose keys are free: how many it were, and when, if that is known."""
         at = yield from self._time(now)
         if self._loads:
+            self.parts.check(tasks)
             return (yield self._load([admit(new, at) for new in tasks], leaving=True)).affected, at
-        stored = yield self._call("enqueue", {"batch": self._enqueue_batch(tasks, at), "now": self._bind(at)})
-        return stored.affected, at
+        stored = 0
+        for part in self.parts.of_new(tasks, at):
+            batch = {"batch": self._enqueue_batch(part, at), "now": self._bind(at)}
+            stored += (yield self._call("enqueue", batch)).affected
+        return stored, at
 
     def _answers(self, tasks: Sequence[NewTask]) -> Steps[list[Enqueued | None]]:
         """What became of new tasks; None for one where neither it nor a holder of its key is stored."""
@@ -222,6 +245,7 @@ class Engine(ABC):
         return Program("load_many", Kind.WRITE, lambda: self._load_many(tasks, now), repeatable=False)
 
     def _load_many(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[list[Enqueued]]:
+        self.parts.check(tasks)
         at = yield from self._time(now)
         records = [admit(new, at) for new in tasks]
         yield self._load(records)
@@ -239,19 +263,25 @@ class Engine(ABC):
     def _claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
         """Claim tasks, in any order."""
 
-    @writes_each
-    def touch_heartbeats(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
-        if not held:
-            return set()
-        return (yield from self._touch(held, now))
+    def touch_heartbeats(self, held: Sequence[Held], now: datetime | None) -> Program[set[str]]:
+        """One statement suffices where all of them fit into it."""
+        parts = self.parts.of_held(held) if held else []
+        kind = Kind.EACH if len(parts) < 2 else Kind.WRITE
+        return Program("touch_heartbeats", kind, lambda: self._touch_parts(parts, now))
+
+    def _touch_parts(self, parts: Sequence[Sequence[Held]], now: datetime | None) -> Steps[set[str]]:
+        touched: set[str] = set()
+        for part in parts:
+            touched |= yield from self._touch(part, now)
+        return touched
 
     @abstractmethod
     def _touch(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         """Set heartbeats; the ids of the tasks that had one set."""
 
     def commit(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Program[set[str]]:
-        """One statement suffices where no two of the tasks have one key."""
-        parts = _by_key(tasks)
+        """One statement suffices where no two of the tasks have one key, and all of them fit into it."""
+        parts = [list(part) for some in _by_key(tasks) for part in self.parts.of_changed(some)]
         kind = Kind.EACH if len(parts) < 2 else Kind.WRITE
         return Program("commit", kind, lambda: self._commit(parts, stale))
 

@@ -11,8 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from litestar_queues.backends.sizes import MIB, Sizes
+from litestar_queues.backends.sql import verdicts
 from litestar_queues.backends.sql.candidates import CandidatesFirst
 from litestar_queues.backends.sql.family import (
+    SIZES,
     TABLE,
     Family,
     Kind,
@@ -56,17 +59,6 @@ OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 """The name of a table or an index in a file, with what follows the table's name in it."""
 
 
-def _sqlite_code(error: BaseException) -> int | None:
-    """The primary result code."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else None
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE, as drivers of PostgreSQL call it."""
-    return getattr(error, "sqlstate", None)
-
-
 _RECORDS = Version(creates={"create_record_table": "_record"})
 _TEXTS: tuple[ColumnKind, ...] = ("id", "name", "queue", "state", "key", "json", "text", "short", "tag")
 _PRIMARY = {"id": " PRIMARY KEY", "state": " CHECK (state IN (<states>))"}
@@ -108,8 +100,8 @@ SQLITE = Family(
     begin={Kind.ONE: ("IMMEDIATE",), Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
     one_writer=True,
     has_schemas=False,
-    conflict_codes=frozenset({5, 6}),  # SQLITE_BUSY, SQLITE_LOCKED
-    code_of=_sqlite_code,
+    verdicts=verdicts.SQLITE,
+    sizes=replace(SIZES, most=950_000_000, called="SQLITE_LIMIT_LENGTH"),
     least_version=(3, 38),
 )
 
@@ -151,15 +143,7 @@ _LOCKING = Family(
     ),
     versions=SQLITE.versions,
     begin={Kind.WRITE: ()},
-    # Serialization failures, deadlocks, locks that were waited for too long; and what two see who create the same thing,
-    # or give the same key to two tasks, at one moment.
-    conflict_codes=frozenset({"40001", "40P01", "55P03", "23505", "42P07", "42710"}),
-    conflicts=frozenset({"DeadlockError", "SerializationConflictError", "UniqueViolationError"}),
-    # The connection broke, or the server ended it: it shuts down, crashed elsewhere, starts up, or was told to.
-    lost_codes=frozenset({"08000", "08001", "08003", "08004", "08006", "57P01", "57P02", "57P03", "57P05", "25P03"}),
-    lost=frozenset({"OperationalError", "InterfaceError"}),
-    lost_text=re.compile(r"error - (connection closed|error communicating with the server)"),
-    code_of=_sqlstate,
+    verdicts=verdicts.POSTGRES,
     least_version=(12,),
     named_batches=True,
     bind_time=_same,
@@ -191,14 +175,6 @@ COCKROACH = replace(
     },
 )
 """CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were."""
-
-
-def _mysql_code(error: BaseException) -> int | None:
-    """The number of the error: an attribute of mysql-connector's errors, the first argument of the others'."""
-    code = getattr(error, "errno", None)
-    if code is None and error.args:
-        code = error.args[0]
-    return code if isinstance(code, int) and code > 0 else None  # -1 is what mysql-connector gives to what has none
 
 
 def _at_place(name: str, kind: str, place: int) -> str:
@@ -273,13 +249,9 @@ MYSQL = Family(
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
     # again is what was there before.
     before_begin="SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    # Duplicate keys, which two see who give the same key to two tasks at one moment, 1050 who create a table, and 1060
-    # who add a column; locks that were waited for too long; deadlocks; and rows that changed since the transaction began.
-    conflict_codes=frozenset({1062, 1050, 1060, 1205, 1213, 1020}),
-    # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and 2006, 2013, 2055).
-    lost_codes=frozenset({1053, 1927, 3169, 4031, 1152, 1158, 1159, 1160, 1161, 2006, 2013, 2055}),
-    lost_text=re.compile("Connection not available"),
-    code_of=_mysql_code,
+    verdicts=verdicts.MYSQL,
+    # Until the server has told its own: the default of MariaDB and of MySQL 5.
+    sizes=Sizes(part=4 * MIB, most=16 * MIB, called="max_allowed_packet", told=True, escaped=True),
     least_version=(8, 0, 19),
     forks={"MariaDB": (10, 6)},
     quote="`",
@@ -287,12 +259,6 @@ MYSQL = Family(
     bind_time=_text_without_offset,
     read_time=_naive_in_utc,
 )
-
-
-def _duckdb_code(error: BaseException) -> str | None:
-    """What DuckDB's errors of transactions say: they have one class, and no code."""
-    text = str(error) if type(error).__name__ == "TransactionException" else ""
-    return "conflict" if "onflict" in text or "constraint violation" in text else None
 
 
 DUCKDB = Family(
@@ -320,21 +286,11 @@ DUCKDB = Family(
         _RECORDS,
     ),
     begin={Kind.WRITE: ()},
-    # What a transaction finds that began before another gave the same key to a task.
-    conflicts=frozenset({"SerializationConflictError", "UniqueViolationError"}),
-    conflict_codes=frozenset({"conflict"}),
-    code_of=_duckdb_code,
+    verdicts=verdicts.DUCKDB,
     least_version=(2, 0),
     named_batches=True,
     read_time=_naive_in_utc,
 )
-
-
-def _oracle_code(error: BaseException) -> int | str | None:
-    """The number of an ORA error; where there is none, the driver's own code, with its letters: `DPY-4011`."""
-    told = error.args[0] if error.args else None
-    code, full = getattr(told, "code", None), getattr(told, "full_code", None)
-    return code if isinstance(code, int) and code else full if isinstance(full, str) and full else None
 
 
 def _oracle_value(value: Any) -> Any:
@@ -389,16 +345,7 @@ ORACLE = Family(
         _RECORDS,
     ),
     begin={Kind.EACH: (), Kind.WRITE: ()},
-    # Duplicate keys, which two see who give the same key to two tasks at one moment, 955 who create a table, and 1430 who
-    # add a column; rows and tables that another holds (54, 30006); deadlocks; and rows that changed since a transaction began.
-    conflict_codes=frozenset({1, 54, 60, 955, 1430, 4020, 4021, 8176, 8177, 14411, 30006}),
-    # The session was killed or ran out; the instance starts, stops or moves; the network or the listener gave up.
-    lost_codes=frozenset(
-        {28, 1012, 1033, 1034, 1041, 1089, 1090, 1092, 2396, 3113, 3114, 3135, 12153, 12514, 12516, 12518, 12519, 12520}
-        | {12528, 12537, 12541, 12543, 12547, 12570, 12571, 12572, 25401, 25402, 25408}
-        | {"DPY-1001", "DPY-4011", "DPY-4024", "DPY-6000", "DPY-6001", "DPY-6005", "DPI-1010", "DPI-1067", "DPI-1080"}
-    ),
-    code_of=_oracle_code,
+    verdicts=verdicts.ORACLE,
     least_version=(19,),
     # 30 before 12.2, and where COMPATIBLE says so: our own names are no longer than that.
     name_max=128,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
+from litestar_queues.backends.sizes import MIB, Sizes
 from litestar_queues.backends.sql.files import TABLE
 from litestar_queues.backends.sql.lists import Lists
 from litestar_queues.backends.sql.values import text_of_time, time_of_text
+from litestar_queues.backends.verdict import Verdict, Verdicts
 from litestar_queues.columns import VERSION
 from litestar_queues.errors import QueueConfigurationError
 
@@ -36,6 +38,10 @@ _TABLES = ("", "_lock", "_record", "_new")
 _LONGEST_SUFFIX = len("_queue_scheduled")
 
 
+SIZES = Sizes(part=16 * MIB, most=1000 * MIB, called="the database's own limit for a text")
+"""A database that takes texts of a gigabyte. A batch is split long before: several copies of it are in memory at once."""
+
+
 class Kind(Enum):
     """What a program needs of its transaction."""
 
@@ -55,10 +61,6 @@ class Statement:
 
     name: str
     text: str
-
-
-def _no_code(_error: BaseException) -> None:
-    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +97,11 @@ class Family:
         before_begin: A statement that is sent before each `begin`, and is about the transaction that follows.
         one_writer: Whether only one transaction at a time may write, so that those of one process had better queue for it
             than find the database locked.
-        conflicts: The names of those errors of the driver layer after which a whole transaction may be tried again.
-        conflict_codes: The same, by the database's own codes: SQLSTATEs, numbers of errors, SQLite's result codes.
-        code_of: The database's own code of an error, where it carries one.
+        verdicts: What its errors, and those of its drivers, mean to a caller.
+        sizes: How much one statement takes.
         slots: What the file leaves open, by name; `states` and the slots of `lists` are filled in every family.
         swapping: The same databases for a server without SKIP LOCKED: its claims compare and swap.
         named_batches: Whether the rows of a batch are JSON objects, by the names of the fields, and not arrays.
-        lost_codes: The database's codes for a connection that it ends, or that was ended for it.
-        lost: The names of drivers' errors that mean the same where they carry no code: what a server refuses has one.
-        lost_text: What the same errors say of drivers that have neither names nor codes for them.
         least_version: The oldest version that understands the statements.
         forks: The same of databases that count their versions differently, by a word in what they answer.
         quote: What stands on both sides of a name.
@@ -127,7 +125,8 @@ class Family:
     begin: Mapping[Kind, tuple[str, ...]]
     before_begin: str | None = None
     one_writer: bool = False
-    conflicts: frozenset[str] = frozenset({"DeadlockError", "SerializationConflictError"})
+    verdicts: Verdicts = field(default_factory=Verdicts)
+    sizes: Sizes = SIZES
     least_version: tuple[int, ...] = ()
     forks: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
     quote: str = '"'
@@ -137,11 +136,6 @@ class Family:
     qualifies_indexes: bool = False
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     empty_is_null: bool = False
-    conflict_codes: frozenset[int | str | None] = frozenset()
-    lost_codes: frozenset[int | str | None] = frozenset()
-    lost: frozenset[str] = frozenset()
-    lost_text: re.Pattern[str] = re.compile(r"(?!)")
-    code_of: Callable[[BaseException], int | str | None] = _no_code
     slots: Mapping[str, str] = field(default_factory=dict[str, str])
     swapping: Family | None = None
     named_batches: bool = False
@@ -156,11 +150,7 @@ class Family:
 
     def is_conflict(self, error: BaseException) -> bool:
         """Whether the error means that another transaction got in the way, and that the whole may be tried again."""
-        return any(
-            not self.conflicts.isdisjoint(cls.__name__ for cls in type(one).__mro__)
-            or self.code_of(one) in self.conflict_codes
-            for one in _chain(error)
-        )
+        return self.verdicts.of(error) is Verdict.CONFLICT
 
     def newer_than(self, found: str) -> tuple[int, ...] | None:
         """The oldest version that would do, where this one, as the database tells it, is older."""
@@ -168,27 +158,8 @@ class Family:
         return least if tuple(int(part) for part in re.findall(r"\d+", found)[: len(least)]) < least else None
 
     def is_lost(self, error: BaseException) -> bool:
-        """Whether the error means that the connection is gone.
-
-        A code decides, wherever in the chain it stands: a layer above the driver has one class for that and for more.
-        """
-        chain = list(_chain(error))
-        if codes := [code for one in chain if (code := self.code_of(one)) is not None]:
-            return not self.lost_codes.isdisjoint(codes)
-        return any(
-            not self.lost.isdisjoint(cls.__name__ for cls in type(one).__mro__) or self.lost_text.search(str(one))
-            for one in chain
-        )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it was raised from."""
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__
+        """Whether the error means that the connection is gone."""
+        return self.verdicts.of(error) is Verdict.LOST
 
 
 def split_name(family: Family, table: str) -> tuple[str | None, str]:

@@ -108,8 +108,8 @@ class LockStepWrite(Engine):
 
     def _write(self, records: Sequence[TaskRecord]) -> Steps[None]:
         """Write rows that this transaction holds locked."""
-        if records:
-            yield self._call("write_tasks", {"batch": self._commit_batch(records)})
+        for part in self.parts.of_changed(records):
+            yield self._call("write_tasks", {"batch": self._commit_batch(part)})
 
     def _write_heartbeats(self, records: Sequence[TaskRecord]) -> Steps[None]:
         """The same where nothing but heartbeats and progress changed."""

@@ -138,6 +138,9 @@ SELECT /* slot: columns */, t.active_key, t.urgency, t.overdue_at FROM litestar_
 -- name: version
 SELECT version()
 
+-- name: longest
+SELECT @@max_allowed_packet
+
 -- name: now
 SELECT UTC_TIMESTAMP(6)
 

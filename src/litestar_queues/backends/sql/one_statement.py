@@ -89,10 +89,17 @@ class ServerTimed(OneStatement):
     def _insert(self, tasks: Sequence[NewTask], now: datetime | None) -> Steps[tuple[int, datetime | None]]:
         if self._loads:
             return (yield from super()._insert(tasks, now))
-        batch = self._enqueue_batch(tasks, now)
-        found = yield self._call("enqueue", {"batch": batch, "now": self._bind_now(now)})
-        stored, at = found.rows[0]
-        return stored, self.family.read_time(at) if stored else now
+        parts = self.parts.of_new(tasks, now)
+        if len(parts) > 1 and now is None:  # one time for all of them
+            now = yield from self._server_time()
+        stored = 0
+        for part in parts:
+            batch = self._enqueue_batch(part, now)
+            found = yield self._call("enqueue", {"batch": batch, "now": self._bind_now(now)})
+            stored_now, at = found.rows[0]
+            stored += stored_now
+            now = self.family.read_time(at) if stored_now else now
+        return stored, now
 
     def _take_first(
         self, name: str, parameters: dict[str, Any], promotion: str, promoted: dict[str, Any]

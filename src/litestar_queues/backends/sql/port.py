@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,11 +14,18 @@ from typing import Protocol, TypeVar
 from litestar_queues.backends.base import Wakeups
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.place import FilePlace
-from litestar_queues.backends.retry import with_retries
+from litestar_queues.backends.retry import LostConnectionError, RefusedForNowError, with_retries
 from litestar_queues.backends.sql.engine import Engine
 from litestar_queues.backends.sql.family import Kind
 from litestar_queues.backends.sql.program import ConflictError, Program
-from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError, StoreReplacedError
+from litestar_queues.errors import (
+    BackendError,
+    BackendUnavailableError,
+    QueueConfigurationError,
+    RefusedError,
+    StoreReplacedError,
+    TooLargeError,
+)
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask, Query, Stale, TaskRecord, Want
 
@@ -103,6 +111,7 @@ class SqlPort:
             raise QueueConfigurationError(
                 f"{self.database}: {family.name} {found} is too old for a queue: {wanted} or newer is needed"
             )
+        await self._measure()
         settings = await self.run(self.engine.settings())
         for name, wanted in family.settings.items():
             if settings.get(name) != wanted:
@@ -122,12 +131,36 @@ class SqlPort:
         transport = through or self._transport()
         self._check_place()
         with self.under_way:
-            return await with_retries(
-                partial(self._attempt, transport, program),
-                what=f"{self.database}: {program.name}",
-                patience=self.patience if patience is None else patience,
-                repeatable=program.repeatable and self.repeats,
-            )
+            patience = self.patience if patience is None else patience
+            try:
+                return await self._attempts(transport, program, patience)
+            except (RefusedError, LostConnectionError) as error:
+                if not self.repeats or isinstance(error, TooLargeError):
+                    raise
+                if not program.repeatable and isinstance(error, LostConnectionError):
+                    raise
+                # A server that takes less than it did refuses what is longer, or ends the connection.
+                if not await self._measure():
+                    raise
+            return await self._attempts(transport, program, patience)
+
+    async def _attempts(self, transport: Attempts, program: Program[T], patience: float) -> T:
+        return await with_retries(
+            partial(self._attempt, transport, program),
+            what=f"{self.database}: {program.name}",
+            patience=patience,
+            repeatable=program.repeatable and self.repeats,
+        )
+
+    async def _measure(self) -> bool:
+        """Ask the server, once, how much it takes, where it tells that; whether it is another size than before."""
+        parts, sizes = self.engine.parts, self.engine.family.sizes
+        if not sizes.told:
+            return False
+        before = parts.sizes
+        with suppress(ConflictError, BackendError):  # what is wrong shows elsewhere
+            parts.sizes = sizes.limited(await self._attempt(self._transport(), self.engine.longest()))
+        return parts.sizes != before
 
     async def load(self, tasks: Sequence[NewTask], now: datetime | None) -> list[Enqueued] | None:
         """Store new tasks without keys by a bulk load, in one attempt; None where a statement has to do it."""
@@ -138,6 +171,8 @@ class SqlPort:
                 return await self._attempt(transport, self.engine.load_many(tasks, now))
         except ConflictError:
             pass  # some of it is stored already: the statement finds out, and knows how to answer
+        except RefusedForNowError:
+            raise
         except BackendUnavailableError as error:  # nobody knows what of it is stored: the same
             _log.warning("%s: a bulk load failed, and is done again by a statement: %s", self.database, error)
         except BackendError as error:

@@ -14,7 +14,7 @@ from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
 from litestar_queues.backends.place import FilePlace
-from litestar_queues.backends.retry import with_retries
+from litestar_queues.backends.retry import is_away, with_retries
 from litestar_queues.backends.sql.families import Statement, statements_of
 from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
 from litestar_queues.backends.sql.program import statements
@@ -29,7 +29,7 @@ from litestar_queues.backends.sqlspec.pools import Pool, derived_config, registe
 from litestar_queues.backends.sqlspec.store import QueueStore, Transport
 from litestar_queues.backends.sqlspec.wakeups import SQLSpecWakeups, encode_hint
 from litestar_queues.clock import Clock, SystemClock
-from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
+from litestar_queues.errors import BackendError, QueueConfigurationError
 
 __all__ = ("SQLSpecBackend",)
 
@@ -195,18 +195,18 @@ class SQLSpecBackend(SqlBackend):
             found = await migrated_by_others(look, family, place, self._migration_timeout)
             usable(found, family, place, Advice(missing, _FOREIGN, _OLDER))
             await self.port.run(self.port.engine.check_schema())
-        except BackendUnavailableError:
-            raise
         except BackendError as error:
+            if is_away(error):
+                raise
             raise QueueConfigurationError(f"{error}; the table {self._table_name!r} cannot be used") from error
 
     async def _create_if_allowed(self, before: Found) -> None:
         """Create what is missing. An older table that this user may not change is left to somebody who may."""
         try:
             await self.create_schema()
-        except BackendUnavailableError:
-            raise
         except BackendError as error:
+            if is_away(error):
+                raise
             if standing_of(before, self._store.family)[0] is not Standing.OLDER:
                 raise
             _log.warning("%s: the schema was not upgraded: %s", self.port.database, error)
@@ -221,9 +221,9 @@ class SQLSpecBackend(SqlBackend):
             check = [f"SELECT event_id FROM {self._channel.table} WHERE 1 = 0"]  # noqa: S608  # SQLSpec checked the name
             try:
                 await self.port.run(statements("check_events_table", check))
-            except BackendUnavailableError:
-                raise
             except BackendError as error:
+                if is_away(error):
+                    raise
                 if not self._creates_schema and self._migrator is None:
                     raise QueueConfigurationError(
                         f"{error}; the table {self._channel.table!r} of SQLSpec's events is not there: apply SQLSpec's "

@@ -15,4 +15,4 @@ class SQLSpecFailures(SqlFailures):
     def is_lost(self, error: Exception) -> bool:
         # What a user may not do, SQLSpec counts among the errors of connections.
         at_connecting = isinstance(error, DatabaseConnectionError) and not isinstance(error, PermissionDeniedError)
-        return at_connecting or self._family.is_lost(error) or not isinstance(error, SQLSpecError)
+        return at_connecting or not isinstance(error, SQLSpecError)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from litestar_queues.backends.retry import is_away
 from litestar_queues.backends.sql.families import TABLE, Statement
 from litestar_queues.backends.sql.program import Call, Program, Steps, reads
 from litestar_queues.backends.sql.schema import Found, Schema, schema_of
@@ -125,10 +126,10 @@ class Migrator:
         """Those of our migrations that are not recorded as applied, in order."""
         try:
             applied = await run(self._applied())
-        except BackendUnavailableError:
-            raise
-        except BackendError:  # there is no such table yet
-            applied = set[str]()
+        except BackendError as error:
+            if is_away(error):
+                raise
+            applied = set[str]()  # there is no such table yet
         return [version for version in VERSIONS if version not in applied]
 
     @reads
