@@ -85,7 +85,9 @@ def run_command(
         options = {"queues": queues or None, "max_concurrency": max_concurrency, "drain_timeout": drain_timeout}
         sys.exit(_run(queue_plugin(app), signals, options, wait_for_store))
     finally:
-        if not is_worker_process():  # a test, or a script; a process that is about to end keeps them to its end
+        if is_worker_process():
+            signals.ignore()
+        else:  # a test, or a script, which goes on
             signals.restore()
 
 

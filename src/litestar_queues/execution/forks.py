@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,27 +19,43 @@ OWN_HANDLERS: set[Callable[..., Any]] = set()
 """The signal handlers of worker processes, which no child may keep."""
 
 
-def _after_fork() -> None:
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    """Let signals wait until the child can take its own: Python forgets those that reach a child before that."""
+    handlers = {handler for number in _NUMBERS if callable(handler := signal.getsignal(number))}
+    concerned = CONTEXT.get(None) is not None or not OWN_HANDLERS.isdisjoint(handlers)
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS) if concerned else None
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _after_fork_in_child() -> None:
     """Cut a child off from its parent.
 
     asyncio and uvloop have the interpreter write each signal's number to a socket. A child inherits that socket: a
     SIGTERM for the child would drain its parent's worker.
     """
-    context = CONTEXT.get(None)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    if context is None and OWN_HANDLERS.isdisjoint(filter(callable, handlers.values())):
+    if _forking.mask is None:
         return
+    context = CONTEXT.get(None)
     if context is not None:
         context.loop = None  # a copy of the worker's loop, which nobody runs
     with suppress(ValueError):  # a fork by a subinterpreter, which has no signals
         signal.set_wakeup_fd(-1)
-        for number, handler in handlers.items():
-            if callable(handler):
+        for number in _NUMBERS:
+            if callable(signal.getsignal(number)):
                 signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
 if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def end_child(error: BaseException | None) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -69,6 +70,11 @@ class Signals:
             if signal.getsignal(number) != self._handle:
                 self._before.setdefault(number, signal.getsignal(number))
                 signal.signal(number, self._handle)
+
+    def ignore(self) -> None:
+        """Ignore the signals from now on: Python gives up its handlers while it exits, and a late one would be a crash."""
+        for number in _NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
 
     def restore(self) -> None:
         """Give the signals back to their handlers."""
@@ -167,7 +173,9 @@ def expect_signals() -> None:
 
 
 def is_worker_process() -> bool:
-    """Whether the command of this process is `litestar queues run`."""
+    """Whether the command of this process is `litestar queues run`; a child that it spawned only has its arguments."""
+    if multiprocessing.parent_process() is not None:
+        return False
     name, arguments = os.path.split(sys.argv[0])[1] if sys.argv else "", sys.argv[1:]
     return name in ("litestar", "__main__.py") and ("queues", "run") in pairwise(arguments)
 
