@@ -179,6 +179,7 @@ async def test_an_exception_that_cannot_be_read_is_a_failure_like_any_other(
     assert event.retry_at == (None if attempts == 1 else NOW + timedelta(seconds=10))
     assert set(error_of(event)) == {"type", "message", "traceback"}
     assert len(event.error) < 40_000
+    assert ("more causes than are kept" in event.error) == ("thousand" in case)
     assert "task t1 (job) failed in" in caplog.text
 
 

@@ -132,7 +132,45 @@ async def test_async_tasks_go_on_while_all_threads_hang() -> None:
             await hanging.running(2)
             for result in [await lab.service.enqueue(function) for _ in range(5)]:
                 assert (await within(result.wait())).result == "done"
+            assert hanging.now == 2
             hanging.go.set()
+
+
+async def test_a_thread_that_becomes_free_after_its_call_was_given_up_is_used_at_once() -> None:
+    async with open_lab(worker_max_concurrency=1, worker_poll_interval=1000) as lab:
+        stuck = Hanging(lab, "stuck", timeout=0.01)
+        hanging = Hanging(lab)
+        (first,) = await stuck.enqueue(1)
+        async with lab.worker():
+            assert (await within(first.wait())).status is State.FAILED
+            (second,) = await hanging.enqueue(1)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert hanging.calls == 0
+            stuck.go.set()
+            hanging.go.set()
+            assert (await within(second.wait())).result == "done"
+
+
+async def test_calls_that_hang_and_async_tasks_share_one_number() -> None:
+    async with open_lab(worker_max_concurrency=4, worker_poll_interval=1000) as lab:
+        stuck = Hanging(lab, "stuck", timeout=0.01)
+        begun, go = asyncio.Semaphore(0), asyncio.Event()
+
+        @lab.task("waits")
+        async def waits() -> None:
+            begun.release()
+            await go.wait()
+
+        async with lab.worker() as running:
+            for result in await stuck.enqueue(2):
+                await within(result.wait())
+            for _ in range(2):
+                await lab.service.enqueue(waits)
+                await within(begun.acquire())
+            assert running.worker._room() <= 1, "two threads are free, and two tasks run: only an async one could start"
+            stuck.go.set()
+            go.set()
 
 
 async def test_threads_that_hang_lower_what_the_worker_claims_and_it_reports_them(
