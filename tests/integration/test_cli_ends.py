@@ -77,6 +77,16 @@ async def interrupting_later() -> str:
         await asyncio.sleep(0)
     return "went on"
 
+@task("exits")
+def exits() -> None:
+    sys.exit(3)
+
+@task("exits_in_an_asyncio_task")
+async def exits_in_an_asyncio_task() -> None:
+    async def leave():
+        sys.exit(3)
+    await asyncio.create_task(leave())
+
 def wait_for(pid):
     say(f"child {pid}")
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -190,7 +200,16 @@ FORKING = [
     "forks_one_that_awaits",
     "forks_one_that_enqueues",
 ]
-for name in ("endless", "endless_thread", "deaf", "blocking", "interrupting_later", *FORKING):
+for name in (
+    "endless",
+    "endless_thread",
+    "deaf",
+    "blocking",
+    "interrupting_later",
+    "exits",
+    "exits_in_an_asyncio_task",
+    *FORKING,
+):
 
     @task(name, registry=registry)
     async def elsewhere() -> Any: ...
@@ -406,12 +425,34 @@ async def test_a_process_that_a_task_starts_gets_its_own_signals(
     await goes_on(service, worker)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+async def test_no_task_ends_the_web_server_that_it_runs_in(processes: Any, service: QueueService) -> None:
+    server = await processes("run", "--port", str(free_port()), app="web")
+    for task_name in ("exits", "exits_in_an_asyncio_task"):
+        result = await service.enqueue(task_name)
+        await result.wait(DEADLINE)
+        assert result.error is not None
+        assert result.error.type == "SystemExit"
+    forking = await service.enqueue("forks_one_that_waits")
+    os.kill(int((await server.said("child")).split()[1]), signal.SIGTERM)
+    await forking.wait(DEADLINE)
+    assert forking.result == -signal.SIGTERM
+    result = await service.enqueue(quick, 7)
+    await result.wait(DEADLINE)
+    assert result.result == 7
+    assert server.process.returncode is None
+
+
 async def test_a_server_that_reloads_does_not_wait_for_long_tasks(
     processes: Any, service: QueueService, folder: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     await service.enqueue("endless")
     server = await processes("run", "--reload", "--port", str(port), app="web")
     await server.said("endless")
