@@ -53,8 +53,10 @@ WORDS = {
     "transports of SQLSpec's events, and its settings of them": "aq txeventq notify notify_queue poll_queue listen_notify "
     "listen_notify_durable table_queue poll_interval retention_seconds direct_dsn version_table_name",
     "an attribute that only an object has, and a parameter of @task": "is_new backoff",
-    "of Litestar": "on_startup",
-    "of Python": "DeprecationWarning ResourceWarning",
+    "of Litestar": "on_startup --reload",
+    "of Python": "DeprecationWarning ResourceWarning SystemExit KeyboardInterrupt GeneratorExit",
+    "of asyncio": "add_done_callback",
+    "of Kubernetes": "terminationGracePeriodSeconds",
     "of SQLAlchemy, Alembic and its drivers": "oracledb_async compare_type target_metadata isolation_level",
     "of Oracle, its driver and its image": "call_timeout expire_time tcp_connect_timeout gvenzl/oracle-free",
     "settings and rights of Redis": "everysec noeviction min-replicas-to-write {orders} orders",

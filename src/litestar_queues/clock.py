@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 __all__ = ("Clock", "ManualClock", "StoreClock", "SystemClock")
 
 
+_DRIFT = 0.0005
+"""How far two clocks drift apart at most, in seconds for each second."""
+_CLOSE_ENOUGH = 0.25
+"""Seconds that a reading may be off in any case."""
+
+
 class Clock(Protocol):
     """Tells the time in UTC."""
 
@@ -49,14 +55,24 @@ class StoreClock:
 
     def __init__(self) -> None:
         self._reading: tuple[datetime, float] | None = None  # one value, because two threads read and set it
+        self._off_by = 0.0
         self.offset = timedelta(0)
         """How far this clock goes ahead of the store's: nothing, unless a test has travelled."""
 
     async def sync(self, backend: QueueBackend) -> None:
-        """Read the store's clock; half of the round trip is taken as its way back."""
+        """Read the store's clock; half of the round trip is taken as its way back.
+
+        A reading is off by half of its round trip at most. One that took long is left out where an earlier one tells more,
+        also with all that the two clocks may have drifted apart since.
+        """
         before = time.monotonic()
         store_now = await backend.now()
         after = time.monotonic()
+        if self._reading is not None:
+            read_at = self._reading[1]
+            if (after - before) / 2 > self._off_by + _DRIFT * (after - read_at) + _CLOSE_ENOUGH:
+                return
+        self._off_by = (after - before) / 2
         self._reading = store_now, (before + after) / 2
 
     def now(self) -> datetime:

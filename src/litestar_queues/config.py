@@ -30,7 +30,10 @@ class QueueConfig:
         in_app_worker: Whether a worker runs inside the application. None: where only this process can see the tasks.
         worker_queues: The queues that workers serve; None: all.
         worker_max_concurrency: How many tasks one worker runs at once.
-        worker_max_threads: How many of them may be sync functions, each of which takes a thread.
+        worker_max_threads: How many of them may be sync functions, each of which takes a thread. None: as many as tasks.
+        worker_max_abandoned: How many sync functions may hang after their tasks timed out or were cancelled. A worker
+            process that has so many drains and exits with 1, so that its supervisor starts another one; a worker inside
+            the application goes on with fewer tasks. None: a worker process goes on, too.
         worker_heartbeat_interval: How often a worker says that it still runs what it holds, in one write for all.
         worker_stale_after: How long a task of this worker may go without heartbeat before others take it over. At least
             three times the interval, so that one lost write costs nothing.
@@ -41,11 +44,13 @@ class QueueConfig:
             exhausted. False: they share the event loop and the pool. A store of this process alone needs none of this.
         worker_blocked_after: How long the event loop may stand still before the log names the code that keeps it.
         worker_poll_interval: The longest pause between two looks at an idle store. Wakeups make it shorter.
-        worker_drain_timeout: How long a worker that is told to stop waits for its tasks before it gives them back.
+        worker_drain_timeout: How long a worker that is told to stop waits for its tasks before it gives them back. The
+            process ends at most 8 s later, whatever hangs.
         worker_settle_delay: How long outcomes may be gathered for one write while the worker is busy; idle, it writes
             at once.
         worker_batch_size: The most tasks that one claim takes or one write settles.
-        maintenance_interval: How often stale, overdue and old tasks are looked for.
+        maintenance_interval: How often stale, overdue and old tasks are looked for. Stale tasks wait so long for their
+            recovery: workers log a warning if this is longer than `worker_stale_after`.
         retention: How long terminal tasks are kept; None keeps them for ever.
         event_sinks: Who is told of every transition.
         dependency_key: The name under which handlers get the `QueueService`.
@@ -60,14 +65,15 @@ class QueueConfig:
     in_app_worker: bool | None = None
     worker_queues: Sequence[str] | None = None
     worker_max_concurrency: int = 10
-    worker_max_threads: int = 10
+    worker_max_threads: int | None = None
+    worker_max_abandoned: int | None = None
     worker_heartbeat_interval: float | timedelta = 10.0
     worker_stale_after: float | timedelta = 60.0
     max_recoveries: int = RECOVERIES
     worker_heartbeat_thread: bool = True
     worker_blocked_after: float | timedelta = 2.0
     worker_poll_interval: float | timedelta = 1.0
-    worker_drain_timeout: float | timedelta = 30.0
+    worker_drain_timeout: float | timedelta = 20.0
     worker_settle_delay: float | timedelta = 0.01
     worker_batch_size: int = 500
     maintenance_interval: float | timedelta = 10.0
@@ -81,8 +87,11 @@ class QueueConfig:
             raise QueueConfigurationError(
                 f"unknown execution backend {self.execution_backend!r}: the known ones are {', '.join(EXECUTION_BACKENDS)}"
             )
-        for name in ("worker_max_concurrency", "worker_max_threads", "worker_batch_size"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
+        for name in ("worker_max_concurrency", "worker_max_threads", "worker_max_abandoned", "worker_batch_size"):
+            value = getattr(self, name)
+            if value is None and name in ("worker_max_threads", "worker_max_abandoned"):
+                continue
+            if not isinstance(value, int) or value < 1:
                 raise QueueConfigurationError(f"{name} must be a whole number from 1 on, not {value!r}")
         positive = ("worker_heartbeat_interval", "worker_stale_after", "worker_blocked_after", "worker_poll_interval")
         for name in (*positive, "maintenance_interval"):
@@ -116,6 +125,11 @@ class QueueConfig:
 
         if callable(self.event_sinks) or not all(map(callable, self.event_sinks)):
             raise QueueConfigurationError("event_sinks is a list of functions that take an event")
+
+    @property
+    def threads(self) -> int:
+        """How many sync functions one process runs at once."""
+        return self.worker_max_concurrency if self.worker_max_threads is None else self.worker_max_threads
 
     def _check_duration(self, name: str, *, least: timedelta) -> None:
         value = getattr(self, name)

@@ -8,12 +8,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from litestar_queues.codec import decode, encode
 from litestar_queues.errors import InvalidTaskError, NonRetryableError, QueueError
 from litestar_queues.options import check_duration
 from litestar_queues.records import TaskRecord, seconds
+
+if TYPE_CHECKING:
+    from litestar_queues.execution.threads import ThreadSlot
 
 __all__ = ("Progress", "SnoozeRequest", "TaskContext", "current_task", "non_retryable", "snooze")
 
@@ -39,6 +42,8 @@ class TaskContext:
     """The event loop of the worker, once the task runs."""
     loop_thread: int | None = None
     """The thread that the loop runs in."""
+    slot: ThreadSlot | None = None
+    """The thread that is reserved for the task."""
 
     @property
     def id(self) -> str:
@@ -116,10 +121,14 @@ class TaskContext:
         `current_task().run_async(other.enqueue, 3)` enqueues another task, for example.
 
         Raises:
-            QueueError: This is the event loop's own thread: await the function instead.
+            QueueError: This is the event loop's own thread: await the function instead. Or it is a process that the task
+                forked, in which the worker's event loop does not run.
         """
         if self.loop is None or threading.get_ident() == self.loop_thread:
-            raise QueueError("run_async() is for sync tasks, which run in a thread: await the function instead")
+            raise QueueError(
+                "run_async() is for sync tasks, which run in a thread of the worker's process: in an async task, await the "
+                "function instead; in a process that the task forked, use a queue service of its own"
+            )
         return asyncio.run_coroutine_threadsafe(function(*args), self.loop).result()
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -36,7 +37,7 @@ class HomeLoop:
         loop = _running()
         if loop is None:
             raise QueueError(f"a queue service needs a running asyncio event loop, and none runs here: {_HOW}")
-        self._loop = loop
+        self._loop, self._pid = loop, os.getpid()
 
     @property
     def is_here(self) -> bool:
@@ -50,8 +51,8 @@ class HomeLoop:
 
     @property
     def is_running(self) -> bool:
-        """Whether the loop runs now, in this thread or another one."""
-        return self._loop.is_running()
+        """Whether the loop runs now, in this thread or another one. In a forked child it is a copy that nobody runs."""
+        return self._pid == os.getpid() and self._loop.is_running()
 
     def check_here(self, what: str) -> None:
         """Refuse a caller in another loop.

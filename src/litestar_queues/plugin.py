@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -15,10 +17,12 @@ from litestar.plugins import CLIPlugin, InitPlugin
 from litestar_queues.config import QueueConfig
 from litestar_queues.errors import QueueConfigurationError, QueueError
 from litestar_queues.pauses import Backoffs
+from litestar_queues.records import seconds
 from litestar_queues.service import QueueService
 from litestar_queues.serving import SERVING, HasQueues
 from litestar_queues.task import TaskRegistry, default_registry
 from litestar_queues.worker.hold import IN_APP
+from litestar_queues.worker.supervisor import expect_signals
 from litestar_queues.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -30,6 +34,12 @@ if TYPE_CHECKING:
 __all__ = ("QueuePlugin",)
 
 _log = logging.getLogger("litestar_queues")
+_CLOSING = 5.0
+"""Seconds that the store gets to close when the application ends."""
+_RELOAD_DRAIN = 1.0
+"""Seconds that tasks get to end when a server with `--reload` restarts: somebody waits for the new code."""
+
+expect_signals()
 
 
 class QueuePlugin(HasQueues, InitPlugin, CLIPlugin):
@@ -150,7 +160,7 @@ class QueuePlugin(HasQueues, InitPlugin, CLIPlugin):
             finally:
                 self._service = self._worker = None
                 app.state.pop(self.config.dependency_key, None)
-                await service.close()
+                await _close(service)
 
     async def _start_worker(self) -> None:
         """Start the worker last of all, so that tasks find what the `on_startup` hooks before this one made."""
@@ -164,6 +174,24 @@ class QueuePlugin(HasQueues, InitPlugin, CLIPlugin):
             self._worker = _InAppWorker(self._service)
 
 
+async def _close(service: QueueService) -> None:
+    """Close the queues; a store that does not close must not keep the server from ending."""
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await service.close()
+    except TimeoutError:
+        _log.exception("the store did not close within %g s, and the application ends without that", _CLOSING)
+
+
+def _reloads() -> bool:
+    """Whether the server starts this process again whenever a file changes, and waits until this one has ended.
+
+    uvicorn's child process has the arguments of the process that watches the files.
+    """
+    wanted = os.environ.get("LITESTAR_RELOAD", "").lower() in ("1", "true", "t", "yes", "y", "on")
+    return wanted or any(argument == "--reload" or argument.startswith("--reload-") for argument in sys.argv[1:])
+
+
 class _InAppWorker:
     """A worker in the application's event loop. One that crashes is replaced, loudly; the application goes on."""
 
@@ -171,6 +199,8 @@ class _InAppWorker:
         self._service = service
         self._leaving = asyncio.Event()
         self._worker: Worker | None = None
+        configured = seconds(service.config.worker_drain_timeout).total_seconds()
+        self._drain_timeout = min(configured, _RELOAD_DRAIN) if _reloads() else configured
         self._task = asyncio.get_running_loop().create_task(self._run(), name="litestar-queues-worker")
 
     async def stop(self) -> None:
@@ -185,7 +215,7 @@ class _InAppWorker:
         for pause in Backoffs(first=1, longest=60):
             if self._leaving.is_set():
                 return
-            self._worker = Worker(self._service, hold=IN_APP)
+            self._worker = Worker(self._service, hold=IN_APP, drain_timeout=self._drain_timeout, supervised=False)
             try:
                 await self._worker.run()
             except Exception:  # noqa: BLE001  # whatever it was, the application goes on

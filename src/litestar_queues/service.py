@@ -180,7 +180,7 @@ class QueueService:
     def executor(self) -> TaskExecutor:
         """Runs tasks in this process."""
         if self._executor is None:
-            self._executor = TaskExecutor(self.registry, self.clock, threads=self.config.worker_max_threads)
+            self._executor = TaskExecutor(self.registry, self.clock, threads=self.config.threads)
         return self._executor
 
     @overload

@@ -235,7 +235,7 @@ async def test_a_worker_serves_the_queues_that_it_is_told_to(service: QueueServi
     ],
 )
 async def test_a_worker_that_cannot_start_exits_with_2_and_says_why(processes: Any, app: str, said: str) -> None:
-    code, errors = await (await processes("run", app=app)).ended()
+    code, errors = await (await processes("run", "--wait-for-store", "0", app=app)).ended()
     assert code == 2
     assert said in errors.splitlines()[-1]
     assert ("Traceback" in errors) == (app == "broken")  # the one defect that needs it

@@ -31,7 +31,11 @@ def test_an_event_says_what_happened_and_carries_no_payload() -> None:
 
 
 def test_every_event_of_the_lifecycle_can_be_told() -> None:
-    assert {kind.value for kind in TaskEventKind} == {name.value for name in EventName} | {"enqueue", "fence_loss"}
+    assert {kind.value for kind in TaskEventKind} == {name.value for name in EventName} | {
+        "enqueue",
+        "fence_loss",
+        "abandon",
+    }
 
 
 async def test_events_reach_every_sink_in_order() -> None:

@@ -98,7 +98,132 @@ class Unshowable(Exception):
 class Odd(BaseException): ...
 
 
+class Rude(BaseException):
+    """No part of it can be read."""
+
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+    __repr__ = __str__
+
+    @property
+    def __cause__(self) -> Any:  # type: ignore[override]
+        raise KeyboardInterrupt
+
+
+class RudeStop(StopIteration):
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
+class RudeRefusal(NonRetryableError):
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+
+class Meta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        if name == "__qualname__":
+            raise KeyboardInterrupt
+        return super().__getattribute__(name)
+
+
+class Nameless(ValueError, metaclass=Meta): ...
+
+
+def chained(count: int) -> BaseException:
+    error: BaseException = ValueError("first")
+    for number in range(count):
+        error, error.__cause__ = ValueError(number), error
+    return error
+
+
+def circular() -> BaseException:
+    one, two = ValueError(1), ValueError(2)
+    one.__cause__, two.__cause__ = two, one
+    return one
+
+
+def nested(depth: int) -> BaseException:
+    error: BaseException = ValueError("innermost")
+    for _ in range(depth):
+        error = BaseExceptionGroup("group", [error])
+    return error
+
+
+HOSTILE: dict[str, BaseException] = {
+    "no text": Rude(),
+    "no text of a StopIteration": RudeStop(),
+    "no name": Nameless(),
+    "a hundred thousand causes": chained(100_000),
+    "a circle of causes": circular(),
+    "a hundred thousand members": ExceptionGroup("wide", [ValueError(number) for number in range(100_000)]),
+    "ten thousand groups in each other": nested(10_000),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_an_exception_that_cannot_be_read_is_a_failure_like_any_other(
+    case: str, kind: str, attempts: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def slow() -> None:
+        raise HOSTILE[case]
+
+    def fast() -> None:
+        raise HOSTILE[case]
+
+    event = await Bench().run(slow if kind == "async" else fast, max_attempts=attempts)
+    assert isinstance(event, Fail)
+    assert event.retry_at == (None if attempts == 1 else NOW + timedelta(seconds=10))
+    assert set(error_of(event)) == {"type", "message", "traceback"}
+    assert len(event.error) < 40_000
+    assert ("more causes than are kept" in event.error) == ("thousand" in case)
+    assert "task t1 (job) failed in" in caplog.text
+
+
+async def test_a_refusal_to_retry_that_cannot_be_read_fails_for_good() -> None:
+    def refuse() -> None:
+        raise RudeRefusal
+
+    event = await Bench().run(refuse)
+    assert error_of(event)["type"] == "RudeRefusal"
+    assert isinstance(event, Fail)
+    assert event.retry_at is None
+
+
+class RudeResult:
+    def model_dump(self, mode: str) -> Any:
+        raise KeyboardInterrupt(mode)
+
+
+async def test_a_result_whose_own_code_raises_fails_the_task_for_good() -> None:
+    async def make() -> Any:
+        return RudeResult()
+
+    event = await Bench().run(make)
+    assert error_of(event)["type"] == "KeyboardInterrupt"
+    assert isinstance(event, Fail)
+    assert event.retry_at is None
+
+
+async def test_whatever_goes_wrong_with_the_outcome_the_task_has_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt("a defect here")
+
+    monkeypatch.setattr(TaskExecutor, "failure", broken)
+    event = await Bench().run(broken)
+    assert error_of(event)["message"] == "a defect here"
+    assert isinstance(event, Fail)
+    assert event.retry_at is not None
+    assert "the outcome of task t1 (job) could not be made" in caplog.text
+
+
 ERRORS = [
+    KeyboardInterrupt("no key was pressed"), GeneratorExit(),
     ValueError("why"), SystemExit(0), SystemExit("bye"), Unprintable(), Unshowable(), StopIteration(1), TimeoutError("mine"),
     asyncio.CancelledError(), Odd("odd"), ValueError("a\x00b\ud800"), ValueError("x" * 1_000_000),
     ExceptionGroup("several", [ValueError("one"), Unprintable()]), KeyError("k"), RecursionError(),
@@ -165,7 +290,17 @@ class Nan:
         return float("nan")
 
 
-@pytest.mark.parametrize("backoff", [Raising(), Endless(), Nan()])
+class Leaving:
+    def delay(self, attempt: int) -> float:
+        raise SystemExit(attempt)
+
+
+class Cancelling:
+    def delay(self, attempt: int) -> float:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("backoff", [Raising(), Endless(), Nan(), Leaving(), Cancelling()])
 async def test_a_backoff_that_makes_no_sense_is_replaced_by_the_usual_one(
     backoff: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

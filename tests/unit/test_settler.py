@@ -20,7 +20,7 @@ from litestar_queues.errors import BackendError, BackendUnavailableError, Refuse
 from litestar_queues.lifecycle import Complete, Fail, State
 from litestar_queues.operations import OUTCOMES_WAITING, QueueOperations
 from litestar_queues.pauses import Backoffs, Pause
-from litestar_queues.records import Held, Stale, NewTask, TaskRecord, Want
+from litestar_queues.records import Held, NewTask, Stale, TaskRecord, Want
 from litestar_queues.worker import settler as settler_module
 from litestar_queues.worker.holding import Holding
 from litestar_queues.worker.settler import Settler

@@ -180,3 +180,33 @@ print("ended")
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=True)
     assert (ended.stdout, ended.stderr) == ("ended\n", "")
+
+
+async def test_a_reserved_slot_is_used_once_or_given_back() -> None:
+    slots = ThreadSlots(1)
+    freed: list[int] = []
+    slots.on_free.add(lambda: freed.append(slots.free))
+    slot = slots.reserve()
+    assert slot is not None
+    assert (slots.free, slots.reserve()) == (0, None)
+    slot.give_back()
+    slot.give_back()
+    assert (slots.free, freed) == (1, [1])
+    slot = slots.reserve()
+    assert await within(slots.run(lambda: "ran", slot=slot)) == "ran"
+    assert slot is not None
+    slot.give_back()
+    assert (slots.free, slots.busy) == (1, 0)
+
+
+async def test_more_slots_are_for_those_that_wait() -> None:
+    slots, doors = ThreadSlots(1), [Door(), Door()]
+    runs = [asyncio.ensure_future(slots.run(door)) for door in doors]
+    await within(doors[0].begun.wait())
+    assert slots.free == 0
+    slots.allow(2)
+    await within(doors[1].begun.wait())
+    for door in doors:
+        door.go.set()
+    await within(asyncio.gather(*runs))
+    assert slots.free == 2

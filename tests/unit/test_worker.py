@@ -474,6 +474,29 @@ async def exit_async() -> None:
     raise SystemExit(3)
 
 
+def in_loop(error: BaseException) -> Callable[[], Any]:
+    async def function() -> None:
+        raise error
+
+    return function
+
+
+def in_child(error: BaseException) -> Callable[[], Any]:
+    async def function() -> None:
+        await asyncio.create_task(in_loop(error)())
+
+    return function
+
+
+def in_group(error: BaseException) -> Callable[[], Any]:
+    async def function() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(in_loop(error)())
+            group.create_task(asyncio.Event().wait())
+
+    return function
+
+
 RUDE: dict[str, Callable[[], Any]] = {
     "sys.exit in a thread": raising(SystemExit(3)),
     "sys.exit in the loop": exit_async,
@@ -481,6 +504,15 @@ RUDE: dict[str, Callable[[], Any]] = {
     "an exception that is none": raising(Rude()),
     "a task that cancels itself": cancel_itself,
     "a task that raises a cancellation": raise_cancelled,
+    "a KeyboardInterrupt in a thread": raising(KeyboardInterrupt()),
+    "a KeyboardInterrupt in the loop": in_loop(KeyboardInterrupt()),
+    "a GeneratorExit in a thread": raising(GeneratorExit()),
+    "a GeneratorExit in the loop": in_loop(GeneratorExit()),
+    "a GeneratorExit in an asyncio task of its own": in_child(GeneratorExit()),
+    "a group of them": in_loop(BaseExceptionGroup("all", [KeyboardInterrupt(), SystemExit(2), ValueError()])),
+    "sys.exit in an asyncio task of its own": in_child(SystemExit(3)),
+    "a KeyboardInterrupt in an asyncio task of its own": in_child(KeyboardInterrupt()),
+    "a KeyboardInterrupt in a group of asyncio tasks": in_group(KeyboardInterrupt()),
     "a StopIteration": raising(StopIteration()),
     "endless recursion": raising(RecursionError()),
 }
@@ -526,40 +558,6 @@ async def test_a_snoozed_task_comes_again_and_spends_no_attempt() -> None:
         result = await lab.service.enqueue(poll)
         assert (await within(result.wait())).result == "ready"
         assert (seen, result.attempt, len(lab.told("snooze"))) == ([1, 1, 1], 1, 2)
-
-
-async def test_sync_tasks_run_in_so_many_threads_and_abandoned_ones_keep_theirs() -> None:
-    async with (
-        open_lab(worker_max_threads=2, worker_heartbeat_interval=0.01) as lab,
-        lab.worker(max_concurrency=6) as running,
-    ):
-        go, lock, now, most = threading.Event(), threading.Lock(), 0, 0
-        loop = asyncio.get_running_loop()
-
-        @lab.task("block")
-        def block() -> None:
-            nonlocal now, most
-            with lock:
-                now += 1
-                most = max(most, now)
-            loop.call_soon_threadsafe(lab.backend.stir.set)
-            assert go.wait(DEADLINE)
-            with lock:
-                now -= 1
-
-        results = await lab.service.enqueue_many([block.call() for _ in range(6)])
-        await lab.until(lambda: now == 2 and len(lab.told("claim")) == 6)
-        for result in results[:2]:
-            await lab.service.cancel(result.id)
-        await lab.until(lambda: len(lab.told("fence_loss")) == 2)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert (now, lab.service.executor._threads.busy) == (2, 2), "two are abandoned, and nobody took their threads"
-        go.set()
-        for result in results[2:]:
-            assert (await within(result.wait())).status is State.COMPLETED
-        assert most == 2
-        await running.drain()
 
 
 async def test_a_task_cancelled_before_its_first_step_leaks_no_slot() -> None:

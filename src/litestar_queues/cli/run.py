@@ -9,14 +9,28 @@ import os
 import sys
 import threading
 import time
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import click
 from litestar import Litestar
 
 from litestar_queues.cli.group import command, queue_plugin, shared_service
-from litestar_queues.errors import QueueError
+from litestar_queues.errors import BackendUnavailableError, QueueError
+from litestar_queues.pauses import Backoffs
+from litestar_queues.service import QueueService
 from litestar_queues.serving import HasQueues
-from litestar_queues.worker.supervisor import EXIT_DRAINED, EXIT_FORCED, EXIT_STARTUP, run_until_signalled
+from litestar_queues.worker.supervisor import (
+    EARLY,
+    EXIT_DRAINED,
+    EXIT_FORCED,
+    EXIT_STARTUP,
+    Signals,
+    is_worker_process,
+    run_process,
+    run_until_signalled,
+    seconds_left,
+)
 from litestar_queues.worker.worker import Worker, WorkerExit
 
 __all__ = ("run_command",)
@@ -25,8 +39,6 @@ _log = logging.getLogger("litestar_queues")
 _NO_WINDOWS = (
     "Windows is not supported: a worker drains on POSIX signals. Run it in the Windows Subsystem for Linux (WSL)."
 )
-_LAST = 5.0
-"""Seconds that the process gets to end by itself once its worker has left."""
 
 
 @command("run")
@@ -38,8 +50,20 @@ _LAST = 5.0
     metavar="SECONDS",
     help="How long tasks may go on after a signal, before they are given back.",
 )
+@click.option(
+    "--wait-for-store",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a store that cannot be reached at the start.",
+)
 def run_command(
-    app: Litestar, queues: tuple[str, ...], max_concurrency: int | None, drain_timeout: float | None
+    app: Litestar,
+    queues: tuple[str, ...],
+    max_concurrency: int | None,
+    drain_timeout: float | None,
+    wait_for_store: float,
 ) -> None:
     """Run a worker until SIGTERM or SIGINT.
 
@@ -47,43 +71,88 @@ def run_command(
     the drain timeout is over are given back. The second signal gives all of them back at once. A task that is given back
     is pending again, and has spent no attempt.
 
-    Exit codes: 0 drained; 1 tasks were given back, or outcomes could not be stored; 2 could not start.
+    The process ends at most 8 seconds after the drain timeout, whatever hangs.
+
+    Exit codes: 0 drained, or stopped before it had started; 1 tasks were given back, outcomes could not be stored, or too
+    many calls hang (worker_max_abandoned); 2 could not start.
     """
     if sys.platform == "win32":
         click.echo(f"Error: {_NO_WINDOWS}", err=True)
         sys.exit(EXIT_STARTUP)
-    plugin = queue_plugin(app)
+    signals = EARLY[0] if EARLY else Signals(owns_process=True)
+    signals.install()
+    try:
+        options = {"queues": queues or None, "max_concurrency": max_concurrency, "drain_timeout": drain_timeout}
+        sys.exit(_run(queue_plugin(app), signals, options, wait_for_store))
+    finally:
+        if is_worker_process():
+            signals.ignore()
+        else:  # a test, or a script, which goes on
+            signals.restore()
+
+
+def _run(plugin: HasQueues, signals: Signals, options: dict[str, Any], wait_for_store: float) -> int:
+    """Run the worker; its exit code."""
     _log_to_stderr()
     try:
-        ended = asyncio.run(_work(plugin, queues or None, max_concurrency, drain_timeout))
+        ended = run_process(_work(plugin, signals, options, wait_for_store))
     except _StartupError as error:
         cause = error.__cause__
         if not isinstance(cause, QueueError):
             _log.error("the worker cannot start", exc_info=cause)
         click.echo(f"Error: the worker cannot start: {cause}", err=True)
-        sys.exit(EXIT_STARTUP)
-    sys.exit(_code(ended))
+        return EXIT_STARTUP
+    return _code(ended)
 
 
-async def _work(
-    plugin: HasQueues, queues: tuple[str, ...] | None, max_concurrency: int | None, drain_timeout: float | None
-) -> WorkerExit:
-    opening = shared_service(plugin)
+async def _work(plugin: HasQueues, signals: Signals, options: dict[str, Any], wait_for_store: float) -> WorkerExit:
+    opening, service = await _open(plugin, wait_for_store)
     try:
-        service = await opening.__aenter__()
-    except Exception as error:
-        raise _StartupError from error
-    try:
-        worker = Worker(service, queues=queues, max_concurrency=max_concurrency, drain_timeout=drain_timeout)
+        worker = Worker(service, **options)
         # What was imported stays. Each full collection would look through it, for 40 ms, a quarter of a busy worker's time.
         gc.collect()
         gc.freeze()
-        ended = await run_until_signalled(worker)
-    finally:
+    except QueueError as error:
         await opening.__aexit__(None, None, None)
-    click.echo(_farewell(ended), err=True)
-    _end_within(_LAST, _code(ended))
+        raise _StartupError from error
+    try:
+        ended = await run_until_signalled(worker, signals)
+        click.echo(_farewell(ended), err=True)
+        _end_within(seconds_left(worker) + 0.2, _code(ended))
+    finally:
+        await _close(opening, seconds_left(worker))
     return ended
+
+
+async def _open(
+    plugin: HasQueues, wait_for_store: float
+) -> tuple[AbstractAsyncContextManager[QueueService], QueueService]:
+    """Open the queues; wait for a store that cannot be reached, for so many seconds."""
+    end = time.monotonic() + wait_for_store
+    for pause in Backoffs(first=0.5, longest=5.0):
+        opening = shared_service(plugin)
+        try:
+            return opening, await opening.__aenter__()
+        except BackendUnavailableError as error:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise _StartupError from error
+            _log.warning("the worker waits for its store, %.0f s at most: %s", left, error)
+            await asyncio.sleep(min(pause.seconds, left))
+        except Exception as error:
+            raise _StartupError from error
+    raise AssertionError("the pauses have no end")
+
+
+async def _close(opening: AbstractAsyncContextManager[QueueService], longest: float) -> None:
+    """Close the queues, for so many seconds. `_end_within` ends a close that ignores its cancellation."""
+    try:
+        async with asyncio.timeout(longest):
+            await opening.__aexit__(None, None, None)
+    except TimeoutError:
+        click.echo("The store does not close: the process ends without that.", err=True)
+    except Exception:  # noqa: BLE001  # how the worker ended counts
+        _log.exception("the store could not be closed")
 
 
 class _StartupError(Exception):
@@ -99,7 +168,11 @@ def _farewell(ended: WorkerExit) -> str:
         return "The worker has drained."
     said = [
         f"{what}: {len(ids)} ({', '.join(ids[:20])}{', ...' if len(ids) > 20 else ''})"
-        for what, ids in (("given back", ended.given_back), ("left for stale recovery", ended.unsettled))
+        for what, ids in (
+            ("given back", ended.given_back),
+            ("left for stale recovery", ended.unsettled),
+            ("calls that hang", ended.hung),
+        )
         if ids
     ]
     return f"The worker has left before its tasks ended; {'; '.join(said)}"
@@ -109,12 +182,13 @@ def _end_within(seconds: float, code: int) -> None:
     """Make sure that the process ends, with this code.
 
     Python waits at exit for threads that are not its to stop: those of `asyncio.to_thread` in a task that was given
-    back, or of a library. That another process can run the task by now is a reason to go.
+    back, or of a library. asyncio waits for tasks that ignore their cancellation. That another process can run the
+    task by now is a reason to go.
     """
 
     def end() -> None:
         time.sleep(seconds)
-        click.echo("Threads that the tasks started still run: the process ends without them.", err=True)
+        click.echo("Threads or calls of the tasks or of the store still run: the process ends without them.", err=True)
         os._exit(code)
 
     threading.Thread(target=end, name="litestar-queues-end", daemon=True).start()

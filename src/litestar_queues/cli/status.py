@@ -44,7 +44,9 @@ async def _look(service: QueueService, queues: tuple[str, ...]) -> dict[str, Any
     now = service.clock.now()
     stats = await service.stats(wanted)
     next_due = await backend.next_due(wanted)
-    stale = await backend.find(Stale(at=now, window=seconds(service.config.worker_stale_after).total_seconds()), _STALE_MAX)
+    stale = await backend.find(
+        Stale(at=now, window=seconds(service.config.worker_stale_after).total_seconds()), _STALE_MAX
+    )
     none = dict.fromkeys(State, 0)
     return {
         "backend": backend.name,

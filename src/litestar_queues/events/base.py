@@ -29,6 +29,8 @@ class TaskEventKind(StrEnum):
     CANCEL = EventName.CANCEL.value
     EXPIRE = EventName.EXPIRE.value
     REVIVE = EventName.REVIVE.value
+    ABANDON = "abandon"
+    """The call of a sync task that timed out, was cancelled or was lost has gone on for a second, and keeps its thread."""
     FENCE_LOSS = "fence_loss"
     """A write of an owner that owned the task no more was refused; `state` and `fence` are what it wanted to write."""
     LOOP_BLOCKED = "loop_blocked"

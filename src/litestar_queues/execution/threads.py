@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ("ThreadSlots",)
+from litestar_queues.execution.exits import TaskExit
+from litestar_queues.execution.forks import end_child
+from litestar_queues.records import TaskRecord
+
+__all__ = ("ThreadSlot", "ThreadSlots")
 
 T = TypeVar("T")
 _DEEPEST = 100
 """How deep immediate tasks may run inside each other. Async ones meet Python's own limit at about 80."""
+_GRACE = 1.0
+"""Seconds that an abandoned function has to return before it counts as hanging: one that looks at `cancelled` does so."""
 _DEPTH: ContextVar[int] = ContextVar("litestar_queues_thread_depth", default=0)
 """How many of the threads here wait for what runs in this context."""
 
@@ -31,16 +39,66 @@ class ThreadSlots:
     """
 
     def __init__(self, slots: int) -> None:
-        self._free = asyncio.Semaphore(slots)
+        self.slots = slots
+        """How many functions may run at once."""
         self.busy = 0
         """How many functions run now, abandoned ones included."""
+        self.on_free: set[Callable[[], None]] = set()
+        """Called after a slot has become free."""
+        self.on_hang: set[Callable[[TaskRecord], None]] = set()
+        """Called with the task of an abandoned function that has not returned within a second."""
+        self._taken = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._abandoned: set[_Call[Any]] = set()
 
-    async def run(self, function: Callable[[], T], timer: asyncio.Timeout | None = None) -> T:
+    @property
+    def free(self) -> int:
+        """How many functions can start at once."""
+        return max(0, self.slots - self._taken - len(self._waiters))
+
+    @property
+    def abandoned(self) -> int:
+        """How many slots are held by functions that nobody waits for any more."""
+        return len(self._abandoned)
+
+    @property
+    def hanging(self) -> list[TaskRecord]:
+        """The tasks of those functions that were abandoned more than a second ago."""
+        return [call.record for call in self._abandoned if call.hangs and call.record is not None]
+
+    def still_runs(self, task_id: str) -> bool:
+        """Whether an abandoned function of this task still runs."""
+        return any(call.record is not None and call.record.id == task_id for call in self._abandoned)
+
+    def allow(self, slots: int) -> None:
+        """Have at least so many slots from now on."""
+        for _ in range(self.slots, slots):
+            self.slots += 1
+            self._taken += 1
+            self._release()
+
+    def reserve(self) -> ThreadSlot | None:
+        """Take a slot for a function that is to run soon; None where no slot is free."""
+        if not self.free:
+            return None
+        self._taken += 1
+        return ThreadSlot(self._release)
+
+    async def run(
+        self,
+        function: Callable[[], T],
+        timer: asyncio.Timeout | None = None,
+        *,
+        slot: ThreadSlot | None = None,
+        record: TaskRecord | None = None,
+    ) -> T:
         """Run the function in a thread, in this context, and return what it returns.
 
         Args:
             function: What to run.
             timer: A running timeout that is to count from the moment the function has a thread.
+            slot: A reserved slot; without one, the function waits for its turn.
+            record: The task that the function belongs to.
 
         Raises:
             RecursionError: Too many functions wait for each other.
@@ -48,10 +106,9 @@ class ThreadSlots:
         loop, depth = asyncio.get_running_loop(), _DEPTH.get()
         if depth >= _DEEPEST:
             raise RecursionError(f"{depth} sync tasks run inside each other: does an immediate task enqueue itself?")
-        if not depth:
+        if not depth and (slot is None or not slot.use()):
             await self._take_slot(timer)
-        free = self._leave if depth else self._release
-        call = _Call(function, free, loop)
+        call: _Call[T] = _Call(function, record, loop, partial(self._ended, has_slot=not depth))
         self.busy += 1
         context = copy_context()
         context.run(_DEPTH.set, depth + 1)
@@ -60,51 +117,139 @@ class ThreadSlots:
         try:
             thread.start()
         except RuntimeError:  # the machine has no thread left
-            free()
+            call.end()
             raise
-        return await call.outcome
+        try:
+            return await call.outcome
+        except asyncio.CancelledError:
+            if not call.ended and not depth:
+                self._abandon(call, loop)
+            raise
 
     async def _take_slot(self, timer: asyncio.Timeout | None) -> None:
+        if self.free:
+            self._taken += 1
+            return
         deadline, now = None if timer is None else timer.when(), asyncio.get_running_loop().time
-        if timer is not None and deadline is not None and self._free.locked():
+        if timer is not None and deadline is not None:
             left = deadline - now()
             timer.reschedule(None)
-            await self._free.acquire()
+            await self._wait_for_slot()
             timer.reschedule(now() + left)
         else:
-            await self._free.acquire()
+            await self._wait_for_slot()
 
-    def _leave(self) -> None:
+    async def _wait_for_slot(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                with contextlib.suppress(ValueError):  # a slot that became free at this moment has passed it over
+                    self._waiters.remove(waiter)
+            else:
+                self._release()
+            raise
+
+    def _abandon(self, call: _Call[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._abandoned.add(call)
+        call.grace = loop.call_later(_GRACE, self._hangs, call)
+
+    def _hangs(self, call: _Call[Any]) -> None:
+        call.hangs = True
+        if call.record is not None:
+            for each in tuple(self.on_hang):
+                each(call.record)
+
+    def _ended(self, call: _Call[Any], *, has_slot: bool) -> None:
         self.busy -= 1
+        if call.grace is not None:
+            call.grace.cancel()
+        self._abandoned.discard(call)
+        if has_slot:
+            self._release()
 
     def _release(self) -> None:
-        self._leave()
-        self._free.release()
+        while self._waiters:
+            if not (waiter := self._waiters.popleft()).done():
+                waiter.set_result(None)  # the slot passes to it
+                return
+        self._taken -= 1
+        for each in tuple(self.on_free):
+            each()
+
+
+class ThreadSlot:
+    """A reserved slot: used once, or given back."""
+
+    __slots__ = ("_release",)
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+
+    def use(self) -> bool:
+        """Hand the slot over to the function that starts now; False where it was used or given back before."""
+        usable, self._release = self._release is not None, None
+        return usable
+
+    def give_back(self) -> None:
+        """Free the slot if no function has used it."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
 
 class _Call(Generic[T]):
     """One call, which frees its slot at its end, whether anybody waits for the outcome or not."""
 
-    def __init__(self, function: Callable[[], T], free: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        self._function, self._free, self._loop = function, free, loop
+    def __init__(
+        self,
+        function: Callable[[], T],
+        record: TaskRecord | None,
+        loop: asyncio.AbstractEventLoop,
+        on_end: Callable[[_Call[T]], None],
+    ) -> None:
+        self._function, self._loop, self._on_end, self._pid = function, loop, on_end, os.getpid()
+        self.record = record
         self.outcome: asyncio.Future[T] = loop.create_future()
+        self.ended = self.hangs = False
+        self.grace: asyncio.TimerHandle | None = None
 
     def run(self) -> None:
         try:
-            end = partial(self._returned, self._function())
+            result = self._function()
+            self._leave_if_forked(None)
+            end = partial(self._returned, result)
         except BaseException as error:  # noqa: BLE001  # the caller's to judge
+            self._leave_if_forked(error)
             end = partial(self._raised, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits for the slot
             self._loop.call_soon_threadsafe(end)
 
+    def end(self) -> None:
+        """Free the slot."""
+        self.ended = True
+        self._on_end(self)
+
+    def _leave_if_forked(self, error: BaseException | None) -> None:
+        if os.getpid() != self._pid:
+            end_child(error)
+
     def _returned(self, result: T) -> None:
-        self._free()
+        self.end()
         if not self.outcome.done():
             self.outcome.set_result(result)
 
     def _raised(self, error: BaseException) -> None:
-        self._free()
+        self.end()
         if not self.outcome.done():
             if isinstance(error, StopIteration):  # no future can hold one
-                error = RuntimeError(f"a sync task raised StopIteration({error})")
+                stopped = RuntimeError("a sync task raised StopIteration")
+                stopped.__cause__ = error
+                error = stopped
+            elif isinstance(
+                error, GeneratorExit
+            ):  # it would close the coroutines that wait, and skip what they do next
+                error = TaskExit.of(error)
             self.outcome.set_exception(error)

@@ -26,7 +26,7 @@ Run = Callable[[], Coroutine[Any, Any, None]]
 
 _log = logging.getLogger("litestar_queues.worker")
 _BACKOFFS = Backoffs(1.0, 60.0)
-_CLOSING = 5.0
+_CLOSING = 2.0
 """Seconds that the thread gets to end."""
 
 

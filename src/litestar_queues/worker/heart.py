@@ -33,6 +33,7 @@ class Heart:
         lose: Called with tasks that the store no longer confirms as the worker's.
         interval: Seconds between beats.
         stale_after: Seconds after which others take a task without heartbeat over; each beat says so.
+        on_kept: Called after a beat that the store took for at least one task.
         beats_for: Whether a task is to be kept alive; it is not where its attempt is lost inside a blocked event loop.
     """
 
@@ -44,6 +45,7 @@ class Heart:
         *,
         interval: float,
         stale_after: float,
+        on_kept: Callable[[], None] = lambda: None,
         beats_for: Callable[[Holding], bool] = lambda _: True,
     ) -> None:
         self._touch_all = touch
@@ -51,6 +53,7 @@ class Heart:
         self._lose = lose
         self._interval = interval
         self._stale_after = stale_after
+        self._on_kept = on_kept
         self._beats_for = beats_for
         self._unconfirmed_since: float | None = None
 
@@ -90,6 +93,8 @@ class Heart:
         if self._unconfirmed_since is not None and holdings:
             _log.warning("heartbeats are stored again, after %.1f s", sent_at - self._unconfirmed_since)
             self._unconfirmed_since = None
+        if kept:
+            self._on_kept()
         lost: list[Holding] = []
         for one in holdings:
             if one.record.id in kept:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from litestar_queues.backoff import FixedBackoff
 from litestar_queues.clock import StoreClock
-from litestar_queues.errors import QueueError
+from litestar_queues.errors import QueueError, StoreReplacedError
 from litestar_queues.operations import QueueOperations
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.uptime import Uptime
@@ -35,6 +35,7 @@ class Reaper:
         stale_after: The window of this worker, which also counts for a task whose owner stored none.
         retention: How long terminal tasks are kept; None keeps them.
         hold: While it is held, `run` does nothing.
+        on_replaced: Called by `run` where the store was emptied, or another one is in its place.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Reaper:
         stale_after: timedelta,
         retention: timedelta | None,
         hold: Hold | None = None,
+        on_replaced: Callable[[StoreReplacedError], None] = lambda _: None,
     ) -> None:
         self._operations = operations
         self._clock = clock
@@ -55,6 +57,7 @@ class Reaper:
         self._stale_after = stale_after
         self._retention = retention
         self._hold = hold or Hold()
+        self._on_replaced = on_replaced
         self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=interval)
 
     async def run(self, look: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -69,6 +72,8 @@ class Reaper:
                 try:
                     if not self._hold():
                         await (look or self.look)()
+                except StoreReplacedError as error:
+                    self._on_replaced(error)
                 except QueueError as error:
                     _log.warning("maintenance could not be done: %s", error)
                 await asyncio.sleep(pauses.delay(1))

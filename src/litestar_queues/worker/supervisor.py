@@ -3,46 +3,184 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import logging
+import multiprocessing
+import os
 import signal
-from collections.abc import Generator
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from types import FrameType
+from typing import Any, TypeVar
 
+from litestar_queues.execution.forks import OWN_HANDLERS
 from litestar_queues.worker.worker import Worker, WorkerExit
 
-__all__ = ("EXIT_DRAINED", "EXIT_FORCED", "EXIT_STARTUP", "run_until_signalled")
+__all__ = (
+    "EARLY",
+    "EXIT_DRAINED",
+    "EXIT_FORCED",
+    "EXIT_STARTUP",
+    "Signals",
+    "expect_signals",
+    "is_worker_process",
+    "run_process",
+    "run_until_signalled",
+    "seconds_left",
+)
 
+T = TypeVar("T")
 EXIT_DRAINED = 0
 """Every task ended by itself."""
 EXIT_FORCED = 1
 """Tasks were interrupted and given back, or outcomes could not be stored."""
 EXIT_STARTUP = 2
 """The worker could not start."""
+_CLOSING = 0.7
+"""Seconds that a process has to close its store where its worker took all of its time."""
+_HARD_END = 1.3
+"""Seconds from the latest end of the worker to the end of the process, even where Python runs no code any more."""
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_log = logging.getLogger("litestar_queues.worker")
 
 
-async def run_until_signalled(worker: Worker) -> WorkerExit:
+class Signals:
+    """The signals of a worker process: the first drains the worker, each further one makes it give back its tasks.
+
+    Args:
+        owns_process: Whether the process exists for the worker. Then a signal before the worker runs ends the process at
+            once, with code 0, and one after it changes nothing. From the first signal on, the process has a limited
+            time, whatever hangs.
+    """
+
+    def __init__(self, *, owns_process: bool = False) -> None:
+        self._owns_process = owns_process
+        self._worker: Worker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._received = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def install(self) -> None:
+        """Take the signals over from their handlers. Only in the main thread. Harmless when repeated."""
+        OWN_HANDLERS.add(self._handle)
+        for number in _NUMBERS:
+            if signal.getsignal(number) != self._handle:
+                self._before.setdefault(number, signal.getsignal(number))
+                signal.signal(number, self._handle)
+
+    def ignore(self) -> None:
+        """Ignore the signals from now on: Python gives up its handlers while it exits, and a late one would be a crash."""
+        for number in _NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def restore(self) -> None:
+        """Give the signals back to their handlers."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before.clear()
+        OWN_HANDLERS.discard(self._handle)
+
+    @contextmanager
+    def driving(self, worker: Worker) -> Generator[None, None, None]:
+        """Send the signals to a worker of the running event loop."""
+        loop = asyncio.get_running_loop()
+        # asyncio's own handler wakes the loop where the signal reaches another thread; the main one then runs ours.
+        for number in _NUMBERS:
+            self._before.setdefault(number, signal.getsignal(number))
+            loop.add_signal_handler(number, _nothing)
+            signal.signal(number, self._handle)
+        self.install()
+        self._loop, self._worker = loop, worker
+        try:
+            yield
+        finally:
+            self._loop = None
+            if not self._owns_process:
+                for number in _NUMBERS:
+                    loop.remove_signal_handler(number)
+                self.restore()
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        """Python runs this between two steps of whatever the main thread does, also where the event loop is blocked."""
+        self._received += 1
+        worker, loop = self._worker, self._loop
+        if worker is None:
+            if self._owns_process:
+                with suppress(OSError):
+                    os.write(2, b"The worker was stopped before it had started.\n")
+                os._exit(EXIT_DRAINED)
+        elif loop is not None:
+            if self._owns_process and self._received == 1:
+                self._end_process_in(worker.longest_leave + _HARD_END)
+            with suppress(RuntimeError):  # the loop was closed at this moment
+                loop.call_soon_threadsafe(worker.drain if self._received == 1 else worker.abort)
+
+    @staticmethod
+    def _end_process_in(seconds: float) -> None:
+        """Have the interpreter end the process from a thread that needs no Python, and show what every thread did."""
+        with suppress(OSError, ValueError, RuntimeError):
+            faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+
+
+def _nothing() -> None:
+    """The signal has been handled by the time that the event loop hears of it."""
+
+
+async def run_until_signalled(worker: Worker, signals: Signals | None = None) -> WorkerExit:
     """Run a worker until SIGTERM or SIGINT: the first drains it, the second makes it give back everything at once."""
-    with _signals(worker):
+    with (signals or Signals()).driving(worker):
         return await worker.run()
 
 
-@contextmanager
-def _signals(worker: Worker) -> Generator[None, None, None]:
-    loop = asyncio.get_running_loop()
-    received = 0
+def run_process(main: Coroutine[Any, Any, T]) -> T:
+    """Run the main coroutine of a worker process, as `asyncio.run` does.
 
-    def on_signal() -> None:
-        nonlocal received
-        received += 1
-        if received == 1:
-            worker.drain()
-        else:
-            worker.abort()
+    A `KeyboardInterrupt` or `SystemExit` that a task's callback raises passes through the event loop, and ends
+    `asyncio.run`. Here the loop goes on. (Signals raise none: a worker process has handlers for them.)
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(main)
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except (KeyboardInterrupt, SystemExit) as error:
+                if task.done():
+                    raise
+                _log.critical(
+                    "%s passed through the event loop, and the worker goes on", type(error).__name__, exc_info=error
+                )
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+
+EARLY: list[Signals] = []
+"""The handlers of this process, where it has had them since before its command began."""
+
+
+def expect_signals() -> None:
+    """Handle the signals of `litestar queues run` while it still imports the application.
+
+    Litestar imports the application before it knows the command. Without a handler, a SIGTERM meanwhile would be a crash
+    in the eyes of a supervisor.
+    """
+    if not EARLY and is_worker_process():
+        signals = Signals(owns_process=True)
+        with suppress(ValueError):  # not the main thread
+            signals.install()
+            EARLY.append(signals)
+
+
+def is_worker_process() -> bool:
+    """Whether the command of this process is `litestar queues run`; a child that it spawned only has its arguments."""
+    if multiprocessing.parent_process() is not None:
+        return False
+    name, arguments = os.path.split(sys.argv[0])[1] if sys.argv else "", sys.argv[1:]
+    return name in ("litestar", "__main__.py") and ("queues", "run") in pairwise(arguments)
+
+
+def seconds_left(worker: Worker) -> float:
+    """How long the process may take from now on, after its worker has left."""
+    limit = 5.0 if worker.ends_by is None else min(5.0, worker.ends_by - time.monotonic() + _CLOSING)
+    return max(limit, _CLOSING / 2)

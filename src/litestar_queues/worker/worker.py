@@ -7,8 +7,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -17,22 +17,19 @@ from typing import Any
 import uuid_utils
 
 from litestar_queues.context import TaskContext
-from litestar_queues.errors import QueueError
+from litestar_queues.errors import QueueError, StoreReplacedError
 from litestar_queues.events.base import TaskEventKind
 from litestar_queues.execution.executor import error_text
-from litestar_queues.lifecycle import Event, Fail, Requeue
-from litestar_queues.operations import QueueOperations
+from litestar_queues.execution.exits import contained_exits
+from litestar_queues.lifecycle import Event, Fail, Release, Requeue, Snooze
 from litestar_queues.pauses import Backoffs
 from litestar_queues.records import TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import QueueService
-from litestar_queues.worker.apart import Aside, open_apart
-from litestar_queues.worker.heart import Heart, Touch
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
-from litestar_queues.worker.reaper import Reaper
+from litestar_queues.worker.liveness import Liveness, Reports
 from litestar_queues.worker.settler import Settler
 from litestar_queues.worker.waiting import Waiting
-from litestar_queues.worker.watch import LoopWatch
 
 __all__ = ("Worker", "WorkerExit")
 
@@ -41,12 +38,21 @@ _RUNS = ("local", "immediate")
 """The execution backends whose tasks a worker runs itself: immediate ones that wait for a retry or a delay, too."""
 _BACKOFFS = Backoffs()
 _SHORTEST_POLL = 0.02
-_UNWIND = 5.0
+_UNWIND = 3.0
 """Seconds that interrupted tasks get to clean up."""
-_LAST_WRITE = 10.0
+_LAST_WRITE = 3.0
 """Seconds that the last outcomes get to be stored."""
 _HURRY = 2.0
 """What both of these are after a second signal."""
+_LET_GO = 0.5
+"""Seconds that the worker's own calls of the store get to end."""
+_NAMED = 20
+"""The most ids in one line of the log."""
+_PROBES = Backoffs(first=0.2, longest=10.0)
+"""Pauses between two claims of a worker that has no thread free, and looks for async tasks."""
+_OVERLAPS = Backoffs(first=1.0, longest=60.0)
+"""How long a task is put off whose earlier call still runs here."""
+_UNTOLD = '{"type":"Unknown","message":"the outcome could not be told","traceback":null}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +62,17 @@ class WorkerExit:
     Attributes:
         given_back: Ids of tasks that were interrupted and requeued.
         unsettled: Ids of tasks whose outcome could not be stored; stale recovery will find them.
+        hung: Ids of tasks whose calls hang in threads of the process, where the worker left for that reason.
     """
 
     given_back: list[str] = field(default_factory=list[str])
     unsettled: list[str] = field(default_factory=list[str])
+    hung: list[str] = field(default_factory=list[str])
 
     @property
     def drained(self) -> bool:
         """Whether every task ended by itself, and its outcome is stored."""
-        return not self.given_back and not self.unsettled
+        return not self.given_back and not self.unsettled and not self.hung
 
 
 class Worker:
@@ -77,6 +85,7 @@ class Worker:
         drain_timeout: Seconds to wait for tasks when told to stop; the config's unless given.
         name: What its tasks say they are run by; made from host and process unless given.
         hold: While it is held, nothing is claimed and no maintenance is done.
+        supervised: Whether the process is replaced when the worker leaves by itself, for `worker_max_abandoned`.
 
     Raises:
         QueueConfigurationError: A value is out of its range.
@@ -91,6 +100,7 @@ class Worker:
         drain_timeout: float | timedelta | None = None,
         name: str | None = None,
         hold: Hold | None = None,
+        supervised: bool = True,
     ) -> None:
         given: dict[str, Any] = {
             "worker_queues": queues,
@@ -109,8 +119,19 @@ class Worker:
         self._hold = hold or Hold()
         self._held: dict[str, Holding] = {}
         self._given_back: list[str] = []
+        self._executor = service.executor
+        if config.worker_max_threads is None:
+            self._executor.threads.allow(config.threads)
+        self._max_abandoned = config.worker_max_abandoned
+        self._supervised = supervised
+        self._hung: list[str] = []
+        self._ends_by: float | None = None
         self._running = 0
         self._starved = False
+        self._probing = False
+        self._probe_at = 0.0
+        self._probes = iter(_PROBES)
+        self._overlaps: dict[str, int] = {}
         self._draining = asyncio.Event()
         self._aborting = asyncio.Event()
         self._idle = asyncio.Event()
@@ -123,10 +144,33 @@ class Worker:
             delay=seconds(config.worker_settle_delay).total_seconds(),
             batch_size=self._batch_size,
         )
-        self._config = config
         self._stale_after = seconds(config.worker_stale_after).total_seconds()
-        self._aside: Aside | None = None
+        self._replaced: StoreReplacedError | None = None
+        self._liveness = Liveness(
+            service,
+            config,
+            name=self.name,
+            held=lambda: list(self._held.values()),
+            reports=Reports(self._lose, self._settler.store_took_something, self._report_blocked, self._leave_store),
+            hold=self._hold,
+        )
         self._listener = self._operations.notifier.listen(self._queues)
+        if seconds(config.maintenance_interval) > seconds(config.worker_stale_after):
+            _log.warning(
+                "maintenance_interval (%s) is longer than worker_stale_after (%s): stale tasks wait so long for their "
+                "recovery. Lower the first",
+                config.maintenance_interval, config.worker_stale_after,
+            )  # fmt: skip
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads are held by calls whose tasks timed out, were cancelled or were lost."""
+        return self._executor.threads.abandoned
+
+    @property
+    def ends_by(self) -> float | None:
+        """When `run` returns at the latest, by `time.monotonic`; None before `drain` or `abort`."""
+        return self._ends_by
 
     @property
     def nudge(self) -> asyncio.Event:
@@ -140,8 +184,15 @@ class Worker:
 
     def drain(self) -> None:
         """Claim nothing more; let the running tasks end, up to the drain timeout, then give back the rest."""
+        if self._ends_by is None:
+            self._ends_by = time.monotonic() + self.longest_leave
         self._draining.set()
         self.nudge.set()
+
+    @property
+    def longest_leave(self) -> float:
+        """Seconds from `drain` to the end of `run`, at most."""
+        return self._drain_timeout.total_seconds() + _UNWIND + _LAST_WRITE + _LET_GO
 
     def abort(self) -> None:
         """Give back what runs, at once."""
@@ -156,12 +207,20 @@ class Worker:
 
         Raises:
             QueueError: The service was opened in another event loop.
+            StoreReplacedError: The store was emptied, or another one is in its place. What ran was interrupted.
         """
         if self._service.home is not None:
             self._service.home.check_here("a worker")
         _log.info("worker %s serves %s", self.name, ", ".join(self._queues) if self._queues else "all queues")
+        with contained_exits(), self._watching_threads():
+            ended = await self._run()
+        if self._replaced is not None:
+            raise self._replaced
+        return ended
+
+    async def _run(self) -> WorkerExit:
         loop = asyncio.get_running_loop()
-        background = [loop.create_task(run) for run in (self._settler.run(), *self._start_liveness())]
+        background = [loop.create_task(run) for run in (self._settler.run(), *self._liveness.start())]
         if self._operations.backend.wakeups is not None:
             background.append(loop.create_task(self._listen()))
         claiming = loop.create_task(self._claim_until_drained())
@@ -179,55 +238,6 @@ class Worker:
             ended = await asyncio.shield(loop.create_task(self._leave(claiming, background)))
         return ended
 
-    def _start_liveness(self) -> list[Coroutine[Any, Any, None]]:
-        """Heartbeats and maintenance: in a thread of their own where that can be had, and else what is to run here."""
-        client = open_apart(self._operations.backend) if self._config.worker_heartbeat_thread else None
-        reaper = self._reaper(self._operations)
-        if client is None:
-            return [self._heart(self._operations.touch_heartbeats, self._lose).run(), reaper.run()]
-        aside = self._aside = Aside(self._operations, client)
-        blocked_after = seconds(self._config.worker_blocked_after).total_seconds()
-        watch = LoopWatch(
-            lambda: list(self._held.values()),
-            self._report_blocked,
-            blocked_after=blocked_after,
-            stale_after=self._stale_after,
-        )
-        lose = lambda lost: aside.call_at_home(partial(self._lose, lost))  # noqa: E731
-        heart = self._heart(aside.touch, lose, watch.keeps)
-        own_reaper = self._reaper(aside.operations)
-
-        async def look() -> None:
-            await (own_reaper.look() if aside.is_open else aside.run_at_home(reaper.look))
-
-        aside.start(heart.run, partial(own_reaper.run, look), watch.run)
-        return [watch.move()]
-
-    def _heart(
-        self, touch: Touch, lose: Callable[[list[Holding]], None], keeps: Callable[[Holding], bool] = lambda _: True
-    ) -> Heart:
-        interval = seconds(self._config.worker_heartbeat_interval).total_seconds()
-        return Heart(
-            touch,
-            lambda: list(self._held.values()),
-            lose,
-            interval=interval,
-            stale_after=self._stale_after,
-            beats_for=keeps,
-        )
-
-    def _reaper(self, operations: QueueOperations) -> Reaper:
-        retention = self._config.retention
-        return Reaper(
-            operations,
-            self._service.clock,
-            owner=self.name,
-            interval=seconds(self._config.maintenance_interval),
-            stale_after=seconds(self._config.worker_stale_after),
-            retention=None if retention is None else seconds(retention),
-            hold=self._hold,
-        )
-
     def _lose(self, lost: list[Holding]) -> None:
         """The store does not confirm that these are ours."""
         lost = [one for one in lost if one.phase is Phase.RUNNING]
@@ -243,6 +253,14 @@ class Worker:
         else:
             self._operations.tell(TaskEventKind.LOOP_BLOCKED, [(holding.record, None)])
 
+    def _leave_store(self, error: StoreReplacedError) -> None:
+        """Leave a store that is not the one any more that the worker claimed from."""
+        if self._replaced is None:
+            self._replaced = error
+            held = list(self._held)
+            _log.critical("worker %s leaves, with %d tasks (%s): %s", self.name, len(held), _some(held), error)
+            self.abort()
+
     def _raise_if_failed(self, claiming: asyncio.Task[None], background: Sequence[asyncio.Task[None]]) -> None:
         for task in (claiming, *background):
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -252,8 +270,8 @@ class Worker:
         backoffs = iter(_BACKOFFS)
         poll = _SHORTEST_POLL
         while not self._draining.is_set():
-            room = 0 if self._hold() else min(self._max - self._running, self._batch_size)
-            if room <= 0 or self._settler.backlog > 4 * max(self._max, self._batch_size):
+            room = self._room()
+            if not room:
                 self._starved = True
                 await self._pause(self._poll)
                 continue
@@ -270,8 +288,7 @@ class Worker:
                         stale_after=self._stale_after,
                     )
                 )
-                for record in claimed:
-                    self._start(record, asked_at)
+                self._start_all(claimed, asked_at)
                 pause = 0.0 if len(claimed) == room else _SHORTEST_POLL if claimed else await self._until_due(poll)
             except QueueError as error:
                 pause = next(backoffs).seconds
@@ -282,6 +299,24 @@ class Worker:
             poll = _SHORTEST_POLL if claimed else min(poll * 2, self._poll)
             if pause:
                 await self._pause(pause)
+
+    def _room(self) -> int:
+        """How many tasks to claim: no more than can start at once, whatever they are.
+
+        Whether a task needs a thread is known once it is claimed. So a claim takes no more than there are threads free.
+        Where none is, one task is claimed from time to time: it starts if it is async, and is given back if it is not.
+        """
+        self._probing = False
+        if self._hold() or self._settler.backlog > 4 * max(self._max, self._batch_size):
+            return 0
+        free = min(self._max - self._running, self._batch_size)
+        if free <= 0:
+            return 0
+        threads = self._executor.threads
+        if (can_start := min(free, self._max - self._running - threads.abandoned, threads.free)) > 0:
+            return can_start
+        self._probing = time.monotonic() >= self._probe_at and self._executor.knows_async
+        return int(self._probing)
 
     async def _until_due(self, poll: float) -> float:
         """How long to wait if no hint comes: at most until the next scheduled task comes due."""
@@ -309,48 +344,126 @@ class Worker:
                 _log.warning("wakeups are away, and polling goes on without them: %s", error)
                 await next(backoffs).wait()
 
-    def _start(self, record: TaskRecord, asked_at: float) -> None:
+    def _start_all(self, records: Sequence[TaskRecord], asked_at: float) -> None:
+        started = [self._start(record, asked_at) for record in records]
+        if not all(started):
+            self._probe_at = time.monotonic() + next(self._probes).seconds
+        elif started and self._probing:
+            self._probe_at, self._probes = 0.0, iter(_PROBES)
+
+    def _start(self, record: TaskRecord, asked_at: float) -> bool:
+        """Start a task, or give it back where it cannot start at once; False where it needs a thread, and none is free."""
         holding = Holding(TaskContext(record), asked_at)
+        if (before := self._held.get(record.id)) is not None:
+            # It was taken from this worker, which has not heard of that yet, and claims it now.
+            self._lose([before])
         self._held[record.id] = holding
+        if self._draining.is_set():
+            self._give_back_unstarted(holding)  # nobody has to be told that it was interrupted
+            return True
+        if self._executor.still_runs(record.id):
+            self._put_off(holding)
+            return True
+        if not self._executor.reserve(holding.context):
+            self._give_back_unstarted(holding)
+            return False
         self._running += 1
         self._idle.clear()
-        if self._draining.is_set():
-            self._freed()  # never began, so that nobody has to be told that it was interrupted
-            self._settler.put(holding, Requeue())
-            return
         # The outcome is taken by a callback: a task that is cancelled before its first step never runs its own code.
-        holding.execution = asyncio.get_running_loop().create_task(self._service.executor.execute(holding.context))
+        holding.execution = asyncio.get_running_loop().create_task(self._executor.execute(holding.context))
         holding.execution.add_done_callback(partial(self._ended, holding))
+        return True
+
+    def _give_back_unstarted(self, holding: Holding) -> None:
+        """Give back a task that was claimed and not started: it keeps its attempt and its place."""
+        self._settler.put(holding, Release())
+
+    def _put_off(self, holding: Holding) -> None:
+        """Put off a task whose earlier call still runs in this process: the two would overlap."""
+        record = holding.record
+        tries = self._overlaps[record.id] = self._overlaps.get(record.id, 0) + 1
+        pause = _OVERLAPS.after(tries).seconds
+        _log.warning(
+            "task %s (%s) waits another %.0f s: an earlier call of it still runs here, in worker %s",
+            record.id, record.name, pause, self.name,
+        )  # fmt: skip
+        self._settler.put(holding, Snooze(self._operations.clock.now() + timedelta(seconds=pause)))
+
+    @contextmanager
+    def _watching_threads(self) -> Generator[None, None, None]:
+        threads = self._executor.threads
+        threads.on_free.add(self._thread_freed)
+        threads.on_hang.add(self._call_hangs)
+        try:
+            yield
+        finally:
+            threads.on_free.discard(self._thread_freed)
+            threads.on_hang.discard(self._call_hangs)
+
+    def _thread_freed(self) -> None:
+        if self._overlaps:
+            self._overlaps = {id_: n for id_, n in self._overlaps.items() if self._executor.still_runs(id_)}
+        if self._starved:
+            self.nudge.set()
+
+    def _call_hangs(self, record: TaskRecord) -> None:
+        """The call of a task that timed out, was cancelled or was lost goes on, and keeps its thread."""
+        if record.worker != self.name or self._draining.is_set():
+            return
+        threads = self._executor.threads
+        _log.warning(
+            "the call of task %s (%s) does not end, and keeps its thread; %d of %d threads are held so, and worker %s claims "
+            "so many tasks less",
+            record.id, record.name, threads.abandoned, threads.slots, self.name,
+        )  # fmt: skip
+        self._operations.report_abandoned(record)
+        hung = [one.id for one in threads.hanging]
+        if self._max_abandoned is None or len(hung) < self._max_abandoned:
+            return
+        if not self._supervised:
+            _log.error("%d calls hang (worker_max_abandoned): restart this process", len(hung))
+            return
+        _log.critical(
+            "worker %s leaves: %d calls hang (worker_max_abandoned), of tasks %s",
+            self.name, len(hung), _some(hung),
+        )  # fmt: skip
+        self._hung = hung
+        self.drain()
 
     def _ended(self, holding: Holding, execution: asyncio.Task[Event]) -> None:
-        if execution.cancelled():
-            self._stopped(holding)
-            return
-        self._freed()
-        if holding.phase is Phase.LOST:
-            self._forget(holding)
-            return
-        if holding.phase is Phase.SETTLING:  # given back already, because it did not heed its cancellation
-            return
-        error = execution.exception()
-        if error is not None:
-            _log.error("task %s could not be run", holding.record.id, exc_info=error)
-        self._settler.put(holding, execution.result() if error is None else Fail(error_text(error)))
+        """Take the outcome. Whatever happens here, the slot is free, and the task has an outcome."""
+        self._freed(holding)
+        try:
+            self._take_outcome(holding, execution)
+        except BaseException:  # noqa: BLE001  # the event loop would only log it, or end
+            _log.exception("the outcome of task %s (%s) could not be taken", holding.record.id, holding.record.name)
+            try:
+                self._settler.put(holding, Fail(_UNTOLD))
+            except BaseException:  # noqa: BLE001  # as above: without heartbeats, stale recovery finds it
+                _log.exception("task %s is left to stale recovery", holding.record.id)
+                self._forget(holding)
 
-    def _stopped(self, holding: Holding) -> None:
-        """The function was interrupted."""
-        self._freed()
+    def _take_outcome(self, holding: Holding, execution: asyncio.Task[Event]) -> None:
         if holding.phase is Phase.LOST:
             self._forget(holding)
+        elif holding.phase is Phase.SETTLING:  # given back already, because it did not heed its cancellation
+            return
+        elif not execution.cancelled():
+            error = execution.exception()
+            if error is not None:
+                _log.error("task %s could not be run: %s", holding.record.id, error_text(error))
+            self._settler.put(holding, execution.result() if error is None else Fail(error_text(error)))
         elif holding.phase is Phase.GIVING_BACK:
             self._given_back.append(holding.record.id)
             self._settler.put(holding, Requeue())
-        elif holding.phase is Phase.RUNNING:
+        else:
             # Nobody here interrupted it: it cancelled itself, and would do so again and again if that cost no attempt.
-            error = asyncio.CancelledError("the task cancelled itself")
-            self._settler.put(holding, self._service.executor.failure(holding.context, error))
+            cancelled = asyncio.CancelledError("the task cancelled itself")
+            self._settler.put(holding, self._executor.failure(holding.context, cancelled))
 
-    def _freed(self) -> None:
+    def _freed(self, holding: Holding) -> None:
+        if holding.context.slot is not None:
+            holding.context.slot.give_back()  # unless the function got as far as its thread
         self._running -= 1
         if self._starved:
             self.nudge.set()
@@ -384,11 +497,11 @@ class Worker:
     async def _leave(self, claiming: asyncio.Task[None], background: Sequence[asyncio.Task[None]]) -> WorkerExit:
         """Give back what runs, store what is not stored, and stop. Takes a bounded time."""
         self.drain()
-        await self._bounded(claiming, _LAST_WRITE)
         for holding in list(self._held.values()):
             if holding.phase is Phase.RUNNING:
                 holding.interrupt(Phase.GIVING_BACK)
-        await self._bounded(self._idle.wait(), _UNWIND)
+        # The tasks of a claim that has not returned yet are given back when it does.
+        await self._bounded(self._until_unwound(claiming), _UNWIND)
         for holding in list(self._held.values()):
             if holding.phase is Phase.GIVING_BACK:  # does not heed its cancellation
                 _log.warning("task %s (%s) does not stop, and is given back", holding.record.id, holding.record.name)
@@ -398,18 +511,26 @@ class Worker:
         unsettled = [holding.record.id for holding in self._held.values() if holding.phase is Phase.SETTLING]
         for task in (claiming, *background):
             task.cancel()
-        await asyncio.gather(claiming, *background, return_exceptions=True)
-        if self._aside is not None:
-            await self._aside.stop()
+        done, _ = await asyncio.wait({claiming, *background}, timeout=_LET_GO)
+        for task in done:
+            if not task.cancelled():
+                task.exception()
+        await self._liveness.stop()
         self._listener.close()
         given_back = [id_ for id_ in self._given_back if id_ not in unsettled]
         if given_back:
-            _log.warning("worker %s gave back %d unfinished tasks", self.name, len(given_back))
+            _log.warning("worker %s gave back %d unfinished tasks: %s", self.name, len(given_back), _some(given_back))
         if unsettled:
-            ids = ", ".join(unsettled)
-            _log.error("worker %s leaves %d outcomes unstored, for stale recovery: %s", self.name, len(unsettled), ids)
+            _log.error(
+                "worker %s leaves %d outcomes unstored, for stale recovery: %s",
+                self.name, len(unsettled), _some(unsettled),
+            )  # fmt: skip
         _log.info("worker %s has stopped", self.name)
-        return WorkerExit(given_back, unsettled)
+        return WorkerExit(given_back, unsettled, self._hung)
+
+    async def _until_unwound(self, claiming: asyncio.Task[None]) -> None:
+        await asyncio.wait({claiming})
+        await self._idle.wait()
 
     async def _bounded(self, awaited: Awaitable[object], longest: float) -> None:
         """Wait for something, for so many seconds, or for `_HURRY` seconds from the second signal on."""
@@ -421,3 +542,7 @@ class Worker:
         aborting.cancel()
         if waiting is not awaited:
             waiting.cancel()
+
+
+def _some(ids: Sequence[str]) -> str:
+    return f"{', '.join(ids[:_NAMED])}{', ...' if len(ids) > _NAMED else ''}"

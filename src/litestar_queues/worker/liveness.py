@@ -1,0 +1,130 @@
+"""What keeps a worker's tasks its own, and looks after the store: heartbeats, maintenance, and a watch over the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from litestar_queues.config import QueueConfig
+from litestar_queues.errors import StoreReplacedError
+from litestar_queues.operations import QueueOperations
+from litestar_queues.records import seconds
+from litestar_queues.service import QueueService
+from litestar_queues.worker.apart import Aside, open_apart
+from litestar_queues.worker.heart import Heart, Touch
+from litestar_queues.worker.hold import Hold
+from litestar_queues.worker.holding import Holding
+from litestar_queues.worker.reaper import Reaper
+from litestar_queues.worker.watch import LoopWatch
+
+__all__ = ("Liveness", "Reports")
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What a worker wants to hear of, in its own event loop.
+
+    Attributes:
+        lose: The store does not confirm these tasks as the worker's.
+        kept: The store took a heartbeat. May be called from another thread.
+        blocked: The event loop stood still, and moves again; with the task that kept it, if it was one.
+        replaced: The store was emptied, or another one is in its place.
+    """
+
+    lose: Callable[[list[Holding]], None]
+    kept: Callable[[], None]
+    blocked: Callable[[Holding | None], None]
+    replaced: Callable[[StoreReplacedError], None]
+
+
+class Liveness:
+    """Heartbeats and maintenance of one worker: in a thread of their own where that can be had, else in its event loop.
+
+    Args:
+        service: Open.
+        config: The worker's.
+        name: The worker's.
+        held: Everything the worker holds at the moment of the call. Called from the thread.
+        reports: What is to be told.
+        hold: While it is held, no maintenance is done.
+    """
+
+    def __init__(
+        self,
+        service: QueueService,
+        config: QueueConfig,
+        *,
+        name: str,
+        held: Callable[[], Iterable[Holding]],
+        reports: Reports,
+        hold: Hold,
+    ) -> None:
+        self._service = service
+        self._config = config
+        self._name = name
+        self._held = held
+        self._reports = reports
+        self._hold = hold
+        self._aside: Aside | None = None
+
+    def start(self) -> list[Coroutine[Any, Any, None]]:
+        """Start the thread, if there is to be one; what is to run in the worker's event loop."""
+        operations = self._service.operations
+        client = open_apart(operations.backend) if self._config.worker_heartbeat_thread else None
+        reaper = self._reaper(operations, self._reports.replaced)
+        if client is None:
+            return [self._heart(operations.touch_heartbeats, self._reports.lose).run(), reaper.run()]
+        aside = self._aside = Aside(operations, client)
+        watch = LoopWatch(
+            self._held,
+            self._reports.blocked,
+            blocked_after=seconds(self._config.worker_blocked_after).total_seconds(),
+            stale_after=seconds(self._config.worker_stale_after).total_seconds(),
+        )
+
+        def lose(lost: list[Holding]) -> None:
+            aside.call_at_home(partial(self._reports.lose, lost))
+
+        def replaced(error: StoreReplacedError) -> None:
+            aside.call_at_home(partial(self._reports.replaced, error))
+
+        own_reaper = self._reaper(aside.operations, replaced)
+
+        async def look() -> None:
+            await (own_reaper.look() if aside.is_open else aside.run_at_home(reaper.look))
+
+        aside.start(self._heart(aside.touch, lose, watch.keeps).run, partial(own_reaper.run, look), watch.run)
+        return [watch.move()]
+
+    async def stop(self) -> None:
+        """End the thread, for a bounded time."""
+        if self._aside is not None:
+            await self._aside.stop()
+
+    def _heart(
+        self, touch: Touch, lose: Callable[[list[Holding]], None], keeps: Callable[[Holding], bool] = lambda _: True
+    ) -> Heart:
+        return Heart(
+            touch,
+            self._held,
+            lose,
+            interval=seconds(self._config.worker_heartbeat_interval).total_seconds(),
+            stale_after=seconds(self._config.worker_stale_after).total_seconds(),
+            beats_for=keeps,
+            on_kept=self._reports.kept,
+        )
+
+    def _reaper(self, operations: QueueOperations, on_replaced: Callable[[StoreReplacedError], None]) -> Reaper:
+        retention = self._config.retention
+        return Reaper(
+            operations,
+            self._service.clock,
+            owner=self._name,
+            interval=seconds(self._config.maintenance_interval),
+            stale_after=seconds(self._config.worker_stale_after),
+            retention=None if retention is None else seconds(retention),
+            hold=self._hold,
+            on_replaced=on_replaced,
+        )
