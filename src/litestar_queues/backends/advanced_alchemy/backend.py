@@ -20,6 +20,7 @@ from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
 from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
 from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.cancelling import whole
 from litestar_queues.backends.retry import with_retries
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.port import BoundBackend, SqlBackend, SqlPort
@@ -109,6 +110,9 @@ class AdvancedAlchemyBackend(SqlBackend):
             raise
 
     async def close(self) -> None:
+        await whole(self._close())
+
+    async def _close(self) -> None:
         if self._wakeups is not None:
             await self._wakeups.close()  # which sends what it has left
         self._transport, self.port = None, self.port.closed()

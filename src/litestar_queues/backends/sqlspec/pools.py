@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlspec import SQLSpec
 
+from litestar_queues.backends.cancelling import whole
+
 __all__ = ("Pool", "register")
 
 _users: dict[int, int] = {}
@@ -52,4 +54,4 @@ class Pool:
         del _users[key]
         closing = self._config.close_pool()
         if closing is not None:
-            await closing
+            await whole(closing)
