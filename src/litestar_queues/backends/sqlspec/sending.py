@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlspec.core import SQL
 from sqlspec.core.sqlcommenter import format_wire_sqlcomment, strip_sqlcomment
@@ -98,8 +98,9 @@ def _compile(call: Call, statement_config: Any) -> Prepared:
     sql = SQL(call.statement.text, marks, statement_config=statement_config)
     compiled, given = sql.compile()
     text = strip_sqlcomment(compiled) if statement_config.enable_sqlcommenter else compiled
-    named: dict[str, Any] = given if isinstance(given, dict) else {}
-    order = None if isinstance(given, dict) else tuple(mark.name for mark in given or ())
+    by_name = isinstance(given, dict)
+    named = cast("dict[str, _Mark]", given if by_name else {})
+    order = None if by_name else tuple(mark.name for mark in cast("Sequence[_Mark]", given or ()))
     places = {info.position for info in statement_config.parameter_validator.extract_parameters(text)}
     percents = "".join("%%" if sign == "%" and at not in places else sign for at, sign in enumerate(text))
     return Prepared(
@@ -305,9 +306,8 @@ def _through_driver(driver: Any, text: str, one: Prepared, values: Any) -> Any:
         expression_is_shared=True,
     )
     # SQLSpec has no public way to make a statement of its parts.
-    statement = SQL._create_cached_direct(  # noqa: SLF001
-        one.sql.raw_sql, one.sql.statement_config, state, pooled=False
-    )
+    make: Any = SQL._create_cached_direct  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    statement = make(one.sql.raw_sql, one.sql.statement_config, state, pooled=False)
     if driver.is_async:
         return _dispatched_async(driver, statement)
     with driver.with_cursor(driver.connection) as cursor:

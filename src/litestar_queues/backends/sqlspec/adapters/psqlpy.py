@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from litestar_queues.backends.sql.families import POSTGRES
@@ -44,9 +45,9 @@ def _rows(result: Any) -> Sequence[Sequence[Any]]:
 @lru_cache(256)
 def _counting(text: str) -> str | None:
     """A write as a query of how many rows it changed, which psqlpy does not tell."""
-    from sqlspec.adapters.psqlpy.core import _dml_count_query  # noqa: PLC0415  # needs psqlpy; no public way
-
-    return _dml_count_query(text)
+    core: Any = import_module("sqlspec.adapters.psqlpy.core")  # needs psqlpy
+    counting: str | None = core._dml_count_query(text)  # noqa: SLF001  # no public way
+    return counting
 
 
 STORES = (
