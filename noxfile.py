@@ -16,11 +16,11 @@ from nox.virtualenv import VirtualEnv
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 CODE = (
-    "src", "conformance", "matrix", "examples", "demo", "bench", "tests", "docs", ".ci/pip_install.py", "dev.py",
+    "src", "conformance", "matrix", "examples", "demo", "bench", "soak", "tests", "docs", ".ci/pip_install.py", "dev.py",
     "noxfile.py",
 )  # fmt: skip
 TYPED = (
-    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "bench", "docs",
+    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "bench", "soak", "docs",
     ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 SUITE = ("-e", "conformance", "-e", "matrix")
@@ -223,6 +223,13 @@ def bench(session: nox.Session) -> None:
     """Rates beside a bare driver doing the same writes, as ratios from this run: on SQLite, or `-- --server postgres`."""
     install(session, "test", *(("servers", "bench") if "--server" in session.posargs else ()))
     session.run("python", "bench/run.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """A worker for ten minutes, and what of it grows: `-- --minutes 1` is a short one, `-- --on asyncpg@postgresql15` elsewhere."""
+    install(session, "test", *(("servers",) if any(one.startswith("--on") for one in session.posargs) else ()))
+    session.run("python", "soak/run.py", *session.posargs)
 
 
 @nox.session

@@ -47,8 +47,8 @@ class _Forgetful:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
 
-    async def execute(self, statement: Any) -> Any:
-        answer = asyncio.ensure_future(self._driver.execute(statement))
+    async def dispatch_execute(self, cursor: Any, statement: Any) -> Any:
+        answer = asyncio.ensure_future(self._driver.dispatch_execute(cursor, statement))
         ForgetfulTransport.executing.set()
         try:
             return await asyncio.shield(answer)

@@ -26,6 +26,7 @@ from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.advanced_alchemy.transport import BoundTransport, SessionTransport
 from litestar_queues.backends.advanced_alchemy.wakeups import AlchemyWakeups, hint_text
 from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.cancelling import whole
 from litestar_queues.backends.place import FilePlace
 from litestar_queues.backends.retry import is_away, with_retries
 from litestar_queues.backends.sql.families import Kind
@@ -120,6 +121,9 @@ class AdvancedAlchemyBackend(SqlBackend):
             raise
 
     async def close(self) -> None:
+        await whole(self._close())
+
+    async def _close(self) -> None:
         if self._wakeups is not None:
             await self._wakeups.close()  # which sends what it has left
         self._transport, self.port = None, self.port.closed()

@@ -20,7 +20,7 @@ from litestar_queues.backends.advanced_alchemy.failures import AlchemyFailures
 from litestar_queues.backends.advanced_alchemy.leaving import LeavingInsert
 from litestar_queues.backends.advanced_alchemy.statements import PREFIX, ModelStatement
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
-from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end, whole
+from litestar_queues.backends.cancelling import cancellations, heed_cancellation, once_open, to_the_end, whole
 from litestar_queues.backends.sql.families import Kind
 from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Program, Rows, Steps, advance
@@ -118,12 +118,16 @@ class SessionTransport:
         bound = Limit(limit, self._cut)
         last = asyncio.timeout(bound.at_last)
         session = self._maker()
+        is_open = asyncio.Event()
         told = cancellations()
         try:
             with bound.running():
                 async with last:
-                    running = session.run_sync(self._transact, kind, work, bound)
-                    answer = await (whole(running) if self._dialect.uninterrupted else running)
+                    running = session.run_sync(self._transact, kind, work, bound, is_open)
+                    if self._dialect.uninterrupted:
+                        answer = await whole(running)
+                    else:
+                        answer = await once_open(running, is_open, patience=GRACE)
         except BaseException as error:
             await to_the_end(self._leave(session))
             if isinstance(error, Exception):
@@ -137,7 +141,9 @@ class SessionTransport:
         heed_cancellation(told)
         return answer
 
-    def _transact(self, session: Session, kind: Kind, work: Callable[[Connection], T], limit: Limit) -> T:
+    def _transact(
+        self, session: Session, kind: Kind, work: Callable[[Connection], T], limit: Limit, is_open: asyncio.Event
+    ) -> T:
         isolation = self._dialect.isolation.get(kind)
         options: dict[str, Any] = {} if isolation is None else {"isolation_level": isolation}
         try:
@@ -145,6 +151,7 @@ class SessionTransport:
         except Exception as error:
             raise self._failures.of_connection(error) from error
         limit.connection = connection.connection.driver_connection
+        is_open.set()
         opening = self._dialect.opening.get(kind, ())
         if opening and self._dialect.closing and getattr(limit.connection, "in_transaction", False):
             connection.exec_driver_sql("ROLLBACK")  # a hook of the application's has begun one, in its own way

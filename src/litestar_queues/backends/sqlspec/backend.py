@@ -13,6 +13,7 @@ from typing import Any
 from sqlspec import SQLSpec
 
 from litestar_queues.backends.base import Observer, QueueBackend, Wakeups
+from litestar_queues.backends.cancelling import whole
 from litestar_queues.backends.place import FilePlace
 from litestar_queues.backends.retry import is_away, with_retries
 from litestar_queues.backends.sql.families import Statement, statements_of
@@ -133,6 +134,9 @@ class SQLSpecBackend(SqlBackend):
             raise
 
     async def close(self) -> None:
+        await whole(self._close())
+
+    async def _close(self) -> None:
         if self._wakeups is not None:
             await self._wakeups.close()  # which sends what it has left
         transport, self._transport = self._transport, None

@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any, TypeVar
 
 from litestar_queues.backends.sql.families import Kind
-from litestar_queues.backends.sql.program import ConflictError, Done, Load, Program, advance
+from litestar_queues.backends.sql.program import Call, ConflictError, Done, Load, Program, Rows, advance
 from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
+from litestar_queues.backends.sqlspec.sending import send, send_async
 from litestar_queues.backends.sqlspec.store import QueueStore
-from litestar_queues.backends.sqlspec.transports import rows_of, statement_of
 from litestar_queues.errors import BackendError, QueueConfigurationError
 
 __all__ = ("BoundTransport",)
@@ -48,8 +48,8 @@ class BoundTransport:
                 f"session takes a {kind.__name__}, as `async with sqlspec.provide_session(config) as session` gives it, "
                 f"not {type(driver).__qualname__}"
             )
-        self._session = driver
-        self._driver = store.sender(driver, config)
+        self._driver = driver
+        self._way = store.way
         self._config = config
         self._failures = failures
 
@@ -67,8 +67,7 @@ class BoundTransport:
             call = advance(steps)
             while not isinstance(call, Done):
                 assert not isinstance(call, Load), "a bulk load has a transaction of its own"  # noqa: S101  # ours to know
-                result = self._driver.execute(statement_of(call, self._config))
-                call = advance(steps, rows_of(await result if inspect.isawaitable(result) else result))
+                call = advance(steps, await self._send(call))
         except Exception as error:
             steps.close()
             failure = self._failures.of_statement(error, program.name)
@@ -80,6 +79,11 @@ class BoundTransport:
             raise failure from error
         return call.answer
 
+    async def _send(self, call: Call) -> Rows:
+        if self._driver.is_async:
+            return await send_async(self._driver, call, self._config, self._way)
+        return send(self._driver, call, self._config, self._way)
+
     async def ask(self, question: Callable[[Any], Any]) -> Any:
         answer = question(self._driver)
         return await answer if inspect.isawaitable(answer) else answer
@@ -89,12 +93,12 @@ class BoundTransport:
 
     def _check_transaction(self, name: str) -> None:
         # SQLSpec has no public name for either; each of its drivers has both.
-        if not self._session._connection_in_transaction():  # noqa: SLF001
+        if not self._driver._connection_in_transaction():  # noqa: SLF001
             raise QueueConfigurationError(
                 f"{self._failures.database}: {name} got a session that is not in a transaction: {self._advice}; or leave "
                 f"session= out, which stores the task at once"
             )
-        if self._session._transaction_depth == 0 and _is_autocommit(self._config):  # noqa: SLF001
+        if self._driver._transaction_depth == 0 and _is_autocommit(self._config):  # noqa: SLF001
             _warn_of_autocommit(self._failures.database, self._advice)
 
     @property

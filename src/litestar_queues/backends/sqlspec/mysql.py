@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
+from litestar_queues.backends.sqlspec.sending import BY_CURSOR
 from litestar_queues.backends.sqlspec.servers import ServerAddress
 from litestar_queues.backends.sqlspec.store import Location
 from litestar_queues.errors import QueueConfigurationError
 
-__all__ = ("ADDRESS", "locate")
+__all__ = ("ADDRESS", "PYFORMAT", "locate")
+
+PYFORMAT = replace(BY_CURSOR, percents=True)
+"""For the drivers that put the values into the text themselves, by Python's own formatting."""
 
 ADDRESS = ServerAddress(
     url=("dsn", "url", "connection_string"), host=("host", "unix_socket"), database=("database", "db")

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlspec import SQLSpec
 
+from litestar_queues.backends.cancelling import whole
+
 __all__ = ("ADAPTERS", "Pool", "derived_config", "register")
 
 ADAPTERS = "sqlspec.adapters."
@@ -67,4 +69,4 @@ class Pool:
         del _users[key]
         closing = self._config.close_pool()
         if closing is not None:
-            await closing
+            await whole(closing)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from litestar_queues.backends.cancelling import to_the_end
+
 __all__ = ("AsyncSession",)
 
 
@@ -27,9 +29,13 @@ class AsyncSession:
     async def __aenter__(self) -> Any:
         driver = await self._context.__aenter__()
         self._driver = driver
-        if driver.connection is not None:
-            await self._runtime.emit_connection_create_async(driver.connection)
-        await self._runtime.emit_session_start_async(driver)
+        try:
+            if driver.connection is not None:
+                await self._runtime.emit_connection_create_async(driver.connection)
+            await self._runtime.emit_session_start_async(driver)
+        except BaseException:
+            await to_the_end(self._context.__aexit__(None, None, None))
+            raise
         return driver
 
     async def __aexit__(

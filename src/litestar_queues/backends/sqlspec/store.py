@@ -12,6 +12,7 @@ from litestar_queues.backends.sql.families import Family
 from litestar_queues.backends.sql.limit import Cut
 from litestar_queues.backends.sql.program import Program
 from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
+from litestar_queues.backends.sqlspec.sending import THROUGH_DRIVER, Way
 
 __all__ = ("LISTEN", "POLL", "EventTransport", "Location", "QueueStore", "Transport", "is_async", "is_sync")
 
@@ -37,10 +38,6 @@ class Location:
     database: str
     process_local: bool = False
     path: str | None = None
-
-
-def _itself(driver: Any, _config: Any) -> Any:
-    return driver
 
 
 def _any(_config: object) -> bool:
@@ -99,7 +96,7 @@ class QueueStore:
         arrow_from: The number of tasks from which on an Arrow load was measured to be faster than the family's statement;
             0 where it never was, and None where the adapter's load cannot be used: it cannot load what the table holds, or
             is no part of a transaction.
-        sender: What sends the statements in the place of a driver of SQLSpec's, given that and its configuration.
+        way: How a statement is sent on a connection of the driver's.
         cut: Ends a connection at once, for an attempt that takes too long; None where the driver has no way for that.
         matches: Which of the adapter's configurations the row is for, where the adapter has several rows.
         small_pool: The settings of a pool of at most two connections, which the listener of hints and the migrations open
@@ -114,7 +111,7 @@ class QueueStore:
     probe: Callable[[Any], None] | None = None
     autocommit: bool = True
     arrow_from: int | None = 0
-    sender: Callable[[Any, Any], Any] = _itself
+    way: Way = THROUGH_DRIVER
     cut: Cut | None = None
     matches: Callable[[object], bool] = _any
     small_pool: Mapping[str, int] = field(default_factory=dict[str, int])

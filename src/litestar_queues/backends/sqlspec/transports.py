@@ -1,9 +1,8 @@
 """How a program reaches a database: statement by statement on an async driver, or as a whole in a thread.
 
 Each transport makes one attempt at a program, in one transaction, and leaves the connection clean whatever happens:
-committed where the program came to its end, else rolled back. Every statement goes out as `SQL(...)` with the
-configuration's own `statement_config`, between explicit `begin` and `commit`: other forms corrupt memory on the error
-paths of SQLSpec's compiled 0.69.
+committed where the program came to its end, else rolled back. Statements are sent as `sending` has them, between explicit
+calls of the driver's `begin` and `commit`: SQLSpec's own blocks of a transaction lose a cancellation.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ from inspect import isawaitable
 from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
-from sqlspec.core import SQL
 
-from litestar_queues.backends.cancelling import cancellations, heed_cancellation, to_the_end
+from litestar_queues.backends.cancelling import Background, cancellations, heed_cancellation, to_the_end, whole
+from litestar_queues.backends.sql.family import Statement
 from litestar_queues.backends.sql.limit import GRACE, Limit
 from litestar_queues.backends.sql.program import Call, Done, Load, LostConnectionError, Program, Rows, Steps, advance
 from litestar_queues.backends.sqlspec.arrow import arrow_table
 from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
+from litestar_queues.backends.sqlspec.sending import send, send_async
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import QueueStore
 
@@ -34,8 +34,7 @@ __all__ = (
     "Connected",
     "ThreadTransport",
     "ask_async",
-    "rows_of",
-    "statement_of",
+    "call_of",
 )
 
 T = TypeVar("T")
@@ -43,17 +42,9 @@ T = TypeVar("T")
 _log = logging.getLogger("litestar_queues")
 
 
-def statement_of(call: Call, config: Any) -> SQL:
-    """The statement in the one form in which SQLSpec can be relied on."""
-    return SQL(call.statement.text, dict(call.parameters), statement_config=config.statement_config)
-
-
-def rows_of(result: Any) -> Rows:
-    """What a driver brought, by position."""
-    data = result.data or ()
-    if data and isinstance(data[0], dict):
-        data = [tuple(row.values()) for row in data]
-    return Rows(data, result.rows_affected)
+def call_of(text: str) -> Call:
+    """The call of a statement without parameters, which stands in no family's file."""
+    return Call(Statement("", text))
 
 
 @dataclass(slots=True, eq=False)
@@ -68,9 +59,13 @@ class Connected:
 
 async def ask_async(session: AsyncSession, question: Callable[[Any], Any]) -> Any:
     """The answer of an async driver."""
-    async with session as driver:
-        answer = question(driver)
-        return await answer if isawaitable(answer) else answer
+
+    async def ask() -> Any:
+        async with session as driver:
+            answer = question(driver)
+            return await answer if isawaitable(answer) else answer
+
+    return await whole(ask(), patience=GRACE)
 
 
 class AsyncTransport:
@@ -95,7 +90,7 @@ class AsyncTransport:
         self._kept: list[Connected] = []
         self._line = asyncio.Lock()
         self._sweeping: asyncio.TimerHandle | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def attempt(self, program: Program[T]) -> T:
         steps = program.start()
@@ -140,10 +135,16 @@ class AsyncTransport:
             async with opening, self._line:
                 if self._kept:
                     return self._kept.pop()
-                driver = await self.connect(session)
+                return await self._background.opened(self._connected(session), self._let_go, patience=GRACE)
         except Exception as error:
             raise self._failures.of_connection(error, limit.seconds if opening.expired() else None) from error
+
+    async def _connected(self, session: AsyncSession) -> Connected:
+        driver = await self.connect(session)
         return Connected(driver, session, asyncio.get_running_loop().time() + self.kept_for)
+
+    async def _let_go(self, connected: Connected) -> None:
+        await self.leave(connected, committed=True)
 
     async def connect(self, session: AsyncSession) -> Any:
         """A driver on a connection of the pool, or the pool's own error."""
@@ -159,34 +160,34 @@ class AsyncTransport:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for connected in [one for one in self._kept if one.until <= now]:
-            self._let_go(connected)
+            self._give_back(connected)
         first = min((one.until for one in self._kept), default=None)
         self._sweeping = None if first is None else loop.call_at(first, self._sweep)
 
-    def _let_go(self, connected: Connected) -> None:
+    def _give_back(self, connected: Connected) -> None:
         self._kept.remove(connected)
-        leaving = asyncio.get_running_loop().create_task(self.leave(connected, committed=True))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        self._background.start(self._let_go(connected))
 
     async def _transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         begin = self._store.family.begin.get(program.kind)
         call: Call | Load | Done[T] = first
         if begin is not None:
             if self._store.family.before_begin is not None:
-                await driver.execute(
-                    SQL(self._store.family.before_begin, statement_config=self._config.statement_config)
-                )
-            await driver.begin(*begin)
+                await self.send(driver, call_of(self._store.family.before_begin))
+            await whole(driver.begin(*begin), patience=GRACE)
         while not isinstance(call, Done):
             if isinstance(call, Load):
-                await driver.load_from_arrow(call.table, arrow_table(call))
+                await whole(driver.load_from_arrow(call.table, arrow_table(call)), patience=GRACE)
                 call = advance(steps, Rows())
             else:
-                call = advance(steps, rows_of(await driver.execute(statement_of(call, self._config))))
+                call = advance(steps, await self.send(driver, call))
         if begin is not None or not self._store.autocommit:
-            await driver.commit()
+            await whole(driver.commit(), patience=GRACE)
         return call.answer
+
+    async def send(self, driver: Any, call: Call) -> Rows:
+        """Send a statement."""
+        return await send_async(driver, call, self._config, self._store.way)
 
     async def leave(self, connected: Connected, *, committed: bool) -> None:
         """Give the connection back, clean; one that cannot be cleaned is cut off, and its pool throws it away.
@@ -213,8 +214,8 @@ class AsyncTransport:
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connected in list(self._kept):
-            self._let_go(connected)
-        await asyncio.gather(*self._leaving)
+            self._give_back(connected)
+        await self._background.ended()
 
 
 class BlockingTransport:
@@ -233,18 +234,17 @@ class BlockingTransport:
         """Run the program on a sync driver, in the thread that calls."""
         begin = self._store.family.begin.get(program.kind)
         call: Call | Load | Done[T] = first
-        driver = self._store.sender(driver, self._config)
         try:
             if begin is not None:
                 if self._store.family.before_begin is not None:
-                    driver.execute(SQL(self._store.family.before_begin, statement_config=self._config.statement_config))
+                    self.send(driver, call_of(self._store.family.before_begin))
                 driver.begin(*begin)
             while not isinstance(call, Done):
                 if isinstance(call, Load):
                     self.load(driver, call)
                     call = advance(steps, Rows())
                 else:
-                    call = advance(steps, rows_of(driver.execute(statement_of(call, self._config))))
+                    call = advance(steps, self.send(driver, call))
             if begin is not None or not self._store.autocommit:
                 driver.commit()
         except BaseException as error:
@@ -255,6 +255,10 @@ class BlockingTransport:
                 raise self._failures.of_statement(error, program.name) from error
             raise
         return call.answer
+
+    def send(self, driver: Any, call: Call) -> Rows:
+        """Send a statement."""
+        return send(driver, call, self._config, self._store.way)
 
     def load(self, driver: Any, load: Load) -> None:
         """Load rows in bulk, by the names of the columns."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from litestar_queues.backends.sql.families import MYSQL
 from litestar_queues.backends.sql.limit import close
-from litestar_queues.backends.sqlspec.mysql import locate
+from litestar_queues.backends.sqlspec.mysql import PYFORMAT, locate
 from litestar_queues.backends.sqlspec.store import POLL, QueueStore
 from litestar_queues.backends.sqlspec.transports import AsyncTransport, Connected
 
@@ -31,5 +31,6 @@ STORES = (
         cut=close,
         small_pool={"minsize": 1, "maxsize": 2},
         events=POLL,
+        way=PYFORMAT,
     ),
 )

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 from sqlspec import SQLSpec
 from sqlspec.adapters.sqlite.driver import SqliteDriver
 
-from litestar_queues.backends.cancelling import to_the_end
+from litestar_queues.backends.cancelling import Background, to_the_end
 from litestar_queues.backends.sql.families import SQLITE
+from litestar_queues.backends.sql.limit import GRACE
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Steps, advance
 from litestar_queues.backends.sqlspec.adapters.sqlite import locate, probe
 from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
+from litestar_queues.backends.sqlspec.sending import BY_CURSOR
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import POLL, QueueStore
 from litestar_queues.backends.sqlspec.transports import BlockingTransport, ask_async
@@ -33,6 +35,7 @@ class AiosqliteTransport(BlockingTransport):
         from sqlspec.adapters.aiosqlite.core import run_on_worker_thread  # noqa: PLC0415  # needs aiosqlite
 
         super().__init__(spec, config, store, failures, limit=limit)
+        self._background = Background()
         self._in_thread = run_on_worker_thread
 
     async def attempt(self, program: Program[T]) -> T:
@@ -42,7 +45,10 @@ class AiosqliteTransport(BlockingTransport):
             return first.answer
         session = AsyncSession(self._config)
         try:
-            driver = await session.__aenter__()
+            # SQLSpec's pool does not bear being cancelled while it opens a connection: the process crashes.
+            driver = await self._background.opened(
+                session.__aenter__(), lambda _: session.__aexit__(None, None, None), patience=GRACE
+            )
         except Exception as error:
             raise self._failures.of_connection(error) from error
         try:
@@ -71,7 +77,12 @@ class AiosqliteTransport(BlockingTransport):
     async def ask(self, question: Callable[[Any], Any]) -> Any:
         return await ask_async(AsyncSession(self._config), question)
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        await self._background.ended()
 
 
-STORES = (QueueStore("aiosqlite", SQLITE, AiosqliteTransport, locate, probe, small_pool={"pool_size": 2}, events=POLL),)
+STORES = (
+    QueueStore(
+        "aiosqlite", SQLITE, AiosqliteTransport, locate, probe, small_pool={"pool_size": 2}, events=POLL, way=BY_CURSOR
+    ),
+)

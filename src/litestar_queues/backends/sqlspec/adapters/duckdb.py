@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlspec.core import SQL
-
 from litestar_queues.backends.sql.families import DUCKDB, quoted_name
-from litestar_queues.backends.sql.program import Load
+from litestar_queues.backends.sql.program import Load, Rows
 from litestar_queues.backends.sqlspec.arrow import arrow_table
+from litestar_queues.backends.sqlspec.sending import Prepared, Way, by_position
 from litestar_queues.backends.sqlspec.store import POLL, Location, QueueStore
-from litestar_queues.backends.sqlspec.transports import ThreadTransport
+from litestar_queues.backends.sqlspec.transports import ThreadTransport, call_of
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
 
 _MEMORY = ":memory:"
@@ -97,7 +95,7 @@ class DuckDBTransport(ThreadTransport):
         text = f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {_LOADED}"  # noqa: S608  # our own names
         driver.connection.register(_LOADED, arrow_table(load))
         try:
-            driver.execute(SQL(text, statement_config=self._config.statement_config))
+            self.send(driver, call_of(text))
         finally:
             driver.connection.unregister(_LOADED)
 
@@ -114,29 +112,20 @@ class DuckDBTransport(ThreadTransport):
                 thread.executor.shutdown()
 
 
-def _fetching(driver: Any, config: Any) -> Any:
-    """The same driver, with rows as DuckDB gives them.
+def _send(driver: Any, text: str, one: Prepared, values: Any) -> Rows:
+    """Send a statement, and take its rows as DuckDB gives them.
 
     SQLSpec takes them through Arrow where it does not know how many come: that needs pyarrow, and costs a copy more, of
     which DuckDB 2.0 warns.
     """
-    made = _fetching_driver()(
-        driver.connection, statement_config=config.statement_config, driver_features=driver.driver_features
-    )
-    made.attach_observability(config.get_observability_runtime())
-    return made
-
-
-@cache
-def _fetching_driver() -> Any:
-    from sqlspec.adapters.duckdb import DuckDBDriver  # noqa: PLC0415  # needs duckdb
-
-    class FetchingDriver(DuckDBDriver):
-        def _materialize_select_rows(self, cursor: Any, compiled_sql: str) -> Any:
-            rows = cursor.fetchall()
-            return rows, [column[0] for column in cursor.description], len(rows), "tuple"
-
-    return FetchingDriver
+    connection = driver.connection
+    connection.execute(text, values or None)
+    if one.returns_rows:
+        rows = by_position(connection.fetchall())
+        return Rows(rows, len(rows))
+    # A write answers with one row, of the number of rows that it changed.
+    counted = connection.fetchone()
+    return Rows((), counted[0] if counted and len(counted) == 1 and isinstance(counted[0], int) else 0)
 
 
 def _key(config: Any) -> str:
@@ -144,4 +133,4 @@ def _key(config: Any) -> str:
     return name if name.startswith(_MEMORY) else str(Path(name).resolve())
 
 
-STORES = (QueueStore("duckdb", DUCKDB, DuckDBTransport, _locate, arrow_from=1, sender=_fetching, events=POLL),)
+STORES = (QueueStore("duckdb", DUCKDB, DuckDBTransport, _locate, arrow_from=1, way=Way(_send), events=POLL),)

@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 
 from sqlspec import SQLSpec
 
+from litestar_queues.backends.cancelling import whole
 from litestar_queues.backends.sql.families import MYSQL
-from litestar_queues.backends.sql.program import ConflictError, Program
+from litestar_queues.backends.sql.limit import GRACE
+from litestar_queues.backends.sql.program import Call, ConflictError, Program, Rows
 from litestar_queues.backends.sqlspec.failures import SQLSpecFailures
 from litestar_queues.backends.sqlspec.mysql import locate
+from litestar_queues.backends.sqlspec.sending import BY_CURSOR
 from litestar_queues.backends.sqlspec.sessions import AsyncSession
 from litestar_queues.backends.sqlspec.store import POLL, QueueStore, is_async, is_sync
 from litestar_queues.backends.sqlspec.transports import AsyncTransport, ThreadTransport
@@ -85,6 +88,7 @@ def _waiting_in_threads(pool: Any) -> Sequence[Any]:
 def _mend(session: Any) -> None:
     """Let a session connect again: a failed try leaves a text where the next one expects more."""
     session._charset = None  # noqa: SLF001  # as above
+    session._unread_result = False  # noqa: SLF001  # of a statement that was cancelled; the new connection has none
 
 
 def _leave_alone(_session: Any) -> None:
@@ -106,6 +110,10 @@ class MysqlConnectorTransport(AsyncTransport):
         # Nobody else gets between the look at the pool and the taking: there is no await that waits before.
         with _losing_none(self._config.connection_instance, _waiting_in_tasks, _mend):
             return await super().connect(session)
+
+    async def send(self, driver: Any, call: Call) -> Rows:
+        # A session whose statement was cancelled refuses everything after that, a new connection as well.
+        return await whole(super().send(driver, call), patience=GRACE)
 
     async def attempt(self, program: Program[T]) -> T:
         async with self._free:
@@ -141,5 +149,6 @@ _ASYNC = QueueStore(
     matches=is_async,
     small_pool={"pool_size": 2},
     events=POLL,
+    way=BY_CURSOR,
 )
 STORES = (_ASYNC, replace(_ASYNC, transport=MysqlConnectorThreadTransport, cut=_cut, matches=is_sync))

@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
 from litestar_queues.backends.sql.families import POSTGRES
+from litestar_queues.backends.sql.program import Rows
+from litestar_queues.backends.sqlspec.sending import Prepared, Way
 from litestar_queues.backends.sqlspec.servers import ServerAddress
 from litestar_queues.backends.sqlspec.store import LISTEN, QueueStore
 from litestar_queues.backends.sqlspec.transports import AsyncTransport
+
+_DML = frozenset({"INSERT", "UPDATE", "DELETE"})
+
+
+async def _send(driver: Any, text: str, one: Prepared, values: Any) -> Rows:
+    # Behind a pooler that gives each transaction another connection, nothing may be prepared.
+    arguments = {"prepared": False} if driver._is_transaction_pooler_mode() else {}  # noqa: SLF001  # no public way
+    connection = driver.connection
+    if one.returns_rows:
+        rows = _rows(await connection.fetch(text, values or [], **arguments))
+        return Rows(rows, len(rows))
+    counting = _counting(text) if one.operation in _DML else None
+    if counting is not None:
+        [[count]] = _rows(await connection.fetch(counting, values or [], **arguments))
+        return Rows((), count)
+    await connection.execute(text, values or [], **arguments)
+    return Rows()
+
+
+def _rows(result: Any) -> Sequence[Sequence[Any]]:
+    try:
+        rows: Sequence[Sequence[Any]] = result.result(as_tuple=True)
+    except Exception as error:
+        if "type: void" in str(error):  # a function without a value, such as pg_notify
+            return ()
+        raise
+    return rows
+
+
+@lru_cache(256)
+def _counting(text: str) -> str | None:
+    """A write as a query of how many rows it changed, which psqlpy does not tell."""
+    core: Any = import_module("sqlspec.adapters.psqlpy.core")  # needs psqlpy
+    counting: str | None = core._dml_count_query(text)  # noqa: SLF001  # no public way
+    return counting
+
 
 STORES = (
     QueueStore(
@@ -16,5 +59,6 @@ STORES = (
         arrow_from=None,
         small_pool={"max_db_pool_size": 2},
         events=LISTEN,
+        way=Way(_send),
     ),
 )

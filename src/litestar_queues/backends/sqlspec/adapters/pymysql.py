@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from litestar_queues.backends.sql.families import MYSQL
-from litestar_queues.backends.sqlspec.mysql import locate
+from litestar_queues.backends.sqlspec.mysql import PYFORMAT, locate
 from litestar_queues.backends.sqlspec.store import POLL, QueueStore
 from litestar_queues.backends.sqlspec.transports import ThreadTransport
 
@@ -16,4 +16,4 @@ def _cut(connection: Any) -> None:
     connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001  # `close` would wait for the server, or for that thread
 
 
-STORES = (QueueStore("pymysql", MYSQL, ThreadTransport, locate, autocommit=False, cut=_cut, events=POLL),)
+STORES = (QueueStore("pymysql", MYSQL, ThreadTransport, locate, autocommit=False, cut=_cut, events=POLL, way=PYFORMAT),)

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from litestar_queues.backends.sql.families import SQLITE
+from litestar_queues.backends.sqlspec.sending import BY_CURSOR
 from litestar_queues.backends.sqlspec.store import POLL, Location, QueueStore
 from litestar_queues.backends.sqlspec.transports import ThreadTransport
 from litestar_queues.errors import BackendUnavailableError, QueueConfigurationError, QueueError
@@ -108,4 +109,4 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-STORES = (QueueStore("sqlite", SQLITE, ThreadTransport, _locate_in_threads, probe, events=POLL),)
+STORES = (QueueStore("sqlite", SQLITE, ThreadTransport, _locate_in_threads, probe, events=POLL, way=BY_CURSOR),)

@@ -1,0 +1,1 @@
+"""A worker that runs for a while, and what of it grows."""
