@@ -16,12 +16,12 @@ from nox.virtualenv import VirtualEnv
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 CODE = (
-    "src", "conformance", "matrix", "examples", "demo", "bench", "tests", "docs", ".ci/pip_install.py", "dev.py",
-    "noxfile.py",
+    "src", "conformance", "matrix", "examples", "demo", "bench", "simulate", "tests", "docs", ".ci/pip_install.py",
+    "dev.py", "noxfile.py",
 )  # fmt: skip
 TYPED = (
-    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "bench", "docs",
-    ".ci/pip_install.py", "dev.py", "noxfile.py",
+    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "bench", "simulate",
+    "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 SUITE = ("-e", "conformance", "-e", "matrix")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", *SUITE)
@@ -216,6 +216,13 @@ def demo(session: nox.Session) -> None:
     """The whole thing, once: a server, workers, 1,000 tasks, a worker killed, and the guarantees checked."""
     install(session, "demo", packages=("-e", ".[sqlspec]", *SUITE))
     session.run("python", "demo/run.py", *session.posargs)
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Workers in virtual time, with faults, judged by rules: 1,000 seeds, or `-- --seeds 5000`, `-- --seed 7 --trace`."""
+    install(session, packages=("-e", "."))
+    session.run("python", "simulate/run.py", *session.posargs)
 
 
 @nox.session
