@@ -16,12 +16,12 @@ from nox.virtualenv import VirtualEnv
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 CODE = (
-    "src", "conformance", "matrix", "examples", "demo", "bench", "simulate", "tests", "docs", ".ci/pip_install.py",
-    "dev.py", "noxfile.py",
+    "src", "conformance", "matrix", "examples", "demo", "drill", "bench", "simulate", "tests", "docs",
+    ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 TYPED = (
-    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "bench", "simulate",
-    "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
+    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "drill", "bench",
+    "simulate", "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 SUITE = ("-e", "conformance", "-e", "matrix")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", *SUITE)
@@ -223,6 +223,13 @@ def simulate(session: nox.Session) -> None:
     """Workers in virtual time, with faults, judged by rules: 1,000 seeds, or `-- --seeds 5000`, `-- --seed 7 --trace`."""
     install(session, packages=("-e", "."))
     session.run("python", "simulate/run.py", *session.posargs)
+
+
+@nox.session
+def drill(session: nox.Session) -> None:
+    """Faults against real servers and worker processes, judged by rules: `-- --minutes 1 --on aiosqlite,asyncpg`."""
+    install(session, "test", "servers")
+    session.run("python", "drill/run.py", *session.posargs)
 
 
 @nox.session

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from math import inf
+from uuid import UUID
 
 from litestar_queues import TaskRecord
 
@@ -13,8 +14,11 @@ __all__ = ("Execution", "Journal", "Spans", "short")
 
 
 def short(task_id: str) -> str:
-    """An id as the trace prints it."""
-    return f"t{int(task_id.replace('-', ''), 16)}"
+    """A task's id as the trace prints it; whatever else has a name keeps that."""
+    try:
+        return f"t{UUID(task_id).int}"
+    except ValueError:
+        return task_id
 
 
 @dataclass(slots=True, eq=False)

@@ -122,7 +122,7 @@ class Network:
             self._refuse(call, BackendUnavailableError("the store is away"))
         elif trouble is Trouble.SILENT:
             self._hang(call, self._rng.uniform(5, 60), self._arrive)
-        elif trouble is Trouble.REFUSING or (trouble is Trouble.READ_ONLY and call.kind not in _READS):
+        elif trouble is Trouble.REFUSING or (trouble is Trouble.READ_ONLY and not _reads(call.kind)):
             self._refuse(call, BackendError(f"the store refuses: it is {trouble}"))
         else:
             self._serve(call)
@@ -204,6 +204,10 @@ class _Port:
 def port_of(network: Network, line: Line) -> QueueBackend:
     """The store as the process at the end of this line reaches it."""
     return cast("QueueBackend", _Port(network, line))
+
+
+def _reads(kind: str) -> bool:
+    return kind in _READS or kind.startswith("read_")
 
 
 def _at_once(method: Coroutine[Any, Any, Any]) -> Any:

@@ -22,7 +22,7 @@ __all__ = ("RULES", "Violation", "judge")
 RULES = {
     "lost": "an acknowledged task is not stored any more",
     "stuck": "a task, or a worker, has not come to its end long after the last fault",
-    "thrown away": "a function returned, and its result is not stored, though its worker had every chance",
+    "thrown away": "a function ended, and its outcome is not stored, though its worker had every chance",
     "failed": "a task failed that never failed by itself, and its budget of recoveries was not spent",
     "made up": "a result is stored of an execution that did not return it",
     "taken early": "a task was taken from a living worker before that worker's own window was over",
@@ -139,11 +139,13 @@ class _Judge:
             outage = self._world.network.outages.overlap(heard, change.at)
             told = f"{short(id_)} was taken from {owner.name} at {change.at:.3f}, last heard of at {heard:.3f}"
             execution = self._execution(id_, before.fence)
+            if execution is not None and execution.ended < change.at and execution.how != "interrupted":
+                continue  # its outcome was not stored: that is judged by itself
             if change.at - heard < window - _SLACK:
                 yield Violation("taken early", f"{told}: its window is {window:g} s")
             elif change.at - heard - outage < window - _SLACK and not owner.line.own.overlap(heard, change.at):
                 yield Violation("taken early", f"{told}: for {outage:.1f} s of this the store was away for everybody")
-            elif execution is not None and execution.ended > change.at and self._in_peace(owner, heard, change.at):
+            elif execution is not None and self._in_peace(owner, heard, change.at):
                 yield Violation("silent", f"{told}, and in peace for long enough")
 
     def _endings(self, id_: str, changes: list[Change]) -> Iterator[Violation]:
@@ -178,13 +180,15 @@ class _Judge:
             )
 
     def _outcome(self, execution: Execution, changes: list[Change]) -> Iterator[Violation]:
-        if execution.how != "ok":
+        if execution.how not in ("ok", "failed", "snoozed"):
             return
         change = self._after(execution, changes)
         if change is not None and change.after.state is State.COMPLETED:
             return
+        if change is not None and execution.how != "ok" and not change.is_recovery:
+            return
         owner = self._processes[execution.process]
-        told = f"{short(execution.id)} of {owner.name}, which returned at {execution.ended:.3f}"
+        told = f"{short(execution.id)} of {owner.name}, whose end at {execution.ended:.3f} was {execution.how!r}"
         if change is None:
             # Nobody has taken it: a worker that died may not have come to it, another one says what it could not store.
             if not owner.died and execution.id not in owner.unsettled:
