@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from drill import work
@@ -114,10 +115,11 @@ async def _terminate(campaign: Campaign) -> None:
 
 
 async def _burst(campaign: Campaign) -> None:
-    delayed = work.wait.using(delay=2)
-    for _ in range(max(campaign.burst // 500, 1)):
-        await campaign.enqueue([delayed.call(0) for _ in range(min(campaign.burst, 500))])
-    await asyncio.sleep(3)
+    seconds = 2 + campaign.burst / 2000  # long enough to enqueue all of them before
+    due = work.wait.using(run_after=datetime.now(UTC) + timedelta(seconds=seconds))
+    for first in range(0, campaign.burst, 500):
+        await campaign.enqueue([due.call(0) for _ in range(first, min(first + 500, campaign.burst))])
+    await asyncio.sleep(seconds)
 
 
 async def _fail(campaign: Campaign) -> None:
