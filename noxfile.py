@@ -16,12 +16,12 @@ from nox.virtualenv import VirtualEnv
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 CODE = (
-    "src", "conformance", "matrix", "examples", "demo", "bench", "soak", "tests", "docs", ".ci/pip_install.py", "dev.py",
-    "noxfile.py",
+    "src", "conformance", "matrix", "examples", "demo", "drill", "bench", "simulate", "soak", "tests", "docs",
+    ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 TYPED = (
-    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "bench", "soak", "docs",
-    ".ci/pip_install.py", "dev.py", "noxfile.py",
+    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "drill", "bench",
+    "simulate", "soak", "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 SUITE = ("-e", "conformance", "-e", "matrix")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", *SUITE)
@@ -216,6 +216,20 @@ def demo(session: nox.Session) -> None:
     """The whole thing, once: a server, workers, 1,000 tasks, a worker killed, and the guarantees checked."""
     install(session, "demo", packages=("-e", ".[sqlspec]", *SUITE))
     session.run("python", "demo/run.py", *session.posargs)
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Workers in virtual time, with faults, judged by rules: 1,000 seeds, or `-- --seeds 5000`, `-- --seed 7 --trace`."""
+    install(session, packages=("-e", "."))
+    session.run("python", "simulate/run.py", *session.posargs)
+
+
+@nox.session
+def drill(session: nox.Session) -> None:
+    """Faults against real servers and worker processes, judged by rules: `-- --minutes 1 --on aiosqlite,asyncpg`."""
+    install(session, "test", "servers")
+    session.run("python", "drill/run.py", *session.posargs)
 
 
 @nox.session

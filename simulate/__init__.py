@@ -1,0 +1,1 @@
+"""Workers of several processes in virtual time, with faults, judged by rules: one seed is one run."""
