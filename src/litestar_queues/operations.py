@@ -189,7 +189,7 @@ class QueueOperations:
 
     def report_abandoned(self, record: TaskRecord) -> None:
         """Count and tell that the call of a task goes on in this process, although nobody waits for its outcome."""
-        self._tell(TaskEventKind.ABANDON, [(record, None)])
+        self.tell(TaskEventKind.ABANDON, [(record, None)])
 
     async def complete_task(self, task: TaskRecord, result: str = "null") -> TaskRecord:
         """Complete a task that the caller claimed; `result` is JSON text.

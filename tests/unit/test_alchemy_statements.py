@@ -21,7 +21,7 @@ from litestar_queues.backends.sql.files import TABLE, filled, parsed, renamed
 from litestar_queues.backends.sql.program import Program, advance
 from litestar_queues.clock import ManualClock
 from litestar_queues.lifecycle import Complete, step
-from litestar_queues.records import Finished, Matching, NewTask, Want
+from litestar_queues.records import Finished, Matching, NamedRecord, NewTask, Want
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ODD = odd_model(lambda attribute: f'{attribute} "of" %s :it', 'Odd "%s" :tasks', "The Ops")
@@ -42,7 +42,7 @@ class Lab:
     def __init__(self, connection: Connection, made: type[Any]) -> None:
         self.connection = connection
         self.table = QueueTable.of(made)
-        for table in (self.table.tasks, self.table.locks):
+        for table in (self.table.tasks, self.table.locks, self.table.records):
             table.create(connection)
         self.engine = SQLITE.family.engine(SQLITE.family, SQLITE.statements(self.table), ManualClock(NOW), loads=True)
 
@@ -85,6 +85,11 @@ def test_a_task_lives_its_life_in_columns_of_whatever_name(connection: Connectio
     assert lab.run(engine.lock("l", "me", timedelta(1), NOW))
     assert not lab.run(engine.lock("l", "you", timedelta(1), NOW))
     assert lab.run(engine.unlock("l", "me"))
+    first, second = NamedRecord("r", 1, "[1]"), NamedRecord("r", 2, "[2]")
+    assert [lab.run(engine.write_records([one])) for one in (second, first, first, second)] == [
+        set(), {"r"}, set(), {"r"},
+    ]  # fmt: skip
+    assert lab.run(engine.read_records("")) == {"r": second}
 
 
 def test_a_schema_is_the_one_that_the_connection_has_for_the_models(connection: Connection) -> None:

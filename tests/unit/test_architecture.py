@@ -54,7 +54,7 @@ def broken(of: set[str], *forbidden: str) -> list[str]:
 
 def test_every_file_is_looked_at() -> None:
     assert len(MODULES) > 25
-    assert IMPORTS[f"{PACKAGE}.worker.worker"] >= {f"{PACKAGE}.service", f"{PACKAGE}.worker.heart"}
+    assert IMPORTS[f"{PACKAGE}.worker.worker"] >= {f"{PACKAGE}.service", f"{PACKAGE}.worker.liveness"}
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_every_part_of_the_port_is_looked_for() -> None:
     assert set(PORT) == {
         *("name", "process_local", "wakeups", "open", "close", "create_schema", "now", "enqueue_many", "claim"),
         *("touch_heartbeats", "commit", "get", "find", "count", "next_due", "delete", "lock", "unlock"),
+        *("read_records", "write_records"),
     }
     assert lacks(MemoryBackend()) == ()
     assert lacks(WithoutClaim()) == ("claim", "unlock")

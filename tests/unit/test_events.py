@@ -34,6 +34,7 @@ def test_every_event_of_the_lifecycle_can_be_told() -> None:
     assert {kind.value for kind in TaskEventKind} == {name.value for name in EventName} | {
         "enqueue",
         "fence_loss",
+        "loop_blocked",
         "abandon",
     }
 

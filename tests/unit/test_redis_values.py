@@ -77,7 +77,7 @@ def test_where_a_task_is_indexed_follows_from_its_state() -> None:
 def test_every_script_begins_with_what_it_declares_and_only_an_enqueue_may_be_refused_for_memory() -> None:
     first = {name: script.text.partition("\n")[0] for name, script in scripts().items()}
     assert set(first) == set(SCRIPTS)
-    reads = {"count", "find", "get", "next_due", "now", "scan"}
+    reads = {"count", "find", "find_stale", "get", "next_due", "now", "read_named", "scan"}
     assert {name for name, line in first.items() if line == "#!lua flags=no-writes"} == reads
     assert {name for name, line in first.items() if line == "#!lua flags=allow-oom"} == set(SCRIPTS) - reads - {
         "enqueue"

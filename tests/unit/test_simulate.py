@@ -168,14 +168,21 @@ def heart_that_stands_still(patch: Patch) -> None:
 
 def reaper_with_a_window_of(seconds: float) -> Callable[[Patch], None]:
     def patched(patch: Patch) -> None:
-        recover = QueueOperations.requeue_stale_running
+        async def by_its_own(self: QueueOperations, *_: Any, limit: int = 1000, **__: Any) -> Any:
+            return await self.requeue_stale_running(timedelta(seconds=seconds), limit=limit)
 
-        async def by_its_own(self: QueueOperations, *_: Any, **options: Any) -> Any:
-            return await recover(self, timedelta(seconds=seconds), **options)
-
-        patch.setattr(QueueOperations, "requeue_stale_running", by_its_own)
+        patch.setattr(QueueOperations, "recover_stale", by_its_own)
 
     return patched
+
+
+def reaper_without_a_grace(patch: Patch) -> None:
+    recover = QueueOperations.recover_stale
+
+    async def at_once(self: QueueOperations, window: timedelta, *, limit: int = 1000, **_: Any) -> Any:
+        return await recover(self, window, limit=limit)
+
+    patch.setattr(QueueOperations, "recover_stale", at_once)
 
 
 def reaper_that_does_nothing(patch: Patch) -> None:
@@ -239,8 +246,7 @@ DEFECTS: list[tuple[Callable[[Patch], None], str, Setting]] = [
     (heart_that_beats_for_lost_tasks, "runs on", PEACE),
     (heart_that_stands_still, "silent", PEACE),
     (reaper_with_a_window_of(1.5), "taken early", PEACE),
-    (reaper_with_a_window_of(1.5), "two owners", PEACE),
-    (reaper_with_a_window_of(8), "taken early", Setting(kinds=(Kind.OUTAGE,), noise=False, windows=False)),
+    (reaper_without_a_grace, "taken early", Setting(kinds=(Kind.OUTAGE,), noise=False, windows=False)),
     (reaper_that_does_nothing, "stuck", Setting(kinds=(Kind.KILL,), noise=False, windows=False)),
     (claim_that_gives_twice, "settled twice", PEACE),
     (claim_that_gives_twice, "two owners", PEACE),

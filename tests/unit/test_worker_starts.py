@@ -109,10 +109,11 @@ async def test_a_task_that_cannot_start_at_once_is_given_back_uncounted_and_not_
         asyncs(lab)  # so that the worker has a reason to look although no thread is free
         first, second = await hanging.enqueue(2)
         async with lab.worker() as running:
-            await lab.until(lambda: lab.told("requeue"))
-            assert [event.task_id for event in lab.told("requeue")] == [second.id]
+            await lab.until(lambda: lab.told("release"))
+            assert [event.task_id for event in lab.told("release")] == [second.id]
             record = await lab.stored(second.id)
-            assert (record.state, record.attempt) == (State.PENDING, 0)
+            assert (record.state, record.attempt, record.started_at) == (State.PENDING, 0, None)
+            assert record.due_at == second.record.due_at, "it keeps its place"
             for _ in range(20):
                 running.worker.nudge.set()
                 await asyncio.sleep(0)

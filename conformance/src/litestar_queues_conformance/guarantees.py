@@ -54,6 +54,7 @@ AREAS: dict[str, str] = {
     "RET": "Retention",
     "STA": "Reading and counting",
     "LCK": "Locks",
+    "RCD": "Named records",
     "SCM": "Stores and schemas",
     "NTF": "Wakeups",
     "BLK": "Many tasks at once",

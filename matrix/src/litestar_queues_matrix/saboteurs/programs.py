@@ -57,9 +57,7 @@ class AnswersWithAllWhereAnyWasStored(Engine):
 class EndsAtOnceWithoutAHolder(Engine):
     """Does not look for the holder of a key again, where there is none and never will be: all else takes seconds longer."""
 
-    def _enqueue_many(
-        self, tasks: Sequence[NewTask], now: datetime | None, *, bounded: bool
-    ) -> Steps[list[Enqueued]]:
+    def _enqueue_many(self, tasks: Sequence[NewTask], now: datetime | None, *, bounded: bool) -> Steps[list[Enqueued]]:
         try:
             return (yield from super()._enqueue_many(tasks, now, bounded=bounded))
         except ConflictError as error:

@@ -338,6 +338,18 @@ class RecoversByItsOwnWindow(Saboteur):
         scripts.replace("common", "query.own and window and", "false and")
 
 
+class FindsOnlyTheFirstOfTheStale(Saboteur):
+    """A search for stale tasks ends with the first of them."""
+
+    guarantee = "REC-01"
+    areas = ("REC",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "find_stale", "if #records >= asked.limit then\n        break", "if #records >= 1 then\n        break"
+        )
+
+
 class OverwritesNamedRecords(Saboteur):
     """A named record is written over whatever version there is."""
 

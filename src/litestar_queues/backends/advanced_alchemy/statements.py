@@ -149,8 +149,9 @@ def _sent(text: str, table: QueueTable, moment: TypeEngine[Any]) -> Executable:
 def _every_column(table: QueueTable) -> Executable:
     """Reads nothing, and fails where a table or a column of the model is missing, be it the application's."""
     never = literal_column("1") == literal_column("0")
-    joined = table.columns()["name"] == table.locks.c.name  # SQLAlchemy warns of tables that nothing joins
-    return select(*table.tasks.c, *table.locks.c).where(never, joined)
+    # SQLAlchemy warns of tables that nothing joins.
+    joined = (table.columns()["name"] == beside.c.name for beside in (table.locks, table.records))
+    return select(*table.tasks.c, *table.locks.c, *table.records.c).where(never, *joined)
 
 
 def _first_lock(table: QueueTable) -> Executable:
