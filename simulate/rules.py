@@ -143,9 +143,11 @@ class _Judge:
                 continue  # its outcome was not stored: that is judged by itself
             if change.at - heard < window - _SLACK:
                 yield Violation("taken early", f"{told}: its window is {window:g} s")
+            elif execution is None:
+                continue  # the reply to the claim was lost, and nobody beats for it
             elif change.at - heard - outage < window - _SLACK and not owner.line.own.overlap(heard, change.at):
                 yield Violation("taken early", f"{told}: for {outage:.1f} s of this the store was away for everybody")
-            elif execution is not None and self._in_peace(owner, heard, change.at):
+            elif self._in_peace(owner, heard, change.at):
                 yield Violation("silent", f"{told}, and in peace for long enough")
 
     def _endings(self, id_: str, changes: list[Change]) -> Iterator[Violation]:

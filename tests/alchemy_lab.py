@@ -56,7 +56,7 @@ async def runs_a_task(config: QueueConfig | AdvancedAlchemyBackendConfig, tasks:
 _ATTRIBUTES = [one.key for one in QueueTaskModel.__mapper__.column_attrs if hasattr(QueueTaskModelMixin, one.key)]
 SWAPPED = dict(zip(_ATTRIBUTES, [*_ATTRIBUTES[1:], _ATTRIBUTES[0]], strict=True))
 """A name for the column of each attribute that is another attribute's."""
-_GIVEN: Mapping[str, Any] = {"limit": 1, "ttl": 1} | dict.fromkeys(
+_GIVEN: Mapping[str, Any] = {"limit": 1, "ttl": 1, "value": "{}"} | dict.fromkeys(
     ("channel", "payload", "name", "owner", "queue"), "x"
 )
 
