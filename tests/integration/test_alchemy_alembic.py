@@ -77,7 +77,7 @@ async def test_an_older_table_is_brought_up_to_date(older: tuple[type[Any], sa.E
     with engine.connect() as connection:
         assert differences(connection, made.metadata) == []
         assert connection.scalar(sa.text("SELECT count(*) FROM app_queue_task WHERE max_recoveries = 3")) == 3
-    assert records(engine) == [("schema", 1, "2")]
+    assert ("schema", 1, "2") in records(engine)
     engine.dispose()
 
 

@@ -121,8 +121,12 @@ async def test_each_counter_counts_what_it_says(
     with pytest.raises(TaskStateError):
         await operations.complete_task(lost)
     assert new() == {"queue.claim_lost": 1}
+    for _ in range(2):
+        await claim(service)
+        await operations.requeue_stale_running(timedelta(seconds=-60))
+        assert new() == {"queue.claim": 1, "queue.stale_recovered": 1}
     await claim(service)
-    assert len((await operations.requeue_stale_running(timedelta(seconds=-60))).failed) == 1
+    assert len((await operations.requeue_stale_running(timedelta(seconds=-60))).failed) == 1, "the fourth time"
     assert new() == {"queue.claim": 1, "queue.stale_recovered": 1, "queue.stale_failed": 1}
     await service.enqueue_many([work.call(), work.call()])
     both = await operations.claim(Want(worker="w", limit=2))

@@ -21,7 +21,7 @@ COUNTERS = {
     "queue.stale_recovered": "Running tasks that were taken from an owner whose heartbeat had stopped.",
     NOTIFY: "Hints that were sent to workers in other processes.",
     "queue.claim_lost": "Outcomes that were refused, because the task had another owner, or none, by then.",
-    "queue.stale_failed": "Those of the recovered tasks that had no attempt left, and failed.",
+    "queue.stale_failed": "Those of the recovered tasks whose budget of recoveries was spent, and which failed.",
 }
 """What each counter counts. Each is of this process alone: their sum over all processes is the whole."""
 
