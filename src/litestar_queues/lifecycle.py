@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 __all__ = (
     "ACTIVE",
@@ -278,19 +278,19 @@ _INTERRUPTED = json.dumps(
 
 def _remembered(task: LifecycleTask, what: EventName, error: str | None, now: datetime) -> dict[str, Any]:
     """The history with one entry more. A history or an error that somebody edited is no reason to fail."""
-    entries = _loaded(task.history)
-    told = _loaded(error)
+    entries, told = _loaded(task.history), _loaded(error)
     if not isinstance(told, dict):
         told = {"type": "Unknown", "message": "" if error is None else error}
-    entry_ = {
+    described = cast("dict[str, Any]", told)
+    added: dict[str, Any] = {
         "event": what.value,
         "attempt": task.attempt,
         "at": now.isoformat(),
-        "type": told.get("type"),
-        "message": str(told.get("message") or "")[:_MESSAGE_MAX],
+        "type": str(described.get("type"))[:_MESSAGE_MAX],
+        "message": str(described.get("message") or "")[:_MESSAGE_MAX],
     }
-    kept: list[Any] = entries if isinstance(entries, list) else []
-    return {"history": json.dumps([*kept[-(_REMEMBERED - 1) :], entry_])}
+    kept = cast("list[Any]", entries if isinstance(entries, list) else [])
+    return {"history": json.dumps([*kept[-(_REMEMBERED - 1) :], added])}
 
 
 def _loaded(text: str | None) -> Any:

@@ -90,7 +90,8 @@ class LoopWatch:
         since = self._moved_at
         task = asyncio.current_task(self._loop)
         holding = next((one for one in self._held() if task is not None and one.execution is task), None)
-        frame = sys._current_frames().get(self._thread)  # noqa: SLF001  # the documented way to another thread's stack
+        # The documented way to another thread's stack.
+        frame = sys._current_frames().get(self._thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         stack = traceback.extract_stack(frame)
         where = f"{stack[-1].filename}:{stack[-1].lineno}" if stack else "an unknown place"
         whose = "the application" if holding is None else f"task {holding.record.id} ({holding.record.name})"

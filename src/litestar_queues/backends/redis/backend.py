@@ -283,15 +283,15 @@ class RedisBackend:
         return bool(await self._run("unlock", {"name": name, "owner": owner}))
 
     async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
-        rows = await self._run("read_named", {"prefix": prefix})
+        rows: list[tuple[str, str, str]] = await self._run("read_named", {"prefix": prefix})
         return {name: NamedRecord(name, int(version), value) for name, version, value in rows}
 
     async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
         if not records:
             return set()
-        asked = [[one.name, str(one.version - 1), str(one.version), one.value] for one in records]
-        stored = await self._run("write_named", {"records": asked})
-        return {records[place - 1].name for place in stored}
+        asked: list[list[str]] = [[one.name, str(one.version - 1), str(one.version), one.value] for one in records]
+        stored: list[int] = await self._run("write_named", {"records": asked})
+        return {asked[place - 1][0] for place in stored}
 
     async def _subscribe(self) -> tuple[Any, Callable[[], Awaitable[object]]]:
         """A subscription: on connections of its own, where the client is ours, so that it takes none of the others' places."""
