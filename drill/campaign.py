@@ -97,6 +97,7 @@ class Campaign:
         try:
             await self.crew.start()  # before there is a schema
             await self._open()
+            await self.crew.opened(_START)
             load = asyncio.create_task(self._load())
             try:
                 await self._disturb(seconds, faults, done)

@@ -106,6 +106,14 @@ class Crew:
             await self._start(window, queues)
         self._watching = asyncio.create_task(self._watch())
 
+    async def opened(self, seconds: float) -> None:
+        """Wait, for so many seconds at most, until each of the first workers has opened its store."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.journal.exists() and self.journal.read_bytes().count(b'"opened"') >= len(self.now):
+                return
+            await asyncio.sleep(0.1)
+
     async def _start(self, window: Window, queues: tuple[str, ...]) -> None:
         proxy = None
         if self._place.port is not None:
@@ -114,6 +122,8 @@ class Crew:
         settings = {
             "place": self._place.at(None if proxy is None else proxy.port),
             "config": {**window.config, "worker_queues": queues},
+            # One that starts while a table is renamed would make another in its place.
+            "creates": self._watching is None,
         }
         with (self._folder / f"worker-{len(self.all)}.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: ASYNC220, S603  # it returns at once; our own command

@@ -70,6 +70,8 @@ def read(path: Path) -> Written:
         if said["what"] == "left":
             written.left[said["pid"]] = Left(said["at"], tuple(said["unsettled"]))
             continue
+        if said["what"] == "opened":
+            continue
         key = (said["id"], said["fence"], said["pid"])
         if said["what"] == "begins":
             open_[key] = Execution(*key, said["kind"], said["at"])

@@ -86,16 +86,17 @@ class Place(ABC):
             self.server.stop()
 
 
-def backend_at(place: dict[str, Any]) -> BackendConfig:
-    """The way to the store."""
+def backend_at(place: dict[str, Any], *, creates: bool = True) -> BackendConfig:
+    """The way to the store; what `creates` makes the schema, where there is one to make."""
     if "file" in place:
         from sqlspec.adapters.aiosqlite import AiosqliteConfig  # noqa: PLC0415  # the driver is needed there alone
 
-        return SQLSpecBackendConfig(config=AiosqliteConfig(connection_config={"database": place["file"]}))
+        database = AiosqliteConfig(connection_config={"database": place["file"]})
+        return SQLSpecBackendConfig(config=database, create_schema=creates)
     if "client" in place:
         return _REDIS[place["client"]](url=place["url"], key_prefix=place["prefix"])
     (adapter,) = (adapter for adapter in ADAPTERS if adapter.name == place["adapter"])
-    return SQLSpecBackendConfig(config=adapter.config(place["url"]))
+    return SQLSpecBackendConfig(config=adapter.config(place["url"]), create_schema=creates)
 
 
 def open_place(name: str, folder: Path) -> Place:

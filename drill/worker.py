@@ -21,7 +21,9 @@ from litestar_queues.worker.supervisor import EXIT_DRAINED, EXIT_FORCED, EXIT_ST
 async def main(settings: dict[str, Any]) -> int:
     """The worker's exit code: those of `queues run`."""
     config = QueueConfig(
-        queue_backend=backend_at(settings["place"]), task_modules=[work.__name__], **settings["config"]
+        queue_backend=backend_at(settings["place"], creates=settings["creates"]),
+        task_modules=[work.__name__],
+        **settings["config"],
     )
     service = QueueService(config)
     try:
@@ -29,6 +31,7 @@ async def main(settings: dict[str, Any]) -> int:
     except QueueError:
         logging.getLogger("drill").exception("the worker cannot start")
         return EXIT_STARTUP
+    write("opened")
     try:
         ended = await run_until_signalled(Worker(service))
     finally:

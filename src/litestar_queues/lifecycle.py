@@ -289,7 +289,7 @@ def _remembered(task: LifecycleTask, what: EventName, error: str | None, now: da
         "type": str(described.get("type"))[:_MESSAGE_MAX],
         "message": str(described.get("message") or "")[:_MESSAGE_MAX],
     }
-    kept = cast("list[Any]", entries if isinstance(entries, list) else [])
+    kept: list[Any] = list(entries) if isinstance(entries, list) else []  # pyright: ignore[reportUnknownArgumentType]
     return {"history": json.dumps([*kept[-(_REMEMBERED - 1) :], added])}
 
 
