@@ -12,6 +12,7 @@ from queue_lab import WatchedBackend, hour, open_lab, within
 from litestar_queues import State
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.clock import ManualClock, StoreClock
+from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.lifecycle import NullHeartbeat, step
 from litestar_queues.operations import QueueOperations
 from litestar_queues.records import NamedRecord, NewTask, Want
@@ -51,7 +52,7 @@ class Ward:
         """Let time pass in which another reaper looks."""
         for _ in range(4):
             self.time.advance(seconds / 4)
-            await Uptime(self.backend.inner, self.time, window=MINUTE, interval=MINUTE).note()
+            await Uptime(self.backend.inner, self.time, window=MINUTE, interval=MINUTE / 4).note()
 
     async def states(self) -> dict[str, State]:
         return {task.id: task.state for task in self.backend.inner.tasks.values()}
@@ -240,3 +241,37 @@ async def test_what_the_reapers_noted_and_somebody_edited_gives_a_grace(value: s
     await ward.pass_(2)
     await ward.reaper().look()
     assert await ward.states() == {"t0": State.PENDING}
+
+
+async def test_a_store_that_takes_no_heartbeats_is_not_in_service_for_anybody() -> None:
+    ward = Ward()
+    await ward.looked()
+    await ward.enqueue(1)
+    [record] = await ward.backend.inner.claim(Want(worker="w", limit=1, stale_after=60))
+    ward.backend.away.add("touch_heartbeats")
+    for _ in range(5):  # the store takes everything else
+        ward.time.advance(20)
+        with pytest.raises(BackendUnavailableError):
+            await ward.reaper().look()
+    ward.backend.away.clear()
+    await ward.reaper().look()
+    assert await ward.states() == {record.id: State.RUNNING}
+    await ward.pass_(61)
+    await ward.reaper().look()
+    assert await ward.states() == {record.id: State.PENDING}
+
+
+async def test_a_worker_whose_own_heartbeats_are_not_stored_takes_nobodys_tasks() -> None:
+    ward = Ward()
+    await ward.looked()
+    await ward.enqueue(1)
+    [record] = await ward.backend.inner.claim(Want(worker="w", limit=1, stale_after=60))
+    await ward.pass_(61)
+    clock = StoreClock()
+    silent = Reaper(
+        QueueOperations(ward.backend, clock), clock, owner="r", interval=MINUTE, stale_after=MINUTE, retention=None,
+        is_silent=lambda: True,
+    )  # fmt: skip
+    with pytest.raises(BackendUnavailableError, match="does not take the heartbeats"):
+        await silent.look()
+    assert await ward.states() == {record.id: State.RUNNING}

@@ -57,6 +57,11 @@ class Heart:
         self._beats_for = beats_for
         self._unconfirmed_since: float | None = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the store has not taken the last beat."""
+        return self._unconfirmed_since is not None
+
     async def run(self) -> None:
         """Beat until cancelled. A beat that was not stored is repeated sooner than the next one is due."""
         due = time.monotonic() + self._interval
@@ -78,6 +83,9 @@ class Heart:
             Whether the store answered.
         """
         holdings = [one for one in self._held() if self._beats_for(one)]
+        if not holdings:
+            self._unconfirmed_since = None
+            return True
         sent_at = time.monotonic()
         kept: set[str] = set()
         try:
@@ -90,7 +98,7 @@ class Heart:
             _log.exception("a heartbeat for %d tasks failed", len(holdings))
             self._note_silence(len(holdings), sent_at, error)
             return False
-        if self._unconfirmed_since is not None and holdings:
+        if self._unconfirmed_since is not None:
             _log.warning("heartbeats are stored again, after %.1f s", sent_at - self._unconfirmed_since)
             self._unconfirmed_since = None
         if kept:

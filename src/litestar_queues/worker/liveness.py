@@ -68,6 +68,7 @@ class Liveness:
         self._reports = reports
         self._hold = hold
         self._aside: Aside | None = None
+        self._beating: Heart | None = None
 
     def start(self) -> list[Coroutine[Any, Any, None]]:
         """Start the thread, if there is to be one; what is to run in the worker's event loop."""
@@ -106,7 +107,7 @@ class Liveness:
     def _heart(
         self, touch: Touch, lose: Callable[[list[Holding]], None], keeps: Callable[[Holding], bool] = lambda _: True
     ) -> Heart:
-        return Heart(
+        self._beating = Heart(
             touch,
             self._held,
             lose,
@@ -115,6 +116,7 @@ class Liveness:
             beats_for=keeps,
             on_kept=self._reports.kept,
         )
+        return self._beating
 
     def _reaper(self, operations: QueueOperations, on_replaced: Callable[[StoreReplacedError], None]) -> Reaper:
         retention = self._config.retention
@@ -127,4 +129,5 @@ class Liveness:
             retention=None if retention is None else seconds(retention),
             hold=self._hold,
             on_replaced=on_replaced,
+            is_silent=lambda: self._beating is not None and self._beating.is_silent,
         )

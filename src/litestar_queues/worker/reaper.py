@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from litestar_queues.backoff import FixedBackoff
 from litestar_queues.clock import StoreClock
-from litestar_queues.errors import QueueError, StoreReplacedError
+from litestar_queues.errors import BackendUnavailableError, QueueError, StoreReplacedError
 from litestar_queues.operations import QueueOperations
+from litestar_queues.records import Held
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.uptime import Uptime
 
@@ -18,6 +21,7 @@ __all__ = ("Reaper",)
 
 _log = logging.getLogger("litestar_queues.worker")
 _LOCK = "maintenance"
+_NOBODY = Held("00000000-0000-0000-0000-000000000000", 0)
 _STEP = 500
 """Tasks per write, so that no statement holds its locks for long."""
 
@@ -35,6 +39,8 @@ class Reaper:
         stale_after: The window of this worker, which also counts for a task whose owner stored none.
         retention: How long terminal tasks are kept; None keeps them.
         hold: While it is held, `run` does nothing.
+        is_silent: Whether the worker's own heartbeats are not stored now. It takes nobody's tasks over then, and notes no
+            look, so that others have a grace when the store takes heartbeats again.
         on_replaced: Called by `run` where the store was emptied, or another one is in its place.
     """
 
@@ -49,6 +55,7 @@ class Reaper:
         retention: timedelta | None,
         hold: Hold | None = None,
         on_replaced: Callable[[StoreReplacedError], None] = lambda _: None,
+        is_silent: Callable[[], bool] = lambda: False,
     ) -> None:
         self._operations = operations
         self._clock = clock
@@ -58,7 +65,11 @@ class Reaper:
         self._retention = retention
         self._hold = hold or Hold()
         self._on_replaced = on_replaced
-        self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=interval)
+        self._is_silent = is_silent
+        # An outage of half a window has to be noticed, however seldom there is maintenance.
+        self._step = min(interval, stale_after / 4)
+        self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=self._step)
+        self._maintain_at = -math.inf
 
     async def run(self, look: Callable[[], Awaitable[None]] | None = None) -> None:
         """Look every interval, until cancelled; a store that is away is looked at again later.
@@ -66,7 +77,7 @@ class Reaper:
         Args:
             look: Called instead of `look`.
         """
-        pauses = FixedBackoff(self._interval.total_seconds(), jitter=0.2)
+        pauses = FixedBackoff(self._step.total_seconds(), jitter=0.2)
         try:
             while True:
                 try:
@@ -81,10 +92,20 @@ class Reaper:
             await self._unlock()
 
     async def look(self) -> None:
-        """Do what is to be done now, in bounded steps, if no other worker is at it."""
+        """Note that the store is there; and do what is to be done, in bounded steps, if no other worker is at it."""
         backend = self._operations.backend
         await self._clock.sync(backend)
+        if self._is_silent():
+            raise BackendUnavailableError(
+                "the store does not take the heartbeats of this worker, so that it takes no tasks over"
+            )
+        # A store that would take no heartbeat is not in service, whatever else it takes.
+        await backend.touch_heartbeats([_NOBODY])
         since = await self._uptime.note()
+        if self._step < self._interval:
+            if time.monotonic() < self._maintain_at:
+                return
+            self._maintain_at = time.monotonic() + 0.9 * self._interval.total_seconds()
         if not await backend.lock(_LOCK, self._owner, 3 * self._interval):
             return
         while (recovery := await self._operations.recover_stale(self._stale_after, since=since, limit=_STEP)).ids:
