@@ -12,7 +12,7 @@ from litestar_queues.clock import StoreClock
 from litestar_queues.errors import QueueError, StoreReplacedError
 from litestar_queues.operations import QueueOperations
 from litestar_queues.worker.hold import Hold
-from litestar_queues.worker.uptime import Uptime
+from litestar_queues.worker.uptime import KnownStore, Uptime
 
 __all__ = ("Reaper",)
 
@@ -35,7 +35,9 @@ class Reaper:
         stale_after: The window of this worker, which also counts for a task whose owner stored none.
         retention: How long terminal tasks are kept; None keeps them.
         hold: While it is held, `run` does nothing.
-        on_replaced: Called by `run` where the store was emptied, or another one is in its place.
+        on_replaced: Called by `run` where the store was emptied, or another one is in its place. `run` then ends, and writes
+            nothing more.
+        known: Which store it is, where several reapers of one worker take turns.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Reaper:
         retention: timedelta | None,
         hold: Hold | None = None,
         on_replaced: Callable[[StoreReplacedError], None] = lambda _: None,
+        known: KnownStore | None = None,
     ) -> None:
         self._operations = operations
         self._clock = clock
@@ -58,7 +61,7 @@ class Reaper:
         self._retention = retention
         self._hold = hold or Hold()
         self._on_replaced = on_replaced
-        self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=interval)
+        self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=interval, known=known)
 
     async def run(self, look: Callable[[], Awaitable[None]] | None = None) -> None:
         """Look every interval, until cancelled; a store that is away is looked at again later.
@@ -67,18 +70,22 @@ class Reaper:
             look: Called instead of `look`.
         """
         pauses = FixedBackoff(self._interval.total_seconds(), jitter=0.2)
+        is_replaced = False
         try:
             while True:
                 try:
                     if not self._hold():
                         await (look or self.look)()
                 except StoreReplacedError as error:
+                    is_replaced = True
                     self._on_replaced(error)
+                    break
                 except QueueError as error:
                     _log.warning("maintenance could not be done: %s", error)
                 await asyncio.sleep(pauses.delay(1))
         finally:
-            await self._unlock()
+            if not is_replaced:
+                await self._unlock()
 
     async def look(self) -> None:
         """Do what is to be done now, in bounded steps, if no other worker is at it."""
