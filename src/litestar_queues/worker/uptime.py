@@ -116,9 +116,6 @@ class Uptime:
         return since
 
 
-T = TypeVar("T", bound=msgspec.Struct)
-
-
 def _read(found: Mapping[str, NamedRecord], name: str, kind: type[T]) -> T | None:
     """A value that somebody edited counts as none."""
     try:
