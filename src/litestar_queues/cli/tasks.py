@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
@@ -114,7 +114,8 @@ def show_command(app: Litestar, task_id: str, *, as_json: bool) -> None:
     for name, value in stored.items():
         if value is not None:
             table.add_row(name, escape(value if isinstance(value, str) else msgspec.json.encode(value).decode()))
-    for number, entry in enumerate(history if isinstance(history, list) else [history] if history else []):
+    entries = cast("list[Any]", history) if isinstance(history, list) else [] if history is None else [history]
+    for number, entry in enumerate(entries):
         table.add_row("" if number else "history", escape(_told(entry)))
     if found.error is not None:
         table.add_row("error", escape(str(found.error)))
