@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import click
 import msgspec
@@ -114,7 +114,7 @@ def show_command(app: Litestar, task_id: str, *, as_json: bool) -> None:
     for name, value in stored.items():
         if value is not None:
             table.add_row(name, escape(value if isinstance(value, str) else msgspec.json.encode(value).decode()))
-    entries = cast("list[Any]", history) if isinstance(history, list) else [] if history is None else [history]
+    entries = _listed(history)
     for number, entry in enumerate(entries):
         table.add_row("" if number else "history", escape(_told(entry)))
     if found.error is not None:
@@ -122,6 +122,16 @@ def show_command(app: Litestar, task_id: str, *, as_json: bool) -> None:
     console.print(table)
     if found.error is not None and found.error.traceback:
         console.print(escape(found.error.traceback), soft_wrap=True)
+
+
+def _listed(history: Any) -> list[Any]:
+    """The entries of a history; one that somebody edited is an entry of its own."""
+    if history is None:
+        return []
+    if not isinstance(history, list):
+        return [history]
+    entries: list[Any] = history
+    return entries
 
 
 def _told(entry: Any) -> str:
