@@ -130,7 +130,7 @@ def _listed(history: Any) -> list[Any]:
         return []
     if not isinstance(history, list):
         return [history]
-    entries: list[Any] = history
+    entries: list[Any] = history  # pyright: ignore[reportUnknownVariableType]  # whatever JSON is stored
     return entries
 
 
