@@ -49,6 +49,7 @@ WORDS = {
     "files": "made_up.py dev.py build/demo/summary.json env.py queue.db-shm queue.db-wal",
     "tables and indexes of the queue": "litestar_queue_task litestar_queue_task_lock app_queue_task_lock "
     "app_queue_task_ready ext_litestar_queues_0001 ext_litestar_queues_0002 litestar_queue_task_record schema",
+    "records of the queue": "maintenance maintenance.store",
     "values of options": "immediate litestar_queues",
     "transports of SQLSpec's events, and its settings of them": "aq txeventq notify notify_queue poll_queue listen_notify "
     "listen_notify_durable table_queue poll_interval retention_seconds direct_dsn version_table_name",
@@ -60,6 +61,7 @@ WORDS = {
     "of SQLAlchemy, Alembic and its drivers": "oracledb_async compare_type target_metadata isolation_level",
     "of Oracle, its driver and its image": "call_timeout expire_time tcp_connect_timeout gvenzl/oracle-free",
     "settings and rights of Redis": "everysec noeviction min-replicas-to-write {orders} orders",
+    "settings of servers": "max_allowed_packet proto-max-bulk-len",
     "of redis-py; tests/servers/test_redis_page.py holds them": "RedisCluster Sentinel decode_responses",
     "loggers": "opentelemetry",
     "metrics of SQLSpec": "sqlspec_driver_query_total sqlspec_driver_query_duration_seconds",

@@ -217,7 +217,15 @@ class _InAppWorker:
                 return
             self._worker = Worker(self._service, hold=IN_APP, drain_timeout=self._drain_timeout, supervised=False)
             try:
-                await self._worker.run()
+                ended = await self._worker.run()
+                if ended.replaced is None:
+                    return
+                _log.critical(
+                    "the worker inside the application has left its store; another one starts in %.1f s, and works with what "
+                    "is stored then: %s",
+                    pause.seconds,
+                    ended.replaced,
+                )
             except Exception:  # noqa: BLE001  # whatever it was, the application goes on
                 _log.critical(
                     "the worker inside the application crashed; another one starts in %.1f s. Meanwhile the application "
@@ -225,8 +233,6 @@ class _InAppWorker:
                     pause.seconds,
                     exc_info=True,
                 )
-            else:
-                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause.seconds):
                     await self._leaving.wait()

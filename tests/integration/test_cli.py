@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from waiting import DEADLINE
 from litestar_queues import QueueConfig, QueuePlugin, QueueService, State, TaskRegistry, TaskResult, task
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.cli import queues_group
+from litestar_queues.lifecycle import Fail
+from litestar_queues.operations import Move
+from litestar_queues.records import Held
 
 pytestmark = [
     pytest.mark.anyio,
@@ -355,6 +360,49 @@ def test_show_tells_everything_of_a_task(app: Litestar, ids: dict[str, str]) -> 
     missing = run(app, "show", "no-such-task")
     assert (missing.exit_code, type(missing.exception)) == (1, SystemExit)
     assert "no task 'no-such-task' is stored" in missing.stderr
+
+
+def test_show_prints_recoveries_and_a_line_for_each_entry_of_the_history(app: Litestar) -> None:
+    async def fill() -> str:
+        plugin = app.plugins.get(QueuePlugin)
+        async with QueueService(plugin.config, registry=registry) as service:
+            operations = service.operations
+            result = await service.enqueue("quick", 1, retries=5)
+            for error in ({"type": "ValueError", "message": "no [red]way[/]\nat all", "traceback": None}, None):
+                claimed = await operations.claim_task(result.id, worker="w")
+                assert claimed is not None
+                if error is not None:
+                    await operations.apply([Move(claimed, Fail(json.dumps(error), operations.clock.now()))])
+                else:
+                    await operations.null_heartbeats([claimed])
+                    await operations.recover_stale(timedelta(seconds=60))
+            assert await operations.claim_task(result.id, worker="w")
+            return result.id
+
+    task_id = asyncio.run(fill())
+    stored = json.loads(run(app, "show", task_id, "--json").stdout)
+    assert (stored["recoveries"], [one["event"] for one in stored["history"]]) == (1, ["fail", "lose_heartbeat"])
+    shown = [line.strip() for line in run(app, "show", task_id).stdout.splitlines()]
+    assert [line for line in shown if line.startswith("recoveries")] == ["recoveries         1"]
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    (first,) = (line for line in shown if line.startswith("history"))
+    assert re.fullmatch(rf"history +{moment}, attempt 1, fail: ValueError: no \[red\]way\[/\] at all", first), first
+    assert re.match(rf"{moment}, attempt 2, lose_heartbeat: ", shown[shown.index(first) + 1])
+    assert "recoveries" not in run(app, "list").stdout
+
+
+def test_status_counts_a_task_as_stale_by_the_window_of_its_own_owner(app: Litestar) -> None:
+    async def fill() -> None:
+        plugin = app.plugins.get(QueuePlugin)
+        async with QueueService(plugin.config, registry=registry) as service:
+            for window in (1e-6, 1e6):
+                result = await service.enqueue("quick", 1)
+                assert await service.operations.claim_task(result.id, worker="w")
+                record = (await service.operations.backend.get([result.id]))[result.id]
+                await service.operations.touch_heartbeats([Held(record.id, record.fence, stale_after=window)])
+
+    asyncio.run(fill())
+    assert json.loads(run(app, "status", "--json").stdout)["stale"] == 1
 
 
 @pytest.mark.parametrize("command", [("run",), ("status",), ("list",), ("show", "x"), ("retry", "x"), ("cancel", "x")])

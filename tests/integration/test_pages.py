@@ -44,6 +44,7 @@ SAMPLES = {
     ),
     "docs/how-to/notifications.md": (1, "tests/integration/test_notifications_page.py"),
     "docs/how-to/redis.md": (4, "tests/servers/test_redis_page.py"),
+    "docs/how-to/worker-deaths.md": (1, "tests/integration/test_deaths_page.py"),
     "docs/how-to/transactions.md": (2, "tests/integration/test_transactions_page.py"),
 }
 """How many samples in Python a page has, and which tests run all of them."""

@@ -73,8 +73,8 @@ def run_command(
 
     The process ends at most 8 seconds after the drain timeout, whatever hangs.
 
-    Exit codes: 0 drained, or stopped before it had started; 1 tasks were given back, outcomes could not be stored, or too
-    many calls hang (worker_max_abandoned); 2 could not start.
+    Exit codes: 0 drained, or stopped before it had started; 1 tasks were given back, outcomes could not be stored, too many
+    calls hang (worker_max_abandoned), or the store is not the same one any more; 2 could not start.
     """
     if sys.platform == "win32":
         click.echo(f"Error: {_NO_WINDOWS}", err=True)
@@ -170,12 +170,13 @@ def _farewell(ended: WorkerExit) -> str:
         f"{what}: {len(ids)} ({', '.join(ids[:20])}{', ...' if len(ids) > 20 else ''})"
         for what, ids in (
             ("given back", ended.given_back),
-            ("left for stale recovery", ended.unsettled),
+            ("left for stale recovery" if ended.replaced is None else "not stored", ended.unsettled),
             ("calls that hang", ended.hung),
         )
         if ids
     ]
-    return f"The worker has left before its tasks ended; {'; '.join(said)}"
+    why = "before its tasks ended" if ended.replaced is None else f"its store: {ended.replaced}"
+    return "; ".join([f"The worker has left {why}", *said])
 
 
 def _end_within(seconds: float, code: int) -> None:

@@ -106,6 +106,7 @@ def show_command(app: Litestar, task_id: str, *, as_json: bool) -> None:
         _print_json(stored)
         return
     stored.pop("error")
+    history = stored.pop("history")
     console = output()
     table = Table(show_header=False, box=None)
     table.add_column(style="cyan")
@@ -113,11 +114,34 @@ def show_command(app: Litestar, task_id: str, *, as_json: bool) -> None:
     for name, value in stored.items():
         if value is not None:
             table.add_row(name, escape(value if isinstance(value, str) else msgspec.json.encode(value).decode()))
+    entries = _listed(history)
+    for number, entry in enumerate(entries):
+        table.add_row("" if number else "history", escape(_told(entry)))
     if found.error is not None:
         table.add_row("error", escape(str(found.error)))
     console.print(table)
     if found.error is not None and found.error.traceback:
         console.print(escape(found.error.traceback), soft_wrap=True)
+
+
+def _listed(history: Any) -> list[Any]:
+    """The entries of a history; one that somebody edited is an entry of its own."""
+    if history is None:
+        return []
+    if not isinstance(history, list):
+        return [history]
+    entries: list[Any] = history  # pyright: ignore[reportUnknownVariableType]  # whatever JSON is stored
+    return entries
+
+
+def _told(entry: Any) -> str:
+    """An entry of a task's history in one line; one that somebody edited as it is."""
+    match entry:
+        case {"at": str(at), "attempt": int(attempt), "event": str(event), "type": type_, "message": message}:
+            moment = at.partition("+")[0].partition(".")[0].replace("T", " ").removesuffix("Z")
+            return " ".join(f"{moment} UTC, attempt {attempt}, {event}: {type_}: {message}".split())
+        case _:
+            return msgspec.json.encode(entry).decode()
 
 
 def _change(

@@ -17,6 +17,7 @@ from litestar_queues.worker.heart import Heart, Touch
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding
 from litestar_queues.worker.reaper import Reaper
+from litestar_queues.worker.uptime import KnownStore
 from litestar_queues.worker.watch import LoopWatch
 
 __all__ = ("Liveness", "Reports")
@@ -30,7 +31,7 @@ class Reports:
         lose: The store does not confirm these tasks as the worker's.
         kept: The store took a heartbeat. May be called from another thread.
         blocked: The event loop stood still, and moves again; with the task that kept it, if it was one.
-        replaced: The store was emptied, or another one is in its place.
+        replaced: The store was emptied, or another one is in its place. No heartbeat and no maintenance follows.
     """
 
     lose: Callable[[list[Holding]], None]
@@ -69,12 +70,14 @@ class Liveness:
         self._hold = hold
         self._aside: Aside | None = None
         self._beating: Heart | None = None
+        self._known = KnownStore()
+        self._is_replaced = False
 
     def start(self) -> list[Coroutine[Any, Any, None]]:
         """Start the thread, if there is to be one; what is to run in the worker's event loop."""
         operations = self._service.operations
         client = open_apart(operations.backend) if self._config.worker_heartbeat_thread else None
-        reaper = self._reaper(operations, self._reports.replaced)
+        reaper = self._reaper(operations, self._replaced)
         if client is None:
             return [self._heart(operations.touch_heartbeats, self._reports.lose).run(), reaper.run()]
         aside = self._aside = Aside(operations, client)
@@ -89,7 +92,8 @@ class Liveness:
             aside.call_at_home(partial(self._reports.lose, lost))
 
         def replaced(error: StoreReplacedError) -> None:
-            aside.call_at_home(partial(self._reports.replaced, error))
+            self._is_replaced = True  # at once: the event loop of everything else may be busy
+            aside.call_at_home(partial(self._replaced, error))
 
         own_reaper = self._reaper(aside.operations, replaced)
 
@@ -104,12 +108,16 @@ class Liveness:
         if self._aside is not None:
             await self._aside.stop()
 
+    def _replaced(self, error: StoreReplacedError) -> None:
+        self._is_replaced = True
+        self._reports.replaced(error)
+
     def _heart(
         self, touch: Touch, lose: Callable[[list[Holding]], None], keeps: Callable[[Holding], bool] = lambda _: True
     ) -> Heart:
         self._beating = Heart(
             touch,
-            self._held,
+            lambda: () if self._is_replaced else self._held(),
             lose,
             interval=seconds(self._config.worker_heartbeat_interval).total_seconds(),
             stale_after=seconds(self._config.worker_stale_after).total_seconds(),
@@ -130,4 +138,5 @@ class Liveness:
             hold=self._hold,
             on_replaced=on_replaced,
             is_silent=lambda: self._beating is not None and self._beating.is_silent,
+            known=self._known,
         )

@@ -15,7 +15,7 @@ from litestar_queues.errors import BackendUnavailableError, QueueError, StoreRep
 from litestar_queues.operations import QueueOperations
 from litestar_queues.records import Held
 from litestar_queues.worker.hold import Hold
-from litestar_queues.worker.uptime import Uptime
+from litestar_queues.worker.uptime import KnownStore, Uptime
 
 __all__ = ("Reaper",)
 
@@ -41,7 +41,9 @@ class Reaper:
         hold: While it is held, `run` does nothing.
         is_silent: Whether the worker's own heartbeats are not stored now. It takes nobody's tasks over then, and notes no
             look, so that others have a grace when the store takes heartbeats again.
-        on_replaced: Called by `run` where the store was emptied, or another one is in its place.
+        on_replaced: Called by `run` where the store was emptied, or another one is in its place. `run` then ends, and writes
+            nothing more.
+        known: Which store it is, where several reapers of one worker take turns.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Reaper:
         hold: Hold | None = None,
         on_replaced: Callable[[StoreReplacedError], None] = lambda _: None,
         is_silent: Callable[[], bool] = lambda: False,
+        known: KnownStore | None = None,
     ) -> None:
         self._operations = operations
         self._clock = clock
@@ -68,7 +71,7 @@ class Reaper:
         self._is_silent = is_silent
         # An outage of half a window has to be noticed, however seldom there is maintenance.
         self._step = min(interval, stale_after / 4)
-        self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=self._step)
+        self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=self._step, known=known)
         self._maintain_at = -math.inf
 
     async def run(self, look: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -78,18 +81,22 @@ class Reaper:
             look: Called instead of `look`.
         """
         pauses = FixedBackoff(self._step.total_seconds(), jitter=0.2)
+        is_replaced = False
         try:
             while True:
                 try:
                     if not self._hold():
                         await (look or self.look)()
                 except StoreReplacedError as error:
+                    is_replaced = True
                     self._on_replaced(error)
+                    break
                 except QueueError as error:
                     _log.warning("maintenance could not be done: %s", error)
                 await asyncio.sleep(pauses.delay(1))
         finally:
-            await self._unlock()
+            if not is_replaced:
+                await self._unlock()
 
     async def look(self) -> None:
         """Note that the store is there; and do what is to be done, in bounded steps, if no other worker is at it."""

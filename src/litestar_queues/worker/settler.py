@@ -103,6 +103,7 @@ class Settler:
         self._taken = 0
         self._refused = 0
         self._leaving = False
+        self._stopped = False
         self._words = WaitingLog()
         self._nudge = asyncio.Event()
         self._empty = asyncio.Event()
@@ -145,12 +146,18 @@ class Settler:
         self._nudge.set()
         await self._empty.wait()
 
+    def stop(self) -> None:
+        """Write nothing more: what is not stored yet stays so."""
+        self._stopped = True
+        self._nudge.set()
+
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write until cancelled, or stopped."""
         try:
-            while True:
+            while not self._stopped:
                 try:
-                    await self._write(await self._next())
+                    if batch := await self._next():
+                        await self._write(batch)
                 except Exception:  # noqa: BLE001  # nothing ends this loop
                     _log.exception("outcomes could not be written, and are tried again")
                     await asyncio.sleep(self._pause(next(self._pauses)))
@@ -159,8 +166,8 @@ class Settler:
                 self._operations.counters[OUTCOMES_WAITING] -= self._refused
 
     async def _next(self) -> list[_Outcome]:
-        """Wait for outcomes that are to be written now."""
-        while True:
+        """Wait for outcomes that are to be written now; none once it is stopped."""
+        while not self._stopped:
             now = time.monotonic()
             self._nudge.clear()
             if now < self._not_before:
@@ -179,6 +186,7 @@ class Settler:
                     await self._nudge.wait()
             except TimeoutError:
                 pass
+        return []
 
     def _due(self, now: float) -> list[_Outcome]:
         """A batch of those that have gathered, and one that is tried by itself, in turns."""

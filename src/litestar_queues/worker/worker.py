@@ -63,16 +63,19 @@ class WorkerExit:
         given_back: Ids of tasks that were interrupted and requeued.
         unsettled: Ids of tasks whose outcome could not be stored; stale recovery will find them.
         hung: Ids of tasks whose calls hang in threads of the process, where the worker left for that reason.
+        replaced: Set where the store was emptied, deleted, or another one is in its place. The worker then interrupted what
+            ran, and wrote nothing: `unsettled` names what it held.
     """
 
     given_back: list[str] = field(default_factory=list[str])
     unsettled: list[str] = field(default_factory=list[str])
     hung: list[str] = field(default_factory=list[str])
+    replaced: StoreReplacedError | None = None
 
     @property
     def drained(self) -> bool:
         """Whether every task ended by itself, and its outcome is stored."""
-        return not self.given_back and not self.unsettled and not self.hung
+        return not self.given_back and not self.unsettled and not self.hung and self.replaced is None
 
 
 class Worker:
@@ -207,16 +210,12 @@ class Worker:
 
         Raises:
             QueueError: The service was opened in another event loop.
-            StoreReplacedError: The store was emptied, or another one is in its place. What ran was interrupted.
         """
         if self._service.home is not None:
             self._service.home.check_here("a worker")
         _log.info("worker %s serves %s", self.name, ", ".join(self._queues) if self._queues else "all queues")
         with contained_exits(), self._watching_threads():
-            ended = await self._run()
-        if self._replaced is not None:
-            raise self._replaced
-        return ended
+            return await self._run()
 
     async def _run(self) -> WorkerExit:
         loop = asyncio.get_running_loop()
@@ -259,6 +258,7 @@ class Worker:
             self._replaced = error
             held = list(self._held)
             _log.critical("worker %s leaves, with %d tasks (%s): %s", self.name, len(held), _some(held), error)
+            self._settler.stop()
             self.abort()
 
     def _raise_if_failed(self, claiming: asyncio.Task[None], background: Sequence[asyncio.Task[None]]) -> None:
@@ -507,7 +507,8 @@ class Worker:
                 _log.warning("task %s (%s) does not stop, and is given back", holding.record.id, holding.record.name)
                 self._given_back.append(holding.record.id)
                 self._settler.put(holding, Requeue())
-        await self._bounded(self._settler.flush(), _LAST_WRITE)
+        if self._replaced is None:
+            await self._bounded(self._settler.flush(), _LAST_WRITE)
         unsettled = [holding.record.id for holding in self._held.values() if holding.phase is Phase.SETTLING]
         for task in (claiming, *background):
             task.cancel()
@@ -522,11 +523,12 @@ class Worker:
             _log.warning("worker %s gave back %d unfinished tasks: %s", self.name, len(given_back), _some(given_back))
         if unsettled:
             _log.error(
-                "worker %s leaves %d outcomes unstored, for stale recovery: %s",
-                self.name, len(unsettled), _some(unsettled),
+                "worker %s leaves %d outcomes unstored, %s: %s",
+                self.name, len(unsettled), "for stale recovery" if self._replaced is None else "because its store is gone",
+                _some(unsettled),
             )  # fmt: skip
         _log.info("worker %s has stopped", self.name)
-        return WorkerExit(given_back, unsettled, self._hung)
+        return WorkerExit(given_back, unsettled, self._hung, self._replaced)
 
     async def _until_unwound(self, claiming: asyncio.Task[None]) -> None:
         await asyncio.wait({claiming})

@@ -71,6 +71,7 @@ class AdvancedAlchemyBackend(SqlBackend):
         limit: float | None,
         channel: str | None,
         clock: Clock | None = None,
+        place: FilePlace | None = None,
     ) -> None:
         url = url_of(config)
         family, clock = dialect.family, clock or SystemClock()
@@ -79,11 +80,13 @@ class AdvancedAlchemyBackend(SqlBackend):
             engine=family.engine(family, dialect.statements(table), clock, loads=True),
             patience=patience,
             loads_from=2,
+            place=place,
         )
         super().__init__(port, name=f"advanced_alchemy[{url.drivername}]", process_local=is_in_memory(url))
         self._config = config
         is_file = url.get_backend_name() == "sqlite" and not self.process_local
         self._path = url.database if is_file else None
+        self._place = place
         self._table = table
         self._dialect = dialect
         self._failures = failures
@@ -103,6 +106,8 @@ class AdvancedAlchemyBackend(SqlBackend):
     async def open(self) -> None:
         if self._transport is not None:
             return
+        if self._place is not None:
+            self._place.check(self.port.database)  # before SQLite makes a file where there is none
         engine = self._share.take()
         try:
             check_pool(engine, self.port.database)
@@ -110,7 +115,7 @@ class AdvancedAlchemyBackend(SqlBackend):
             self.port = self.port.opened(self._transport)
             await self.port.check_server()
             await self._check_schema()
-            if self._path is not None:
+            if self._path is not None and self._place is None:
                 self.port = replace(self.port, place=FilePlace(self._path))
             if self._heartbeat_maker is not None:
                 self.port = replace(self.port, beats=self._through(self._heartbeat_maker, engine))
@@ -126,7 +131,7 @@ class AdvancedAlchemyBackend(SqlBackend):
     async def _close(self) -> None:
         if self._wakeups is not None:
             await self._wakeups.close()  # which sends what it has left
-        self._transport, self.port = None, self.port.closed()
+        self._transport, self.port = None, replace(self.port.closed(), place=self._place)
         try:
             await self.port.under_way.ended()
         finally:
@@ -157,6 +162,7 @@ class AdvancedAlchemyBackend(SqlBackend):
             patience=self.port.patience,
             limit=self._limit,
             channel=None,
+            place=self.port.place,
         )
 
     async def create_schema(self) -> None:

@@ -23,7 +23,6 @@ from litestar_queues.errors import (
     BackendUnavailableError,
     QueueConfigurationError,
     RefusedError,
-    StoreReplacedError,
     TooLargeError,
 )
 from litestar_queues.lifecycle import State
@@ -91,7 +90,7 @@ class SqlPort:
 
     def closed(self) -> SqlPort:
         """The same without a transport."""
-        return replace(self, attempts=None, beats=None, place=None)
+        return replace(self, attempts=None, beats=None)
 
     def bound(self, attempts: Attempts, hint: Hint | None) -> SqlPort:
         """The same inside a transaction of the caller's. The caller already has its place in the line of writers."""
@@ -181,11 +180,8 @@ class SqlPort:
         return None
 
     def _check_place(self) -> None:
-        if self.place is not None and (became := self.place.changed()) is not None:
-            raise StoreReplacedError(
-                f"{self.database}: {became} while it was in use, and nothing is written: start this process again, or put "
-                "the file back"
-            )
+        if self.place is not None:
+            self.place.check(self.database)
 
     def not_open(self) -> BackendUnavailableError:
         """What to raise where there is no transport."""

@@ -70,6 +70,7 @@ class SQLSpecBackend(SqlBackend):
         observer: RuntimeObserver | None = None,
         clock: Clock | None = None,
         channel: Channel | None = None,
+        place: FilePlace | None = None,
     ) -> None:
         location = store.locate(config)
         self._failures = SQLSpecFailures(store.family, location.database, config.connection_config)
@@ -79,10 +80,12 @@ class SQLSpecBackend(SqlBackend):
             engine=store.family.engine(store.family, statements, self._clock, table=table_name),
             patience=patience,
             loads_from=arrow_from,
+            place=place,
         )
         super().__init__(port, name=f"sqlspec[{store.adapter}]", process_local=location.process_local)
         self._store = store
         self._path = location.path
+        self._place = place
         self._config = config
         self._statements = statements
         self._shared = sqlspec
@@ -111,6 +114,8 @@ class SQLSpecBackend(SqlBackend):
     async def open(self) -> None:
         if self._transport is not None:
             return
+        if self._place is not None:
+            self._place.check(self.port.database)  # before SQLite makes a file where there is none
         spec = self._shared or SQLSpec()
         register(spec, self._config, shared=self._shared is not None)
         if self._store.probe is not None:
@@ -122,7 +127,8 @@ class SQLSpecBackend(SqlBackend):
             await self.port.check_server()
             await self._choose_claims(self._transport)
             await self._check_schema()
-            self.port = replace(self.port, place=None if self._path is None else FilePlace(self._path))
+            if self._path is not None and self._place is None:
+                self.port = replace(self.port, place=FilePlace(self._path))
             await self._open_channel()
             if self._heartbeats is not None:
                 await self._heartbeats.open(
@@ -142,7 +148,7 @@ class SQLSpecBackend(SqlBackend):
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        self.port = self.port.closed()
+        self.port = replace(self.port.closed(), place=self._place)
         try:
             await self.port.under_way.ended()
         finally:
@@ -171,6 +177,7 @@ class SQLSpecBackend(SqlBackend):
             patience=self.port.patience,
             limit=self._limit,
             clock=self._clock,
+            place=self.port.place,
         )
 
     async def create_schema(self) -> None:
