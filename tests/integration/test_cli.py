@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from waiting import DEADLINE
 from litestar_queues import QueueConfig, QueuePlugin, QueueService, State, TaskRegistry, TaskResult, task
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.cli import queues_group
+from litestar_queues.cli.group import queue_plugin
 from litestar_queues.lifecycle import Fail
 from litestar_queues.operations import Move
 from litestar_queues.records import Held
+from litestar_queues.worker.troubles import Trouble, TroubleNotes
 
 pytestmark = [
     pytest.mark.anyio,
@@ -289,7 +291,7 @@ def test_a_worker_on_windows_says_that_it_cannot_run_there(app: Litestar, monkey
 
 def test_status_counts_tasks_by_queue_and_state_as_json(app: Litestar, ids: dict[str, str]) -> None:
     status = json.loads(run(app, "status", "--json").stdout)
-    assert status.keys() == {"backend", "at", "queues", "totals", "next_due", "stale", "remarks"}
+    assert status.keys() == {"backend", "at", "queues", "totals", "next_due", "stale", "troubles", "remarks"}
     assert status["backend"] == "sqlspec[aiosqlite]"
     assert status["queues"] == {"default": {**NONE, "scheduled": 1, "failed": 1}, "mail": {**NONE, "pending": 1}}
     assert status["totals"] == {**NONE, "pending": 1, "scheduled": 1, "failed": 1}
@@ -403,6 +405,26 @@ def test_status_counts_a_task_as_stale_by_the_window_of_its_own_owner(app: Lites
 
     asyncio.run(fill())
     assert json.loads(run(app, "status", "--json").stdout)["stale"] == 1
+
+
+def test_status_shows_what_is_wrong_with_workers_until_they_say_that_it_is_over(app: Litestar) -> None:
+    async def note(trouble: Trouble) -> None:
+        async with QueueService(queue_plugin(app).config) as service:
+            backend, clock = service.operations.backend, service.clock
+            notes = TroubleNotes(backend, clock, worker="host:1", look=lambda: trouble, lasts=timedelta(hours=1))
+            await notes.note()
+            if not trouble.is_any:
+                notes._noted = True
+                await notes.note()
+
+    asyncio.run(note(Trouble(outcomes_waiting=3, waiting_since=datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC), abandoned=2)))
+    shown = " ".join(run(app, "status").stdout.split())
+    assert "3 outcomes wait in worker host:1, since 2030-01-02 03:04:05 UTC" in shown
+    assert "2 calls do not end in worker host:1" in shown
+    told = json.loads(run(app, "status", "--json").stdout)["troubles"]
+    assert told["host:1"]["outcomes_waiting"] == 3
+    asyncio.run(note(Trouble()))
+    assert json.loads(run(app, "status", "--json").stdout)["troubles"] == {}
 
 
 @pytest.mark.parametrize("command", [("run",), ("status",), ("list",), ("show", "x"), ("retry", "x"), ("cancel", "x")])

@@ -15,6 +15,7 @@ from litestar_queues.cli.group import command, output, with_service
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Stale, queue_names, seconds
 from litestar_queues.service import QueueService
+from litestar_queues.worker.troubles import read_troubles
 
 __all__ = ("status_command",)
 
@@ -55,6 +56,7 @@ async def _look(service: QueueService, queues: tuple[str, ...]) -> dict[str, Any
         "totals": stats.totals,
         "next_due": next_due,
         "stale": sum(1 for record in stale if wanted is None or record.queue in wanted),
+        "troubles": await read_troubles(backend, now),
         "remarks": list(await backend.remarks()) if isinstance(backend, RemarkedBackend) else [],
     }
 
@@ -74,5 +76,16 @@ def _show(status: dict[str, Any]) -> None:
         console.print(f"The next scheduled task comes due at {status['next_due']:%Y-%m-%d %H:%M:%S} UTC.")
     if status["stale"]:
         console.print(f"[red]{status['stale']} running tasks are stale:[/] their workers are gone, or cannot write.")
+    for worker, trouble in status["troubles"].items():
+        if trouble.outcomes_waiting:
+            console.print(
+                f"[red]{trouble.outcomes_waiting} outcomes wait[/] in worker {escape(worker)}, since "
+                f"{trouble.waiting_since:%Y-%m-%d %H:%M:%S} UTC: the store does not take them. Its log says why."
+            )
+        if trouble.abandoned:
+            console.print(
+                f"[red]{trouble.abandoned} calls do not end[/] in worker {escape(worker)}, and hold its threads: it claims "
+                "less. Restart it, or set worker_max_abandoned."
+            )
     for remark in status["remarks"]:
         console.print(f"[yellow]Note:[/] {escape(remark)}.")

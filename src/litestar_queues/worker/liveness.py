@@ -17,6 +17,7 @@ from litestar_queues.worker.heart import Heart, Touch
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding
 from litestar_queues.worker.reaper import Reaper
+from litestar_queues.worker.troubles import Trouble
 from litestar_queues.worker.uptime import KnownStore
 from litestar_queues.worker.watch import LoopWatch
 
@@ -31,6 +32,7 @@ class Reports:
         lose: The store does not confirm these tasks as the worker's.
         kept: The store took a heartbeat. May be called from another thread.
         blocked: The event loop stood still, and moves again; with the task that kept it, if it was one.
+        trouble: What is wrong with the worker; asked for, also from another thread.
         replaced: The store was emptied, or another one is in its place. No heartbeat and no maintenance follows.
     """
 
@@ -38,6 +40,7 @@ class Reports:
     kept: Callable[[], None]
     blocked: Callable[[Holding | None], None]
     replaced: Callable[[StoreReplacedError], None]
+    trouble: Callable[[], Trouble]
 
 
 class Liveness:
@@ -139,4 +142,5 @@ class Liveness:
             on_replaced=on_replaced,
             is_silent=lambda: self._beating is not None and self._beating.is_silent,
             known=self._known,
+            trouble=self._reports.trouble,
         )

@@ -15,6 +15,7 @@ from litestar_queues.errors import BackendUnavailableError, QueueError, StoreRep
 from litestar_queues.operations import QueueOperations
 from litestar_queues.records import Held
 from litestar_queues.worker.hold import Hold
+from litestar_queues.worker.troubles import Trouble, TroubleNotes
 from litestar_queues.worker.uptime import KnownStore, Uptime
 
 __all__ = ("Reaper",)
@@ -41,6 +42,7 @@ class Reaper:
         hold: While it is held, `run` does nothing.
         is_silent: Whether the worker's own heartbeats are not stored now. It takes nobody's tasks over then, and notes no
             look, so that others have a grace when the store takes heartbeats again.
+        trouble: What is wrong with the worker now; each look notes it in the store.
         on_replaced: Called by `run` where the store was emptied, or another one is in its place. `run` then ends, and writes
             nothing more.
         known: Which store it is, where several reapers of one worker take turns.
@@ -58,6 +60,7 @@ class Reaper:
         hold: Hold | None = None,
         on_replaced: Callable[[StoreReplacedError], None] = lambda _: None,
         is_silent: Callable[[], bool] = lambda: False,
+        trouble: Callable[[], Trouble] = Trouble,
         known: KnownStore | None = None,
     ) -> None:
         self._operations = operations
@@ -69,6 +72,9 @@ class Reaper:
         self._hold = hold or Hold()
         self._on_replaced = on_replaced
         self._is_silent = is_silent
+        self._troubles = TroubleNotes(
+            operations.backend, clock, worker=owner, look=trouble, lasts=3 * min(interval, stale_after / 4)
+        )
         # An outage of half a window has to be noticed, however seldom there is maintenance.
         self._step = min(interval, stale_after / 4)
         self._uptime = Uptime(operations.backend, clock, window=stale_after, interval=self._step, known=known)
@@ -102,6 +108,7 @@ class Reaper:
         """Note that the store is there; and do what is to be done, in bounded steps, if no other worker is at it."""
         backend = self._operations.backend
         await self._clock.sync(backend)
+        await self._troubles.note()
         if self._is_silent():
             raise BackendUnavailableError(
                 "the store does not take the heartbeats of this worker, so that it takes no tasks over"

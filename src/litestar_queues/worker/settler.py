@@ -131,9 +131,9 @@ class Settler:
 
     @property
     def waiting(self) -> Waiting:
-        """How many outcomes wait for the store, and since when."""
+        """How many outcomes wait for the store, and since when. May be read from another thread."""
         now = time.monotonic()
-        ages = [now - one.put_at for one in self._unsettled if now - one.put_at > _MOMENT]
+        ages = [now - one.put_at for one in list(self._unsettled) if now - one.put_at > _MOMENT]
         since = self._operations.clock.now() - timedelta(seconds=max(ages)) if ages else None
         return Waiting(len(ages), since)
 

@@ -29,6 +29,7 @@ from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
 from litestar_queues.worker.liveness import Liveness, Reports
 from litestar_queues.worker.settler import Settler
+from litestar_queues.worker.troubles import Trouble
 from litestar_queues.worker.waiting import Waiting
 
 __all__ = ("Worker", "WorkerExit")
@@ -154,7 +155,9 @@ class Worker:
             config,
             name=self.name,
             held=lambda: list(self._held.values()),
-            reports=Reports(self._lose, self._settler.store_took_something, self._report_blocked, self._leave_store),
+            reports=Reports(
+                self._lose, self._settler.store_took_something, self._report_blocked, self._leave_store, self._trouble
+            ),
             hold=self._hold,
         )
         self._listener = self._operations.notifier.listen(self._queues)
@@ -179,6 +182,10 @@ class Worker:
     def nudge(self) -> asyncio.Event:
         """Set whenever the claim loop should look again."""
         return self._listener.event
+
+    def _trouble(self) -> Trouble:
+        waiting = self.waiting
+        return Trouble(waiting.outcomes, waiting.since, self.abandoned)
 
     @property
     def waiting(self) -> Waiting:
