@@ -31,6 +31,8 @@ _CLOSING = 2.0
 """Seconds that the thread gets to end."""
 _LET_GO = 0.6
 """Seconds of these that what runs gets to end, then the client, then what is left of both."""
+_OPENING = 5.0
+"""Seconds for which nothing is said of a client that is being opened."""
 _LONG = 60.0
 """Seconds after which a failure counts as the first one again."""
 
@@ -111,6 +113,7 @@ class Aside:
         self.is_open = False
         """Whether the second client is open."""
         self._why = "it is not open yet"
+        self._said_from = time.monotonic() + _OPENING
         self._sharing: set[str] = set()
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -164,7 +167,7 @@ class Aside:
             try:
                 await self._client.open()
             except Exception as error:  # noqa: BLE001  # whatever it was, everything goes through the other client meanwhile
-                self._why = str(error)
+                self._why, self._said_from = str(error), 0.0
                 await pause.wait()
             else:
                 self.is_open = True
@@ -201,13 +204,13 @@ class Aside:
         except StoreReplacedError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it was, the other client may do better
-            if what not in self._sharing:
+            if what not in self._sharing and (self.is_open or time.monotonic() >= self._said_from):
                 self._sharing.add(what)
-                _log.warning("%s have no connection of their own, and share the pool meanwhile: %s", what, error)
+                _log.warning("no connection of its own for %s, so that the pool is shared meanwhile: %s", what, error)
             return await self.run_at_home(main)
         if what in self._sharing:
             self._sharing.discard(what)
-            _log.info("%s have a connection of their own again", what)
+            _log.info("there is a connection of its own for %s again", what)
         return done
 
     async def _through(self, own: Callable[[], Coroutine[Any, Any, T]]) -> T:

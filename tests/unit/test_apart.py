@@ -54,11 +54,12 @@ async def a_task_that_waits(lab: Lab, second: SecondClient, *beats: tuple[object
     await within((await lab.service.enqueue(waits)).wait())
 
 
-async def test_heartbeats_and_maintenance_use_the_second_client_alone() -> None:
+async def test_heartbeats_and_maintenance_use_the_second_client_alone(caplog: pytest.LogCaptureFixture) -> None:
     lab, second = apart_lab()
     async with lab.service, lab.worker():
         await a_task_that_waits(lab, second, (second, 5))
         assert lab.backend.of("touch_heartbeats") == []
+    assert "connection of its own" not in caplog.text, "also while it was being opened"
 
 
 @pytest.mark.parametrize("kinds", [{"open"}, {"touch_heartbeats", "now", "lock"}], ids=["opening", "connection"])
@@ -74,8 +75,8 @@ async def test_they_fall_back_to_the_first_client_say_so_once_and_return(
             await a_task_that_waits(lab, second, (second, 5))
             assert len(lab.backend.of("touch_heartbeats")) == seen
         for what in ("heartbeats", "maintenance"):
-            assert caplog.text.count(f"{what} have no connection of their own, and share the pool meanwhile") == 1
-            assert caplog.text.count(f"{what} have a connection of their own again") == 1
+            assert caplog.text.count(f"no connection of its own for {what}, so that the pool is shared meanwhile") == 1
+            assert caplog.text.count(f"there is a connection of its own for {what} again") == 1
 
 
 async def test_an_opening_that_hangs_keeps_no_heartbeat_waiting() -> None:
@@ -255,5 +256,5 @@ async def test_a_store_that_is_not_open_yet_is_named_as_the_reason(caplog: pytes
             assert await made.through_either("heartbeats", never, nothing) == 1
         finally:
             await made.stop()
-    assert "heartbeats have no connection of their own" in caplog.text
+    assert "no connection of its own for heartbeats" in caplog.text
     assert "the second client cannot be opened" in caplog.text
