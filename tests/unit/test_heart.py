@@ -14,7 +14,11 @@ from apart_lab import HEART, apart_lab, hearts
 from queue_lab import open_lab, within
 
 from litestar_queues import State, TaskEvent
+from litestar_queues.context import TaskContext
+from litestar_queues.execution.exits import TaskExit
 from litestar_queues.records import NewTask, Want
+from litestar_queues.worker.heart import Heart
+from litestar_queues.worker.holding import Holding
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_backoffs")]
 LOST = {"worker_heartbeat_interval": 0.03, "worker_stale_after": 0.09, "worker_blocked_after": 0.03}
@@ -117,6 +121,33 @@ async def test_whatever_a_call_raises_heartbeats_and_maintenance_go_on(kind: str
     async with lab.service, lab.worker():
         assert (await within((await lab.service.enqueue(waits)).wait())).status is State.COMPLETED
         assert lab.told("fence_loss") == []
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, OSError])
+async def test_a_beat_whose_call_raises_anything_was_not_stored_and_loses_nothing(error: type[BaseException]) -> None:
+    registry: list[Holding] = []
+    lost: list[Holding] = []
+    raised = asyncio.Event()
+
+    async def touch(_: object) -> set[str]:
+        carrier = asyncio.get_running_loop().create_future()
+        raised.set()
+        if error is asyncio.CancelledError:
+            carrier.cancel()  # as a driver does to a call of its own
+        else:
+            carrier.set_exception(
+                TaskExit.of(error("on purpose")) if error is KeyboardInterrupt else error("on purpose")
+            )
+        return await carrier  # type: ignore[no-any-return]
+
+    async with open_lab() as lab:
+        await lab.backend.inner.enqueue_many([NewTask(id="t", name="n")])
+        [record] = await lab.backend.inner.claim(Want(worker="w", limit=1))
+    registry.append(Holding(TaskContext(record)))
+    heart = Heart(touch, lambda: registry, lost.extend, interval=1, stale_after=60)
+    assert await heart.beat() is False
+    assert raised.is_set()
+    assert lost == []
 
 
 async def test_what_the_thread_recovers_is_told_in_the_event_loop() -> None:
