@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ from heart_lab import goes_on_during, has_thread, until, watched_worker
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
+from waiting import DEADLINE
 
+from litestar_queues import QueueConfig, QueueService, State, TaskRegistry, Worker, current_task, task
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 
@@ -140,3 +145,50 @@ async def test_the_thread_ends_before_the_application_closes_its_pool(tmp_path: 
         assert has_thread()
     await asyncio.sleep(0)
     assert closing == [False]
+
+
+async def work_elsewhere(file: SqliteFile, begun: threading.Event, left: threading.Event) -> None:
+    """A worker in an event loop of its own, which would take over every stale task."""
+    await asyncio.to_thread(begun.wait)
+    config = QueueConfig(queue_backend=file.backend(), worker_poll_interval=0.05, maintenance_interval=0.1)
+    async with QueueService(config, registry=TaskRegistry()) as service:
+        worker = Worker(service)
+        running = asyncio.ensure_future(worker.run())
+        await asyncio.to_thread(left.wait)
+        worker.drain()
+        await running
+
+
+async def test_an_immediate_task_that_keeps_its_event_loop_for_longer_than_the_window_is_not_taken_over(
+    file: SqliteFile,
+) -> None:
+    registry, window = TaskRegistry(), timedelta(seconds=1.5)
+    begun, left = threading.Event(), threading.Event()
+
+    @task("computes", registry=registry, execution_backend="immediate")
+    async def computes() -> int:
+        own, end, beats = current_task(), time.monotonic() + DEADLINE / 3, 0
+        began = time.monotonic()
+        begun.set()
+        last = file.rows(own.id)[own.id]["heartbeat_at"]
+        while time.monotonic() < began + 2 * window.total_seconds() or beats < 3:
+            row = file.rows(own.id)[own.id]
+            assert row["fence"] == own.record.fence, "another worker has taken it over"
+            assert time.monotonic() < end, "no heartbeat"
+            beats += row["heartbeat_at"] != last
+            last = row["heartbeat_at"]
+            time.sleep(0.02)  # noqa: ASYNC251  # it keeps the event loop
+        return beats
+
+    config = QueueConfig(queue_backend=file.backend(), worker_heartbeat_interval=0.2, worker_stale_after=window)
+    async with QueueService(config, registry=registry) as service:
+        elsewhere = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(work_elsewhere(file, begun, left))))
+        try:
+            result = await service.enqueue(computes)
+        finally:
+            begun.set()
+            left.set()
+            await elsewhere
+        assert (result.status, result.attempt, result.recoveries) == (State.COMPLETED, 1, 0)
+    assert not has_thread()
+    assert connections(file.path) == 0

@@ -102,7 +102,7 @@ class LoopWatch:
             (one for one in self._held() if task is not None and (one.execution is task or one.context is starter)),
             None,
         )
-        frame = sys._current_frames().get(self._thread)  # noqa: SLF001  # the documented way to another thread's stack
+        frame = sys._current_frames().get(self._thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the documented way
         stack = traceback.extract_stack(frame)
         at = next(
             (one for one in reversed(stack) if not one.filename.startswith(_INSTALLED)), stack[-1] if stack else None
