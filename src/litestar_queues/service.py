@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from inspect import isawaitable
 from types import TracebackType
@@ -27,6 +27,7 @@ from litestar_queues.errors import (
 )
 from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.execution.executor import TaskExecutor
+from litestar_queues.immediate import ImmediateHeart
 from litestar_queues.lifecycle import Event, Requeue, Snooze, State
 from litestar_queues.loops import HomeLoop, carried
 from litestar_queues.notifier import LocalNotifier
@@ -36,7 +37,7 @@ from litestar_queues.options import (
     EnqueueOptions,
     UniqueBy,
 )
-from litestar_queues.records import Enqueued, Held, NewTask, TaskRecord, Want, queue_names, seconds
+from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want, queue_names, seconds
 from litestar_queues.result import TaskResult
 from litestar_queues.serving import OPEN
 from litestar_queues.task import (
@@ -91,6 +92,7 @@ class QueueService:
         self._backend: QueueBackend | None = None
         self._operations: QueueOperations | None = None
         self._executor: TaskExecutor | None = None
+        self._immediate: ImmediateHeart | None = None
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self.home: HomeLoop | None = None
         """The event loop that the service was opened in. Its async methods may be called from other loops as well."""
@@ -138,6 +140,9 @@ class QueueService:
             return
         self._operations = self._executor = self.home = None
         OPEN.remove(self)
+        immediate, self._immediate = self._immediate, None
+        if immediate is not None:
+            await immediate.stop()
         await self.events.flush()
         if self._backend is not None:
             await self._backend.close()
@@ -151,7 +156,9 @@ class QueueService:
             "where it was opened, with `async with`",
             self._operations.backend.name,
         )
-        self._operations = self._executor = self._backend = self.home = None
+        if self._immediate is not None:
+            self._immediate.leave()
+        self._operations = self._executor = self._backend = self.home = self._immediate = None
         self.events, self._notifier = EventDispatcher(self.config.event_sinks), LocalNotifier()
         self._waiting = {}
         OPEN.remove(self)
@@ -448,22 +455,11 @@ class QueueService:
                 error.add_note(f"(task {index + 1} of {len(calls)}; none of them was stored)")
             raise
 
-    @asynccontextmanager
-    async def _kept(self, context: TaskContext) -> AsyncGenerator[None, None]:
-        """Beat for a task that runs here, so that no worker takes it for stale."""
-
-        async def beat() -> None:
-            while True:
-                await asyncio.sleep(seconds(self.config.worker_heartbeat_interval).total_seconds())
-                with suppress(QueueError):
-                    held = Held(context.id, context.record.fence, context.latest_progress)
-                    await self.operations.touch_heartbeats([held])
-
-        beating = asyncio.get_running_loop().create_task(beat())
-        try:
-            yield
-        finally:
-            beating.cancel()
+    @property
+    def _heart(self) -> ImmediateHeart:
+        if self._immediate is None:
+            self._immediate = ImmediateHeart(self.operations, self.config)
+        return self._immediate
 
     async def run_claimed(self, record: TaskRecord, *, retry_at_once: bool = False) -> tuple[Event, Settled]:
         """Run a task that the caller claimed, here, and store its outcome.
@@ -480,7 +476,7 @@ class QueueService:
         """
         context = TaskContext(record)
         try:
-            async with self._kept(context):
+            with self._heart.keeping(context):
                 event = await self.executor.execute(context, retry_at_once=retry_at_once)
         except asyncio.CancelledError:
             await asyncio.shield(self.operations.apply([Move(context.latest_record, Requeue())]))
@@ -492,8 +488,11 @@ class QueueService:
         record = answer.record
         if not answer.is_new or record.execution_backend != "immediate":
             return record
+        stale_after = seconds(self.config.worker_stale_after).total_seconds()
         while record.state is State.PENDING:
-            claimed = await self.operations.claim(Want(worker="immediate", limit=1, tasks=(record.held,)))
+            claimed = await self.operations.claim(
+                Want(worker="immediate", limit=1, tasks=(record.held,), stale_after=stale_after)
+            )
             if not claimed:  # a worker was faster
                 break
             event, settled = await self.run_claimed(claimed[0], retry_at_once=True)

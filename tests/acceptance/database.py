@@ -102,6 +102,10 @@ class ServedDatabase(Database, Protocol):
         """How many tasks are in one of these states."""
         ...
 
+    def connections(self) -> int:
+        """How many connections there are to it."""
+        ...
+
     def cut_connections(self) -> int:
         """Let the server end all connections of the queues; how many those were."""
         ...

@@ -82,6 +82,12 @@ class RedisDatabase:
     def is_busy(self) -> bool:
         return False  # a script is done, or not begun: whoever stops in the middle stops nobody
 
+    def connections(self) -> int:
+        """How many connections this prefix has."""
+        with resp.connected(self.url) as command:
+            lines = command("CLIENT", "LIST").decode().splitlines()
+        return sum(f" name={self.prefix} " in line for line in lines)
+
     def cut_connections(self) -> int:
         """Let the server end all connections of this prefix; how many those were."""
         cut = 0

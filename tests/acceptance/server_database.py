@@ -98,6 +98,12 @@ class ServerDatabase:
                 if time.monotonic() > until:
                     return True
 
+    def connections(self) -> int:
+        """How many connections there are to this database."""
+        with ask.connected(self.url) as cursor:
+            cursor.execute(_OTHERS[self._kind])
+            return len(cursor.fetchall())
+
     def cut_connections(self) -> int:
         """Let the server end all connections to this database but ours; how many those were."""
         with ask.connected(self.url) as cursor:

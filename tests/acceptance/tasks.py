@@ -97,6 +97,15 @@ def on_stage_in_a_thread() -> int:
     return os.getpid()
 
 
+@task("blocking", registry=registry, backoff=_BACKOFF)
+async def blocking() -> int:
+    """Waits for orders and keeps the event loop meanwhile, as an async function that computes does; returns its process."""
+    with _connected() as connection, execution() as line:
+        connection.sendall(json.dumps(line).encode() + b"\n")
+        connection.recv(4096)
+    return os.getpid()
+
+
 @task("stubborn", registry=registry, backoff=_BACKOFF)
 def stubborn() -> int:
     """Waits for orders, blocking its thread, and never looks at whether it should stop."""

@@ -83,7 +83,7 @@ class Lab:
     """A service whose store and events are watched."""
 
     def __init__(self, **config: Any) -> None:
-        self.backend = WatchedBackend(config.pop("inner", None))
+        self.backend: WatchedBackend = config.pop("backend", None) or WatchedBackend(config.pop("inner", None))
         self.registry = TaskRegistry()
         self.events: list[TaskEvent] = []
         defaults: dict[str, Any] = {

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from litestar_queues import QueueConfig
-from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.base import ApartBackend, QueueBackend
 from litestar_queues.backends.redis import RedisBackendConfig
-from litestar_queues.backends.redis.clients import REDIS, VALKEY
+from litestar_queues.backends.redis.clients import REDIS, VALKEY, ClientLibrary
 from litestar_queues.backends.valkey import ValkeyBackendConfig
 from litestar_queues.errors import MissingDependencyError, QueueConfigurationError
 
@@ -97,3 +98,29 @@ def test_both_configs_have_the_same_options_and_defaults() -> None:
     ]
     plain = RedisBackendConfig()
     assert (plain.url, plain.key_prefix, plain.notifications) == ("redis://localhost:6379/0", "litestar_queues", True)
+
+
+@pytest.mark.parametrize("library", [REDIS, VALKEY], ids=lambda library: library.name)
+def test_the_second_client_has_the_settings_of_a_client_that_was_handed_over(library: ClientLibrary) -> None:
+    module = library.load()
+    client = getattr(module, library.client)(
+        host="db.example", port=7, db=3, password="s3cr3t", client_name="app", decode_responses=True
+    )
+    second = library.apart(client)
+    settings = second.connection_pool.connection_kwargs
+    assert second.connection_pool is not client.connection_pool
+    assert second.connection_pool.max_connections == 2
+    assert {name: settings[name] for name in ("host", "port", "db", "password", "client_name", "decode_responses")} == {
+        "host": "db.example", "port": 7, "db": 3, "password": "s3cr3t", "client_name": "app", "decode_responses": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("library", [REDIS, VALKEY], ids=lambda library: library.name)
+def test_clients_of_clusters_and_sentinels_have_no_second_one(library: ClientLibrary) -> None:
+    cluster = getattr(import_module(f"{library.name}.asyncio.cluster"), library.cluster)(host="db.example", port=7)
+    sentinel = import_module(f"{library.name}.asyncio.sentinel").Sentinel([("db.example", 26379)]).master_for("queues")
+    for client in (cluster, sentinel):
+        assert library.apart(client) is None
+        backend = RedisBackendConfig(client=client).create_backend()
+        assert isinstance(backend, ApartBackend)
+        assert backend.apart() is None

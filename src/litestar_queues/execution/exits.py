@@ -11,11 +11,14 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from litestar_queues.context import CONTEXT
+from litestar_queues.context import CONTEXT, TaskContext
 
-__all__ = ("TaskExit", "contained_exits", "original")
+__all__ = ("TaskExit", "contained_exits", "original", "starter_of")
 
+_starters: WeakKeyDictionary[Any, TaskContext] = WeakKeyDictionary()
+"""The queue task that started each asyncio task, itself or through others."""
 
 _PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """The first two pass through the event loop. The third one would close the coroutines that wait for the outcome."""
@@ -74,11 +77,19 @@ class _Factory:
         self.users = 0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        if CONTEXT.get(None) is not None and isinstance(coro, Coroutine):
+        context = CONTEXT.get(None)
+        if context is not None and isinstance(coro, Coroutine):
             coro = _Contained(coro)  # pyright: ignore[reportUnknownArgumentType]  # asyncio's own
-        if self.before is not None:
-            return self.before(loop, coro, **options)
-        return asyncio.Task(coro, loop=loop, **options)
+        before = self.before
+        made = asyncio.Task(coro, loop=loop, **options) if before is None else before(loop, coro, **options)
+        if context is not None:
+            _starters[made] = context
+        return made
+
+
+def starter_of(task: asyncio.Task[Any]) -> TaskContext | None:
+    """The queue task in whose context an asyncio task was started; None where it was started outside."""
+    return _starters.get(task)
 
 
 @contextmanager

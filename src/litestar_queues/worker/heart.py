@@ -127,6 +127,11 @@ class Heart:
             await asyncio.wait({touching}, timeout=self._stale_after / 3)
             if not touching.done():
                 raise TimeoutError("no answer")
+            if touching.cancelled():  # by somebody else: a driver, or an event loop that ends
+                raise TimeoutError("the call was cancelled")
+            error = touching.exception()
+            if error is not None and not isinstance(error, Exception):
+                raise RuntimeError(f"{type(error).__name__}: {error}") from error
             return touching.result()
         finally:
             touching.add_done_callback(_ignore)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from litestar_queues.apart import Aside, open_apart
 from litestar_queues.config import QueueConfig
 from litestar_queues.errors import StoreReplacedError
 from litestar_queues.operations import QueueOperations
 from litestar_queues.records import seconds
 from litestar_queues.service import QueueService
-from litestar_queues.worker.apart import Aside, open_apart
 from litestar_queues.worker.heart import Heart, Touch
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding
@@ -101,9 +101,11 @@ class Liveness:
         own_reaper = self._reaper(aside.operations, replaced)
 
         async def look() -> None:
-            await (own_reaper.look() if aside.is_open else aside.run_at_home(reaper.look))
+            await aside.through_either("maintenance", own_reaper.look, reaper.look)
 
-        aside.start(self._heart(aside.touch, lose, watch.keeps).run, partial(own_reaper.run, look), watch.run)
+        aside.start(
+            aside.open, self._heart(aside.touch, lose, watch.keeps).run, partial(own_reaper.run, look), watch.run
+        )
         return [watch.move()]
 
     async def stop(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+import sysconfig
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
 
+from litestar_queues.execution.exits import starter_of
 from litestar_queues.worker.holding import Holding, Phase
 
 __all__ = ("LoopWatch",)
@@ -17,6 +20,11 @@ __all__ = ("LoopWatch",)
 _log = logging.getLogger("litestar_queues.worker")
 _LINES = 12
 """The most frames of a stack in the log: the innermost ones."""
+_INSTALLED = (
+    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    "<frozen ",
+)
+"""Where Python's and other libraries are: the innermost frame outside is the one to change."""
 
 
 class LoopWatch:
@@ -89,11 +97,18 @@ class LoopWatch:
         """Name the code that keeps the loop."""
         since = self._moved_at
         task = asyncio.current_task(self._loop)
-        holding = next((one for one in self._held() if task is not None and one.execution is task), None)
+        starter = None if task is None else starter_of(task)
+        holding = next(
+            (one for one in self._held() if task is not None and (one.execution is task or one.context is starter)),
+            None,
+        )
         # The documented way to another thread's stack.
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         stack = traceback.extract_stack(frame)
-        where = f"{stack[-1].filename}:{stack[-1].lineno}" if stack else "an unknown place"
+        at = next(
+            (one for one in reversed(stack) if not one.filename.startswith(_INSTALLED)), stack[-1] if stack else None
+        )
+        where = "an unknown place" if at is None else f"{at.filename}:{at.lineno}"
         whose = "the application" if holding is None else f"task {holding.record.id} ({holding.record.name})"
         self._reported = since, holding
         _log.warning(

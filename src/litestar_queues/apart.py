@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -12,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from litestar_queues.backends.base import ApartBackend, QueueBackend
-from litestar_queues.errors import QueueError
+from litestar_queues.errors import BackendUnavailableError, QueueError, StoreReplacedError
 from litestar_queues.events.base import TaskEventKind
 from litestar_queues.lifecycle import EventName, State
 from litestar_queues.operations import QueueOperations
@@ -28,14 +29,20 @@ _log = logging.getLogger("litestar_queues.worker")
 _BACKOFFS = Backoffs(1.0, 60.0)
 _CLOSING = 2.0
 """Seconds that the thread gets to end."""
+_LET_GO = 0.6
+"""Seconds of these that what runs gets to end, then the client, then what is left of both."""
+_OPENING = 5.0
+"""Seconds for which nothing is said of a client that is being opened."""
+_LONG = 60.0
+"""Seconds after which a failure counts as the first one again."""
 
 
-def open_apart(backend: QueueBackend) -> QueueBackend | None:
-    """A second client of the backend's store, not open yet; None, with a line in the log, where there cannot be one."""
+def open_apart(backend: QueueBackend, *, quiet: bool = False) -> QueueBackend | None:
+    """A second client of the backend's store, not open yet; None where there cannot be one, with a line in the log unless `quiet`."""
     if backend.process_local:
         return None
     client = backend.apart() if isinstance(backend, ApartBackend) else None
-    if client is None:
+    if client is None and not quiet:
         _log.info(
             "%s: heartbeats stay in the event loop of everything else, because the backend has no settings for connections "
             "of their own",
@@ -80,6 +87,8 @@ class ApartOperations(QueueOperations):
 
 
 _kept: set[asyncio.Task[Any]] = set()
+_stuck: set[asyncio.Task[Any]] = set()
+"""What did not end when its thread did. Nothing can be done about it; kept, so that its end does not come in the middle."""
 
 
 def _keep(task: asyncio.Task[Any]) -> None:
@@ -103,8 +112,9 @@ class Aside:
         """Everything through the second client, once that is open."""
         self.is_open = False
         """Whether the second client is open."""
-        self._shares = False
-        self._opening = asyncio.Lock()
+        self._why = "it is not open yet"
+        self._said_from = time.monotonic() + _OPENING
+        self._sharing: set[str] = set()
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -114,13 +124,17 @@ class Aside:
         """Run these in the thread, until `stop`."""
         threading.Thread(target=self._work, args=runs, name="litestar-queues-heart", daemon=True).start()
 
-    async def stop(self) -> None:
-        """Cancel what runs, close the client, and wait for the end of the thread, for a bounded time."""
+    def leave(self) -> None:
+        """Have everything in the thread cancelled and the client closed, soon."""
         self._stopping.set()
         loop, stop = self._loop, self._stop
         if loop is not None and stop is not None:
             with suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(stop.set)
+
+    async def stop(self) -> None:
+        """Do as `leave`, and wait for the end of the thread, for a bounded time."""
+        self.leave()
         ended = asyncio.wrap_future(self._ended)
         await asyncio.wait({ended}, timeout=_CLOSING)
         if not ended.done():
@@ -147,32 +161,74 @@ class Aside:
             raise QueueError("the event loop of the worker has ended") from error
         return await asyncio.wrap_future(future)
 
+    async def open(self) -> None:
+        """Open the client, and try until it is open."""
+        for pause in _BACKOFFS:
+            try:
+                await self._client.open()
+            except Exception as error:  # noqa: BLE001  # whatever it was, everything goes through the other client meanwhile
+                self._why, self._said_from = str(error), 0.0
+                await pause.wait()
+            else:
+                self.is_open = True
+                return
+
     async def touch(self, held: Sequence[Held]) -> set[str]:
         """Write heartbeats through the client; while it cannot be had, through that of everything else.
 
         Raises:
             QueueError: Neither stored them.
         """
-        try:
-            await self._open()
-            kept = await self.operations.touch_heartbeats(held)
-        except QueueError as error:
-            if not self._shares:
-                self._shares = True
-                _log.warning("heartbeats have no connection of their own, and share the pool meanwhile: %s", error)
-            return await self.run_at_home(partial(self._main.touch_heartbeats, held))
-        self._shares = False
-        return kept
+        return await self.through_either(
+            "heartbeats",
+            lambda: self.operations.touch_heartbeats(held),
+            lambda: self._main.touch_heartbeats(held),
+        )
 
-    async def _open(self) -> None:
-        async with self._opening:
-            if not self.is_open:
-                await self._client.open()
-                self.is_open = True
+    async def through_either(
+        self, what: str, own: Callable[[], Coroutine[Any, Any, T]], main: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
+        """Do something through the client; while it cannot be had, in the event loop of everything else.
+
+        Args:
+            what: Its name in the log.
+            own: Does it through the client.
+            main: Does it without, in the other event loop.
+
+        Raises:
+            QueueError: Neither did it.
+            StoreReplacedError: The client says so.
+        """
+        try:
+            done = await self._through(own)
+        except StoreReplacedError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it was, the other client may do better
+            if what not in self._sharing and (self.is_open or time.monotonic() >= self._said_from):
+                self._sharing.add(what)
+                _log.warning("no connection of its own for %s, so that the pool is shared meanwhile: %s", what, error)
+            return await self.run_at_home(main)
+        if what in self._sharing:
+            self._sharing.discard(what)
+            _log.info("there is a connection of its own for %s again", what)
+        return done
+
+    async def _through(self, own: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if not self.is_open:
+            raise BackendUnavailableError(self._why)
+        return await own()
 
     def _work(self, *runs: Run) -> None:
         try:
-            asyncio.run(self._run(runs))
+            loop = asyncio.new_event_loop()
+            running = loop.create_task(self._run(runs))
+            while not running.done():
+                try:
+                    loop.run_until_complete(running)
+                except BaseException:  # noqa: BLE001  # KeyboardInterrupt and SystemExit pass through the event loop
+                    _log.exception("the thread of the heartbeats was interrupted, and goes on")
+            _let_go(loop)
+            loop.close()
         except BaseException:  # noqa: BLE001  # whatever it was, the log names it, and others recover what is no longer kept alive
             _log.exception("the thread of the heartbeats has ended")
         finally:
@@ -180,34 +236,51 @@ class Aside:
 
     async def _run(self, runs: Sequence[Run]) -> None:
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        running = [self._loop.create_task(_again(run)) for run in (self._open_soon, *runs)]
+        running = {self._loop.create_task(self._again(run)) for run in runs}
+        if not self._stopping.is_set():
+            await self._stop.wait()
+        for task in running:
+            task.cancel()
+            task.add_done_callback(_note)
+        if running:
+            await asyncio.wait(running, timeout=_LET_GO)
+        closing = self._loop.create_task(self._close())
+        await asyncio.wait({closing}, timeout=_LET_GO)
+
+    async def _close(self) -> None:
         try:
-            if not self._stopping.is_set():
-                await self._stop.wait()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
             await self._client.close()
+        except Exception:  # noqa: BLE001  # the thread ends in any case
+            _log.exception("the connection of the heartbeats could not be closed")
 
-    async def _open_soon(self) -> None:
-        for pause in _BACKOFFS:
+    async def _again(self, run: Run) -> None:
+        """Run this, and again after a pause where it fails: nothing that happens there may end the heartbeats."""
+        backoffs = iter(_BACKOFFS)
+        while True:
+            began = time.monotonic()
             try:
-                await self._open()
-            except QueueError as error:
-                _log.info("heartbeats have no connection of their own yet: %s", error)
-                await pause.wait()
-            else:
-                return
-
-
-async def _again(run: Run) -> None:
-    """Run this, and again after a pause where it fails: nothing that happens there may end the heartbeats."""
-    for pause in _BACKOFFS:
-        try:
-            await run()
-        except Exception:  # noqa: BLE001  # as the docstring says
-            _log.exception("the thread of the heartbeats begins again in %.1f s", pause.seconds)
+                return await run()
+            except BaseException:
+                if self._stopping.is_set():
+                    raise
+                if time.monotonic() - began > _LONG:
+                    backoffs = iter(_BACKOFFS)
+                pause = next(backoffs)
+                _log.exception("the thread of the heartbeats begins again in %.1f s", pause.seconds)
             await pause.wait()
-        else:
-            return
+
+
+def _note(ended: asyncio.Task[None]) -> None:
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        _log.debug("what ran for the heartbeats has ended with %r", error)
+
+
+def _let_go(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left in an event loop, and let it end, for a bounded time."""
+    if left := asyncio.all_tasks(loop):
+        for task in left:
+            task.cancel()
+        with suppress(KeyboardInterrupt, SystemExit):
+            _, stuck = loop.run_until_complete(asyncio.wait(left, timeout=_LET_GO))
+            _stuck.update(stuck)
+    loop.run_until_complete(loop.shutdown_asyncgens())
