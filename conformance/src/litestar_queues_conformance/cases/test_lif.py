@@ -489,7 +489,9 @@ async def test_an_empty_batch_does_nothing(store: Store, check: Check) -> None:
     check.equal("LIF-10", await a.enqueue_many([], now=at(9)), [], "enqueue_many")
     check.equal("LIF-10", await a.touch_heartbeats([], now=at(9)), set[str](), "touch_heartbeats")
     check.equal("LIF-10", await a.commit([]), set[str](), "commit")
-    check.equal("LIF-10", await a.commit([], stale=Stale.since(at(9))), set[str](), "commit with a query for stale tasks")
+    check.equal(
+        "LIF-10", await a.commit([], stale=Stale.since(at(9))), set[str](), "commit with a query for stale tasks"
+    )
     check.equal("LIF-10", await a.get([]), {}, "get")
     check.equal("LIF-10", await a.delete([]), set[str](), "delete")
     check.equal("LIF-10", await a.claim(Want(worker="w", limit=9, tasks=()), now=at(9)), [], "claim")

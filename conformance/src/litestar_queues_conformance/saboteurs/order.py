@@ -8,7 +8,18 @@ from litestar_queues_conformance.guarantees import GUARANTEES
 
 __all__ = ("EXEMPT", "GENERAL", "ORDER", "first")
 
-GENERAL: tuple[str, ...] = ("LIF-03", "CLM-01", "CLM-05", "HBT-02", "REC-03", "REC-04", "REC-07", "REC-08", "SCM-02", "LIF-13")
+GENERAL: tuple[str, ...] = (
+    "LIF-03",
+    "CLM-01",
+    "CLM-05",
+    "HBT-02",
+    "REC-03",
+    "REC-04",
+    "REC-07",
+    "REC-08",
+    "SCM-02",
+    "LIF-13",
+)
 """Guarantees that others imply in part, the more special first; they come after all that are not named here.
 
 A cancellation that is not stored (CAN-01) is also a commit that is not stored as it should be (LIF-03); a nulled
