@@ -18,7 +18,7 @@ from litestar_queues.backends.sql.program import Call, Program, Steps
 from litestar_queues.backends.sql.values import ENQUEUED
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import Complete, Fail, State, step
-from litestar_queues.records import Finished, Held, Matching, NewTask, Overdue, Stale, Want
+from litestar_queues.records import Finished, Held, Matching, NamedRecord, NewTask, Overdue, Stale, Want
 from litestar_queues_matrix.oracle_standin import client
 from litestar_queues_matrix.oracle_standin.client import BadBindError, Lob, Sent, checked
 from litestar_queues_matrix.oracle_standin.words import SETUP
@@ -82,6 +82,9 @@ async def test_every_statement_of_the_file_is_sent_as_it_stands_with_just_its_pa
     await backend.next_due(("x", "y"))
     assert await backend.lock("name", "owner", later)
     assert await backend.unlock("name", "owner")
+    for version in (1, 2):
+        await backend.write_records([NamedRecord("r", version, "[]")])
+    assert (await backend.read_records("r"))["r"].version == 2
     ours = {*statements_of(ORACLE, store.config["table"])}
     dropping = {name for name in ours if name.startswith("drop_column_")}  # SQLSpec's, where a migration is taken back
     assert {*store.names()} - {"commit", "rollback"} == ours - dropping
