@@ -321,7 +321,7 @@ class SavesNobody(Saboteur):
 class StaleAMicrosecondEarly(Saboteur):
     """A heartbeat that is exactly as old as its window counts as stale."""
 
-    guarantee = "REC-01"
+    guarantee = "REC-03"
     areas = ("REC",)
 
     def edit(self, scripts: Edited) -> None:
@@ -458,7 +458,7 @@ class BeatsAnything(Saboteur):
 class LeavesHeartbeatsWhereTheyWere(Saboteur):
     """A heartbeat does not move its task in the index."""
 
-    guarantee = "REC-01"
+    guarantee = "REC-02"
     areas = ("REC",)
 
     def edit(self, scripts: Edited) -> None:
