@@ -74,7 +74,8 @@ class LoopWatch:
             late = time.monotonic() - asked - self._step
             if late > self._blocked_after:
                 self._report_silence(late)
-            elif self._reported is None and self.blocked_for > self._blocked_after:
+            # The loop is not to blame for the time in which this thread did not run either.
+            if self._reported is None and self.blocked_for - max(0.0, late) > self._blocked_after:
                 self._report()
 
     @property
