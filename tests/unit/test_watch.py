@@ -144,7 +144,7 @@ async def test_native_code_that_keeps_pythons_lock_is_reported_afterwards(report
         result = await lab.service.enqueue(native)
         await within(result.wait())
         await asyncio.to_thread(reports.silent.wait, DEADLINE / 10)
-    line = next(line for line in reports.silences if line.startswith("no thread of this process ran for 0."))
+    line = next(line for line in reports.silences if line.startswith("no thread of this process ran for"))
     assert "others may have taken its tasks over" in line
 
 
