@@ -174,7 +174,8 @@ def expect_signals() -> None:
 
 def is_worker_process() -> bool:
     """Whether the command of this process is `litestar queues run`; a child that it spawned only has its arguments."""
-    if multiprocessing.parent_process() is not None:
+    # While a spawned child imports the application, it does not know yet that it has a parent.
+    if multiprocessing.parent_process() is not None or any("from multiprocessing." in one for one in sys.orig_argv):
         return False
     name, arguments = os.path.split(sys.argv[0])[1] if sys.argv else "", sys.argv[1:]
     return name in ("litestar", "__main__.py") and ("queues", "run") in pairwise(arguments)
