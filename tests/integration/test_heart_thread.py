@@ -21,7 +21,7 @@ from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from waiting import DEADLINE
 
-from litestar_queues import QueueConfig, QueueService, State, TaskRegistry, Worker, current_task, task
+from litestar_queues import QueueConfig, QueueService, State, TaskRegistry, Worker, apart, current_task, task
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 
@@ -132,7 +132,10 @@ async def test_without_the_thread_heartbeats_share_the_event_loop(file: SqliteFi
         await until(lambda: file.rows(id_)[id_]["heartbeat_at"] != first)
 
 
-async def test_the_thread_ends_before_the_application_closes_its_pool(tmp_path: Path) -> None:
+async def test_the_thread_ends_before_the_application_closes_its_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "_CLOSING", DEADLINE)  # however slow the machine is
     config = AiosqliteConfig(connection_config={"database": str(tmp_path / "queues.db"), "pool_size": 2})
     closing: list[bool] = []
     close: Any = config.close_pool
