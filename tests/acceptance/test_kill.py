@@ -17,7 +17,7 @@ async def test_what_a_killed_worker_ran_runs_again_elsewhere_and_ends_once(
     workers: Workers, service: QueueService, stage: Stage, journal: Journal
 ) -> None:
     (victim,) = await workers.started(count=1, worker_max_concurrency=3)
-    held = [await service.enqueue(each, retries=1, priority=1) for each in (on_stage, on_stage, on_stage_in_a_thread)]
+    held = [await service.enqueue(each, priority=1) for each in (on_stage, on_stage, on_stage_in_a_thread)]
     first = await stage.arrivals(3)
     waiting = await service.enqueue_many([*map(quick.call, range(10)), *map(quick_in_a_thread.call, range(10, 20))])
     assert first.keys() == {task.id for task in held}
@@ -33,7 +33,8 @@ async def test_what_a_killed_worker_ran_runs_again_elsewhere_and_ends_once(
     assert second.keys() == first.keys()
     for task in held:
         await task.wait(60)
-        assert (task.status, task.attempt, task.result) == (State.COMPLETED, 2, successor.pid), task.to_dict()
+        assert (task.status, task.attempt, task.result) == (State.COMPLETED, 1, successor.pid), task.to_dict()
+        assert task.recoveries == 1, "the death of a worker costs no attempt"
         assert task.record.worker == name
         assert second[task.id].fence > first[task.id].fence
         assert task.record.fence == second[task.id].fence + 1
@@ -52,11 +53,11 @@ async def test_what_a_killed_worker_ran_runs_again_elsewhere_and_ends_once(
     assert await successor.terminate() == 0
 
 
-async def test_a_task_whose_last_attempt_was_killed_fails_and_says_why(
+async def test_a_task_that_must_not_run_twice_fails_when_its_worker_is_killed_and_says_why(
     workers: Workers, service: QueueService, stage: Stage
 ) -> None:
     victim, witness = await workers.started(worker_max_concurrency=1)
-    task = await service.enqueue(on_stage)
+    task = await service.enqueue(on_stage, requeue_on_stale=False)
     if (actor := await stage.arrival()).pid != victim.pid:
         victim, witness = witness, victim
     assert actor.pid == victim.pid
