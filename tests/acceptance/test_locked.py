@@ -47,27 +47,3 @@ async def test_a_locked_database_costs_time_and_nothing_else(
     assert [await worker.terminate() for worker in two] == [0, 0]
     assert [worker.events("fence_loss") for worker in two] == [[], []]
     assert len(workers.database.rows()) == 104
-
-
-@pytest.mark.every_database
-async def test_a_worker_that_cannot_beat_gives_its_tasks_up_before_another_runs_them(
-    database: SqliteFile, workers: Workers, service: QueueService, stage: Stage, journal: Journal
-) -> None:
-    two = await workers.started(store=IMPATIENT)
-    tasks = [await service.enqueue(each, retries=3) for each in (on_stage, on_stage_in_a_thread) * 2]
-    actors = await stage.arrivals(4)
-
-    async with locked_by_another_process(database.path):
-        for actor in actors.values():
-            await actor.left()  # its own worker has stopped it
-        assert stage.is_empty
-    again = await stage.arrivals(4)
-    for actor in again.values():
-        actor.order("return")
-
-    for task in tasks:
-        await task.wait(60)
-        assert (task.status, task.attempt, task.result) == (State.COMPLETED, 2, again[task.id].pid)
-    assert journal.overlaps() == []
-    assert sorted(event["task_id"] for worker in two for event in worker.events("fence_loss")) == sorted(actors)
-    assert [await worker.terminate() for worker in two] == [0, 0]
