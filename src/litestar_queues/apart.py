@@ -52,7 +52,7 @@ def open_apart(backend: QueueBackend, *, quiet: bool = False) -> QueueBackend | 
 
 
 class ApartOperations(QueueOperations):
-    """Operations through a client in another event loop. What is to be told of them is told in the first one."""
+    """Operations through a client in another event loop. Their events are counted and sent in the first one."""
 
     main: QueueOperations
     at_home: Callable[[Callable[[], object]], None]
@@ -64,7 +64,7 @@ class ApartOperations(QueueOperations):
         """The operations of `main` through another client.
 
         Args:
-            main: What counts and tells.
+            main: Counts and sends the events.
             backend: The other client.
             at_home: Has something called in the event loop of `main`.
         """

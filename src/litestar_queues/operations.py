@@ -14,10 +14,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from litestar_queues.backends.base import ObservedBackend, Observer, QueueBackend, TransactionalBackend
 from litestar_queues.clock import Clock
 from litestar_queues.codec import encode
 from litestar_queues.errors import (
+    BackendError,
+    BackendUnavailableError,
     KeyHeldError,
     QueueConfigurationError,
     TaskNotFoundError,
@@ -231,20 +235,42 @@ class QueueOperations:
         return task.id in await self.touch_heartbeats([task.held])
 
     async def touch_heartbeats(self, held: Sequence[Held]) -> set[str]:
-        """Tell that the caller still runs these tasks; see the port. Progress that is too large is left out, and logged."""
+        """Tell that the caller still runs these tasks; see the port.
+
+        Progress that the store refuses is left out, and logged. What is refused all the same holds up no other heartbeat.
+
+        Raises:
+            BackendUnavailableError: The store cannot be reached, or refuses for now; nothing is known of any of them.
+            BackendError: The store refuses one of them even without its progress. Those of the others are stored.
+        """
         try:
             with self._span("queue.heartbeat"):
                 return await self.backend.touch_heartbeats(held)
-        except TooLargeError as error:
-            if error.task_id is None and len(held) > 1:
-                half = len(held) // 2
-                return await self.touch_heartbeats(held[:half]) | await self.touch_heartbeats(held[half:])
-            # Without its progress, a heartbeat keeps its task, and holds up none of its neighbours'.
-            left_out = [Held(one.id, one.fence) if one.id == error.task_id else one for one in held]
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            named = error.task_id if isinstance(error, TooLargeError) else None
+            if named is None and len(held) > 1:
+                return await self._touch_halves(held)
+            # Without its progress, a heartbeat keeps its task.
+            left_out = [replace(one, progress=None) if named in (None, one.id) else one for one in held]
             if left_out == list(held):
                 raise
             _log.warning("a heartbeat goes without its progress: %s", error)
             return await self.touch_heartbeats(left_out)
+
+    async def _touch_halves(self, held: Sequence[Held]) -> set[str]:
+        half, kept, refused = len(held) // 2, set[str](), None
+        for part in (held[:half], held[half:]):
+            try:
+                kept |= await self.touch_heartbeats(part)
+            except BackendUnavailableError:
+                raise
+            except BackendError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+        return kept
 
     async def null_heartbeats(self, tasks: Sequence[TaskRecord]) -> Settled:
         """Make running tasks of the caller stale at once, so that recovery need not wait for the stale window."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +11,7 @@ import pytest
 from queue_lab import WatchedBackend, within
 
 from litestar_queues import (
+    BackendError,
     BackendUnavailableError,
     KeyHeldError,
     State,
@@ -231,6 +232,48 @@ async def test_a_nulled_heartbeat_is_stale_at_once_and_its_owner_has_given_it_up
     assert (await stage.operations.requeue_stale_running(MINUTE)).ids == [task.id]
     with pytest.raises(TaskStateError):
         await stage.operations.complete_task(task)
+
+
+class _Particular(WatchedBackend):
+    """Refuses heartbeats with some progress, and those of some tasks whatever they carry."""
+
+    def __init__(self, inner: MemoryBackend, *, progress: str = "", ids: Collection[str] = ()) -> None:
+        super().__init__(inner)
+        self._progress, self._ids = progress, ids
+
+    async def touch_heartbeats(self, held: Sequence[Held]) -> set[str]:
+        if any(one.id in self._ids or (one.progress is not None and one.progress == self._progress) for one in held):
+            raise BackendError("the store refuses a heartbeat")
+        return await self._call("touch_heartbeats", held)
+
+
+async def test_progress_that_the_store_refuses_costs_no_task_its_heartbeat(stage: Stage) -> None:
+    tasks = [await stage.claimed() for _ in range(7)]
+    stage.operations.backend = _Particular(stage.backend.inner, progress="odd")
+    stage.clock.advance(MINUTE)
+    beats = [Held(task.id, task.fence, "odd" if task is tasks[4] else "1", 45.0) for task in tasks]
+    assert await stage.operations.touch_heartbeats(beats) == {task.id for task in tasks}
+    stored = [await stage.stored(task) for task in tasks]
+    assert [one.progress for one in stored] == ["1", "1", "1", "1", None, "1", "1"]
+    assert [(one.heartbeat_at, one.stale_after) for one in stored] == [(stage.clock.now(), 45.0)] * 7
+
+
+async def test_a_heartbeat_that_is_refused_whatever_it_carries_holds_up_no_other(stage: Stage) -> None:
+    tasks = [await stage.claimed() for _ in range(7)]
+    stage.operations.backend = _Particular(stage.backend.inner, ids={tasks[0].id, tasks[3].id})
+    stage.clock.advance(MINUTE)
+    with pytest.raises(BackendError, match="refuses a heartbeat"):
+        await stage.operations.touch_heartbeats([Held(task.id, task.fence, "1") for task in tasks])
+    beating = [(await stage.stored(task)).heartbeat_at == stage.clock.now() for task in tasks]
+    assert beating == [False, True, True, False, True, True, True]
+
+
+async def test_heartbeats_are_not_taken_apart_while_the_store_is_away(stage: Stage) -> None:
+    tasks = [await stage.claimed() for _ in range(7)]
+    stage.backend.away.add("touch_heartbeats")
+    with pytest.raises(BackendUnavailableError):
+        await stage.operations.touch_heartbeats([task.held for task in tasks])
+    assert len(stage.backend.of("touch_heartbeats")) == 1
 
 
 async def test_a_heartbeat_is_kept_only_for_the_owner(stage: Stage) -> None:

@@ -60,7 +60,7 @@ class Parts:
         """New tasks in parts, in their order.
 
         Raises:
-            TooLargeError: A task is too large; names it.
+            TooLargeError: A task is too large for one statement; the error names it.
         """
         if self.fits(tasks):
             return [tasks]
@@ -70,7 +70,7 @@ class Parts:
         """Make sure that each of the tasks can be stored by itself.
 
         Raises:
-            TooLargeError: A task is too large; names it.
+            TooLargeError: A task is too large for one statement; the error names it.
         """
         for task in tasks:
             if not self.fits([task]):
@@ -100,7 +100,7 @@ class Parts:
         """Changed tasks in parts.
 
         Raises:
-            TooLargeError: What is to be written of a task is too large; names it.
+            TooLargeError: The texts of a task are too large for one statement; the error names the task.
         """
         if not records:
             return []
@@ -114,7 +114,7 @@ class Parts:
         """Heartbeats in parts.
 
         Raises:
-            TooLargeError: The progress of a task is too large; names it.
+            TooLargeError: The progress of a task is too large for one statement; the error names the task.
         """
         if _at_most((one.progress,) for one in held) <= self.sizes.part:
             return [held]

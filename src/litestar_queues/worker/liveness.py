@@ -26,7 +26,7 @@ __all__ = ("Liveness", "Reports")
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """What a worker wants to hear of, in its own event loop.
+    """Calls by which a worker hears what happens, in its own event loop.
 
     Attributes:
         lose: The store does not confirm these tasks as the worker's.
@@ -51,7 +51,7 @@ class Liveness:
         config: The worker's.
         name: The worker's.
         held: Everything the worker holds at the moment of the call. Called from the thread.
-        reports: What is to be told.
+        reports: Called with what happens.
         hold: While it is held, no maintenance is done.
     """
 

@@ -1,4 +1,4 @@
-"""RCD: named records, which change only by whoever has seen their latest version."""
+"""RCD: named records. A new version is stored only after the one that its writer has read."""
 
 from __future__ import annotations
 

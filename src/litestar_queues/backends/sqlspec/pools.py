@@ -12,7 +12,7 @@ from litestar_queues.backends.cancelling import whole
 __all__ = ("ADAPTERS", "Pool", "derived_config", "register")
 
 ADAPTERS = "sqlspec.adapters."
-"""What the names of the modules of SQLSpec's adapters begin with."""
+"""The package of SQLSpec that holds its adapters, with the dot after it."""
 
 _users: dict[int, int] = {}
 """How many open backends use the pool of each configuration whose pool they opened: the last one closes it."""
