@@ -29,6 +29,8 @@ ANTLR = ("antlr4ts-sql@1.1.0", "antlr4ts@0.5.0-alpha.4")
 """A grammar of Oracle's language, which only npm has."""
 TARGETS = ("memory", "aiosqlite", "sqlite", "duckdb", "alchemy-aiosqlite", "queue_in_files.conformance:Target")
 """The backends that need no server: each is a target of the conformance suite."""
+DRIVERS = ("tests/unit/test_redis_config.py", "tests/unit/test_sqlspec_forms.py")
+"""Unit tests that need drivers of servers, and skip what is not installed: the session `oracle`, which has all, runs them."""
 OLDEST_SQLALCHEMY = "sqlalchemy>=2.0.41,<2.1"
 LOCKED = ("test", "servers", "oracle", "bench", "lint", "types", "build")
 """The dependency groups whose versions constraints.txt holds."""
@@ -146,14 +148,17 @@ def upgrade(session: nox.Session) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """Oracle's statements, as far as that goes without one: parsed, and sent through its adapters to a PostgreSQL."""
+    """Oracle's statements, as far as that goes without one: parsed, and sent through its adapters to a PostgreSQL.
+
+    And the unit tests that need every driver, and no server.
+    """
     install(session, "test", "servers", "oracle")
     antlr = BUILD / "antlr"
     if shutil.which("npm") and not (antlr / "node_modules").exists():  # where there is none, the report says so
         antlr.mkdir(parents=True, exist_ok=True)
         session.run("npm", "install", "--silent", *ANTLR, f"--prefix={antlr}", external=True, success_codes=range(256))
     env = {"LITESTAR_QUEUES_ANTLR_DIR": str(antlr)}
-    session.run("pytest", *(session.posargs or ["tests/oracle"]), env=env)
+    session.run("pytest", *(session.posargs or ["tests/oracle", *DRIVERS]), env=env)
 
 
 @nox.session
