@@ -41,7 +41,8 @@ from litestar_queues.task import (
     default_registry,
     task,
 )
-from litestar_queues.worker.worker import Worker, WorkerExit
+from litestar_queues.worker.exit import WorkerExit
+from litestar_queues.worker.worker import Worker
 
 __all__ = (
     "AsyncTask",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -132,13 +133,14 @@ class Aside:
             with suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(stop.set)
 
-    async def stop(self) -> None:
-        """Do as `leave`, and wait for the end of the thread, for a bounded time."""
+    async def stop(self, longest: float = math.inf) -> None:
+        """Do as `leave`, and wait for the end of the thread: for so many seconds at most, and never for long."""
         self.leave()
         ended = asyncio.wrap_future(self._ended)
-        await asyncio.wait({ended}, timeout=_CLOSING)
+        longest = min(longest, _CLOSING)
+        await asyncio.wait({ended}, timeout=longest)
         if not ended.done():
-            _log.warning("the thread of the heartbeats did not end within %g s", _CLOSING)
+            _log.warning("the thread of the heartbeats did not end within %.1f s", longest)
 
     def call_at_home(self, call: Callable[[], object]) -> None:
         """Have something called in the event loop of everything else, soon."""

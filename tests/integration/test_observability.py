@@ -20,7 +20,7 @@ from litestar_queues import QueueConfig, QueueService, task
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.errors import TaskStateError
-from litestar_queues.lifecycle import Complete
+from litestar_queues.lifecycle import Complete, Requeue
 from litestar_queues.observability.counters import COUNTERS
 from litestar_queues.operations import Move
 from litestar_queues.records import Held, TaskRecord, Want
@@ -113,6 +113,9 @@ async def test_each_counter_counts_what_it_says(
     last = await claim(service)
     await operations.fail_task(last, '{"type": "E"}', retry_at=service.clock.now())
     assert new() == {"queue.claim": 1, "queue.fail": 1}
+    await service.enqueue(work.using(requeue_on_stale=False))
+    await operations.apply([Move(await claim(service), Requeue())])
+    assert new() == {"queue.enqueue": 1, "queue.claim": 1, "queue.fail": 1}
     await service.retry(claimed.id)
     assert new() == {"queue.retry": 1}
     lost = await claim(service)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from apart_lab import apart_lab, hearts
 from queue_lab import Lab, Running, open_lab, within
 from test_worker import Gate, ended, states
+from waiting import DEADLINE
 
-from litestar_queues import State, Worker, WorkerExit
+from litestar_queues import BackendUnavailableError, State, Worker, WorkerExit, apart
+from litestar_queues.records import Held
 from litestar_queues.worker import worker as worker_module
 from litestar_queues.worker.supervisor import run_until_signalled
 
@@ -74,6 +79,49 @@ async def test_what_does_not_end_in_time_is_given_back_without_spending_its_atte
         async with lab.worker(name="w2"):
             assert {await ended(lab, id_) for id_ in ids} == {State.COMPLETED}
             assert {(await lab.stored(id_)).worker for id_ in ids} == {"w2"}
+
+
+async def test_a_task_that_must_not_run_a_second_time_is_said_to_have_failed_not_to_be_given_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_lab(worker_drain_timeout=0) as lab:
+        gate, once = Gate(lab), Gate(lab, "once", requeue_on_stale=False)
+        (again,), (never,) = await gate.enqueue(1), await once.enqueue(1)
+        async with lab.worker() as running:
+            await gate.running(1)
+            await once.running(1)
+            ended_ = await running.drain()
+        assert (ended_.given_back, ended_.failed, ended_.unsettled, ended_.drained) == ([again], [never], [], False)
+        assert [(await lab.stored(id_)).state for id_ in (again, never)] == [State.PENDING, State.FAILED]
+    assert not WorkerExit(failed=[never]).drained
+    assert f"interrupted 1 tasks that must not run a second time, and so failed: {never}" in caplog.text
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_a_second_client_that_hangs_keeps_no_worker_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_CLOSING", 10 * DEADLINE)
+    lab, second = apart_lab(worker_drain_timeout=0)
+    hangs, release = threading.Event(), threading.Event()
+
+    async def hang(_: Sequence[Held]) -> set[str]:
+        hangs.set()
+        release.wait()
+        raise BackendUnavailableError("it hung")
+
+    try:
+        async with lab.service:
+            gate = Gate(lab)
+            (id_,) = await gate.enqueue(1)
+            async with lab.worker() as running:
+                await gate.running(1)
+                lab.backend.away.add("commit")
+                monkeypatch.setattr(second, "touch_heartbeats", hang)
+                assert await asyncio.to_thread(hangs.wait, DEADLINE)
+                assert (await running.drain()).unsettled == [id_], "which the worker has the time to say"
+    finally:
+        release.set()
+        for thread in hearts():
+            thread.join(DEADLINE)
 
 
 async def test_an_outcome_that_is_ready_is_stored_before_the_worker_ends() -> None:

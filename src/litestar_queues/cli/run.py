@@ -20,6 +20,7 @@ from litestar_queues.errors import BackendUnavailableError, QueueError
 from litestar_queues.pauses import Backoffs
 from litestar_queues.service import QueueService
 from litestar_queues.serving import HasQueues
+from litestar_queues.worker.exit import WorkerExit, some_of
 from litestar_queues.worker.supervisor import (
     EARLY,
     EXIT_DRAINED,
@@ -31,7 +32,7 @@ from litestar_queues.worker.supervisor import (
     run_until_signalled,
     seconds_left,
 )
-from litestar_queues.worker.worker import Worker, WorkerExit
+from litestar_queues.worker.worker import Worker
 
 __all__ = ("run_command",)
 
@@ -69,11 +70,11 @@ def run_command(
 
     The first signal drains it: it claims nothing more, and leaves when its tasks have ended; those that have not when
     the drain timeout is over are given back. The second signal gives all of them back at once. A task that is given back
-    is pending again, and has spent no attempt.
+    is pending again, and has spent no attempt. One that must not run a second time fails.
 
     The process ends at most 8 seconds after the drain timeout, whatever hangs.
 
-    Exit codes: 0 drained, or stopped before it had started; 1 tasks were given back, outcomes could not be stored, too many
+    Exit codes: 0 drained, or stopped before it had started; 1 tasks were interrupted, outcomes could not be stored, too many
     calls hang (worker_max_abandoned), or the store is not the same one any more; 2 could not start.
     """
     if sys.platform == "win32":
@@ -167,9 +168,10 @@ def _farewell(ended: WorkerExit) -> str:
     if ended.drained:
         return "The worker has drained."
     said = [
-        f"{what}: {len(ids)} ({', '.join(ids[:20])}{', ...' if len(ids) > 20 else ''})"
+        f"{what}: {len(ids)} ({some_of(ids)})"
         for what, ids in (
             ("given back", ended.given_back),
+            ("interrupted, and failed", ended.failed),
             ("left for stale recovery" if ended.replaced is None else "not stored", ended.unsettled),
             ("calls that hang", ended.hung),
         )

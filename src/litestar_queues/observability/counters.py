@@ -16,7 +16,7 @@ COUNTERS = {
     "queue.enqueue": "Tasks that were stored as new; one whose key an active task holds is not.",
     "queue.claim": "Tasks that were taken to be run.",
     "queue.complete": "Tasks that ran to their end.",
-    "queue.fail": "Tasks that failed for good: no attempt was left, or none was wanted.",
+    "queue.fail": "Tasks that failed for good: no attempt was left or wanted, or they were interrupted and must not run a second time.",
     "queue.retry": "Tasks that wait for another attempt after one that failed, or after an operator's retry.",
     "queue.stale_recovered": "Running tasks that were taken from an owner whose heartbeat had stopped.",
     NOTIFY: "Hints that were sent to workers in other processes.",
@@ -40,6 +40,8 @@ def counted(kind: TaskEventKind, records: Sequence[TaskRecord]) -> dict[str, int
     if kind is TaskEventKind.FAIL:
         counts["queue.fail"] = _in_state(records, State.FAILED)
         counts["queue.retry"] = len(records) - counts["queue.fail"]
+    elif kind is TaskEventKind.REQUEUE:
+        counts["queue.fail"] = _in_state(records, State.FAILED)
     elif kind is TaskEventKind.LOSE_HEARTBEAT:
         counts["queue.stale_failed"] = _in_state(records, State.FAILED)
     elif kind is TaskEventKind.FENCE_LOSS:  # of one that would be running no outcome was refused, but a heartbeat

@@ -108,10 +108,10 @@ class Liveness:
         )
         return [watch.move()]
 
-    async def stop(self) -> None:
-        """End the thread, for a bounded time."""
+    async def stop(self, longest: float) -> None:
+        """End the thread, and wait for that, for so many seconds at most."""
         if self._aside is not None:
-            await self._aside.stop()
+            await self._aside.stop(longest)
 
     def _replaced(self, error: StoreReplacedError) -> None:
         self._is_replaced = True

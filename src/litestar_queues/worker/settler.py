@@ -109,8 +109,8 @@ class Settler:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def put(self, holding: Holding, event: Event) -> None:
-        """Take over a task with its outcome."""
+    def put(self, holding: Holding, event: Event) -> TaskRecord:
+        """Take over a task with its outcome; returns what is to be stored."""
         holding.phase = Phase.SETTLING
         record = holding.context.latest_record
         after = step(record, event, self._operations.clock.now())
@@ -119,6 +119,7 @@ class Settler:
         self._gathered.append(outcome)
         self._empty.clear()
         self._nudge.set()
+        return after
 
     def store_took_something(self) -> None:
         """Take notice that the store took a write of somebody else, such as a heartbeat: it is there, and takes writes."""

@@ -17,7 +17,8 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from litestar_queues.execution.forks import OWN_HANDLERS
-from litestar_queues.worker.worker import Worker, WorkerExit
+from litestar_queues.worker.exit import WorkerExit
+from litestar_queues.worker.worker import Worker
 
 __all__ = (
     "EARLY",
@@ -36,7 +37,7 @@ T = TypeVar("T")
 EXIT_DRAINED = 0
 """Every task ended by itself."""
 EXIT_FORCED = 1
-"""Tasks were interrupted and given back, or outcomes could not be stored."""
+"""Tasks were interrupted, or outcomes could not be stored."""
 EXIT_STARTUP = 2
 """The worker could not start."""
 _CLOSING = 0.7

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Awaitable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from litestar_queues.lifecycle import Event, Fail, Release, Requeue, Snooze
 from litestar_queues.pauses import Backoffs
 from litestar_queues.records import TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import QueueService
+from litestar_queues.worker.exit import WorkerExit, some_of
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
 from litestar_queues.worker.liveness import Liveness, Reports
@@ -47,36 +48,11 @@ _HURRY = 2.0
 """What both of these are after a second signal."""
 _LET_GO = 0.5
 """Seconds that the worker's own calls of the store get to end."""
-_NAMED = 20
-"""The most ids in one line of the log."""
 _PROBES = Backoffs(first=0.2, longest=10.0)
 """Pauses between two claims of a worker that has no thread free, and looks for async tasks."""
 _OVERLAPS = Backoffs(first=1.0, longest=60.0)
 """How long a task is put off whose earlier call still runs here."""
 _UNTOLD = '{"type":"Unknown","message":"the outcome could not be told","traceback":null}'
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerExit:
-    """How a worker ended.
-
-    Attributes:
-        given_back: Ids of tasks that were interrupted and requeued.
-        unsettled: Ids of tasks whose outcome could not be stored; stale recovery will find them.
-        hung: Ids of tasks whose calls hang in threads of the process, where the worker left for that reason.
-        replaced: Set where the store was emptied, deleted, or another one is in its place. The worker then interrupted what
-            ran, and wrote nothing: `unsettled` names what it held.
-    """
-
-    given_back: list[str] = field(default_factory=list[str])
-    unsettled: list[str] = field(default_factory=list[str])
-    hung: list[str] = field(default_factory=list[str])
-    replaced: StoreReplacedError | None = None
-
-    @property
-    def drained(self) -> bool:
-        """Whether every task ended by itself, and its outcome is stored."""
-        return not self.given_back and not self.unsettled and not self.hung and self.replaced is None
 
 
 class Worker:
@@ -122,7 +98,7 @@ class Worker:
         self._drain_timeout = seconds(config.worker_drain_timeout)
         self._hold = hold or Hold()
         self._held: dict[str, Holding] = {}
-        self._given_back: list[str] = []
+        self._interrupted: list[TaskRecord] = []
         self._executor = service.executor
         if config.worker_max_threads is None:
             self._executor.threads.allow(config.threads)
@@ -264,7 +240,7 @@ class Worker:
         if self._replaced is None:
             self._replaced = error
             held = list(self._held)
-            _log.critical("worker %s leaves, with %d tasks (%s): %s", self.name, len(held), _some(held), error)
+            _log.critical("worker %s leaves, with %d tasks (%s): %s", self.name, len(held), some_of(held), error)
             self._settler.stop()
             self.abort()
 
@@ -385,6 +361,10 @@ class Worker:
         """Give back a task that was claimed and not started: it keeps its attempt and its place."""
         self._settler.put(holding, Release())
 
+    def _give_back(self, holding: Holding) -> None:
+        """Give back a task that was interrupted; one that must not run a second time fails."""
+        self._interrupted.append(self._settler.put(holding, Requeue()))
+
     def _put_off(self, holding: Holding) -> None:
         """Put off a task whose earlier call still runs in this process: the two would overlap."""
         record = holding.record
@@ -432,7 +412,7 @@ class Worker:
             return
         _log.critical(
             "worker %s leaves: %d calls hang (worker_max_abandoned), of tasks %s",
-            self.name, len(hung), _some(hung),
+            self.name, len(hung), some_of(hung),
         )  # fmt: skip
         self._hung = hung
         self.drain()
@@ -461,8 +441,7 @@ class Worker:
                 _log.error("task %s could not be run: %s", holding.record.id, error_text(error))
             self._settler.put(holding, execution.result() if error is None else Fail(error_text(error)))
         elif holding.phase is Phase.GIVING_BACK:
-            self._given_back.append(holding.record.id)
-            self._settler.put(holding, Requeue())
+            self._give_back(holding)
         else:
             # Nobody here interrupted it: it cancelled itself, and would do so again and again if that cost no attempt.
             cancelled = asyncio.CancelledError("the task cancelled itself")
@@ -511,31 +490,39 @@ class Worker:
         await self._bounded(self._until_unwound(claiming), _UNWIND)
         for holding in list(self._held.values()):
             if holding.phase is Phase.GIVING_BACK:  # does not heed its cancellation
-                _log.warning("task %s (%s) does not stop, and is given back", holding.record.id, holding.record.name)
-                self._given_back.append(holding.record.id)
-                self._settler.put(holding, Requeue())
+                _log.warning("task %s (%s) does not stop, and is left behind", holding.record.id, holding.record.name)
+                self._give_back(holding)
         if self._replaced is None:
             await self._bounded(self._settler.flush(), _LAST_WRITE)
         unsettled = [holding.record.id for holding in self._held.values() if holding.phase is Phase.SETTLING]
         for task in (claiming, *background):
             task.cancel()
+        left = _LET_GO if self._ends_by is None else max(_LET_GO, self._ends_by - time.monotonic())
+        stopping = asyncio.create_task(self._liveness.stop(left))
         done, _ = await asyncio.wait({claiming, *background}, timeout=_LET_GO)
         for task in done:
             if not task.cancelled():
                 task.exception()
-        await self._liveness.stop()
+        await stopping
         self._listener.close()
-        given_back = [id_ for id_ in self._given_back if id_ not in unsettled]
+        interrupted = [after for after in self._interrupted if after.id not in unsettled]
+        given_back = [after.id for after in interrupted if after.finished_at is None]
+        failed = [after.id for after in interrupted if after.finished_at is not None]
         if given_back:
-            _log.warning("worker %s gave back %d unfinished tasks: %s", self.name, len(given_back), _some(given_back))
+            _log.warning("worker %s gave back %d unfinished tasks: %s", self.name, len(given_back), some_of(given_back))
+        if failed:
+            _log.error(
+                "worker %s interrupted %d tasks that must not run a second time, and so failed: %s",
+                self.name, len(failed), some_of(failed),
+            )  # fmt: skip
         if unsettled:
             _log.error(
                 "worker %s leaves %d outcomes unstored, %s: %s",
                 self.name, len(unsettled), "for stale recovery" if self._replaced is None else "because its store is gone",
-                _some(unsettled),
+                some_of(unsettled),
             )  # fmt: skip
         _log.info("worker %s has stopped", self.name)
-        return WorkerExit(given_back, unsettled, self._hung, self._replaced)
+        return WorkerExit(given_back, unsettled, self._hung, self._replaced, failed)
 
     async def _until_unwound(self, claiming: asyncio.Task[None]) -> None:
         await asyncio.wait({claiming})
@@ -551,7 +538,3 @@ class Worker:
         aborting.cancel()
         if waiting is not awaited:
             waiting.cancel()
-
-
-def _some(ids: Sequence[str]) -> str:
-    return f"{', '.join(ids[:_NAMED])}{', ...' if len(ids) > _NAMED else ''}"
