@@ -242,8 +242,10 @@ class Process:
         self.errors = ""
 
     def send(self, *numbers: signal.Signals) -> None:
-        for number in numbers:
-            self.process.send_signal(number)
+        """Send signals, as long as it lives. `Process.send_signal` would collect the exit code before asyncio does."""
+        with suppress(ProcessLookupError):
+            for number in numbers:
+                os.kill(self.process.pid, number)
 
     async def said(self, pattern: str) -> str:
         """Wait for a line of a task that matches."""

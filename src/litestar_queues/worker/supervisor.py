@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Coroutine, Generator
@@ -88,21 +89,27 @@ class Signals:
     def driving(self, worker: Worker) -> Generator[None, None, None]:
         """Send the signals to a worker of the running event loop."""
         loop = asyncio.get_running_loop()
-        # asyncio's own handler wakes the loop where the signal reaches another thread; the main one then runs ours.
+        with _woken(loop) if self._owns_process else self._handled_by(loop):
+            self.install()
+            self._loop, self._worker = loop, worker
+            try:
+                yield
+            finally:
+                self._loop = None
+
+    @contextmanager
+    def _handled_by(self, loop: asyncio.AbstractEventLoop) -> Generator[None, None, None]:
+        """Have the loop woken by its own handler, where the signal reaches another thread than the one that runs ours."""
         for number in _NUMBERS:
             self._before.setdefault(number, signal.getsignal(number))
             loop.add_signal_handler(number, _nothing)
             signal.signal(number, self._handle)
-        self.install()
-        self._loop, self._worker = loop, worker
         try:
             yield
         finally:
-            self._loop = None
-            if not self._owns_process:
-                for number in _NUMBERS:
-                    loop.remove_signal_handler(number)
-                self.restore()
+            for number in _NUMBERS:
+                loop.remove_signal_handler(number)
+            self.restore()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         """Python runs this between two steps of whatever the main thread does, also where the event loop is blocked."""
@@ -124,6 +131,34 @@ class Signals:
         """Have the interpreter end the process from a thread that needs no Python, and show what every thread did."""
         with suppress(OSError, ValueError, RuntimeError):
             faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+
+
+@contextmanager
+def _woken(loop: asyncio.AbstractEventLoop) -> Generator[None, None, None]:
+    """Have signals wake a loop until it ends, without a handler of its own.
+
+    A loop that has one gives it up when it is closed: a signal at that moment ends the process by default, or is written to
+    a socket that is closed already.
+    """
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        reading.setblocking(False)
+        writing.setblocking(False)
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+
+        def pass_on() -> None:
+            with suppress(OSError):
+                numbers = reading.recv(4096)
+                if before >= 0:  # the application's signals
+                    os.write(before, numbers)
+
+        loop.add_reader(reading, pass_on)
+        try:
+            yield
+        finally:
+            now = signal.set_wakeup_fd(-1)  # the application may have set another one meanwhile
+            signal.set_wakeup_fd(before if now == writing.fileno() else now, warn_on_full_buffer=False)
+            loop.remove_reader(reading)
 
 
 def _nothing() -> None:
