@@ -9,12 +9,13 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 import pytest
+from pymysql.cursors import DictCursor
 from sqlspec.adapters.pymysql import PyMysqlConfig, PyMysqlDriver
 
 from litestar_queues.backends.sql.families import MYSQL, Statement, statements_of
 from litestar_queues.backends.sql.program import Call, Done, Load, Program, Rows, advance
 from litestar_queues.backends.sql.schema import schema_of
-from litestar_queues.backends.sqlspec.transports import rows_of, statement_of
+from litestar_queues.backends.sqlspec.sending import BY_CURSOR, prepared, send
 from litestar_queues.clock import ManualClock
 from litestar_queues_matrix.servers import Server, start
 
@@ -88,11 +89,12 @@ class Lab:
     def plan(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """How the server goes about a statement: a table, or what it makes of a parameter, a row."""
         text = f"EXPLAIN FORMAT=TRADITIONAL {statements_of(MYSQL)[name].text}"
-        call = Call(Statement(name, text), parameters)
-        found = self.driver.execute(statement_of(call, self.config))
+        one = prepared(Call(Statement(name, text), parameters), self.config)
+        with self.driver.connection.cursor(DictCursor) as cursor:
+            cursor.execute(one.percents, [parameters[each] for each in one.order or ()])
+            found = cursor.fetchall()
         self.driver.commit()
-        names = [str(column) for column in found.column_names or ()]
-        return [dict(zip(names, row, strict=True)) for row in rows_of(found).rows]
+        return list(found)
 
     def cost(self, program: Program[Any]) -> int:
         """How many rows and entries of indexes the server reads for a program: what no other session can change."""
@@ -109,4 +111,4 @@ class Lab:
         return sum(int(value) for _, value in found.rows)
 
     def _ask(self, text: str, parameters: Mapping[str, Any] | None = None) -> Rows:
-        return rows_of(self.driver.execute(statement_of(Call(Statement("ask", text), parameters or {}), self.config)))
+        return send(self.driver, Call(Statement("ask", text), parameters or {}), self.config, BY_CURSOR)
