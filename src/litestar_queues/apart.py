@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from litestar_queues.backends.base import ApartBackend, QueueBackend
-from litestar_queues.errors import BackendUnavailableError, QueueError, StoreReplacedError
+from litestar_queues.errors import BackendUnavailableError, QueueError, StoreReplacedError, TasksLockedError
 from litestar_queues.events.base import TaskEventKind
 from litestar_queues.lifecycle import EventName, State
 from litestar_queues.operations import QueueOperations
@@ -200,10 +200,11 @@ class Aside:
         Raises:
             QueueError: Neither did it.
             StoreReplacedError: The client says so.
+            TasksLockedError: The client says so.
         """
         try:
             done = await self._through(own)
-        except StoreReplacedError:
+        except (StoreReplacedError, TasksLockedError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it was, the other client may do better
             if what not in self._sharing and (self.is_open or time.monotonic() >= self._said_from):

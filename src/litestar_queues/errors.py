@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = (
     "TaskNotFinishedError",
     "TaskNotFoundError",
     "TaskStateError",
+    "TasksLockedError",
     "TooLargeError",
     "UnknownTaskError",
     "WaitTimeoutError",
@@ -98,6 +99,28 @@ class BackendUnavailableError(BackendError):
     A backend raises it for every refusal that passes by itself or by an operator's hand: a server that fails over, a full
     disk, a table that is being rebuilt. A worker keeps an outcome for as long as the store raises this.
     """
+
+
+class TasksLockedError(BackendUnavailableError):
+    """Somebody's transaction has locked tasks whose heartbeats were to be stored. Those of the others are stored.
+
+    Attributes:
+        kept: The ids of the tasks whose heartbeats are stored.
+        locked: The ids of those that are locked. As far as can be seen, they are still the caller's.
+    """
+
+    def __init__(self, kept: Collection[str], locked: Collection[str]) -> None:
+        self.kept = frozenset(kept)
+        self.locked = frozenset(locked)
+        some = ", ".join(sorted(self.locked)[:5])
+        super().__init__(
+            f"a transaction of somebody else holds locks on {len(self.locked)} tasks ({some}{', ...' if len(locked) > 5 else ''}), "
+            f"so that their heartbeats cannot be stored: end it"
+        )
+
+    def __reduce__(self) -> tuple[type[TasksLockedError], tuple[frozenset[str], frozenset[str]]]:
+        """As it was made: an exception is otherwise pickled and copied by its text."""
+        return type(self), (self.kept, self.locked)
 
 
 class RefusedError(BackendError):

@@ -25,6 +25,7 @@ from litestar_queues.errors import (
     KeyHeldError,
     QueueConfigurationError,
     TaskNotFoundError,
+    TasksLockedError,
     TaskStateError,
     TooLargeError,
 )
@@ -241,6 +242,7 @@ class QueueOperations:
 
         Raises:
             BackendUnavailableError: The store cannot be reached, or refuses for now; nothing is known of any of them.
+            TasksLockedError: Somebody's transaction has locked some of them. Those of the others are stored.
             BackendError: The store refuses one of them even without its progress. Those of the others are stored.
         """
         try:
@@ -260,16 +262,21 @@ class QueueOperations:
             return await self.touch_heartbeats(left_out)
 
     async def _touch_halves(self, held: Sequence[Held]) -> set[str]:
-        half, kept, refused = len(held) // 2, set[str](), None
+        half, kept, locked, refused = len(held) // 2, set[str](), set[str](), None
         for part in (held[:half], held[half:]):
             try:
                 kept |= await self.touch_heartbeats(part)
+            except TasksLockedError as error:
+                kept |= error.kept
+                locked |= error.locked
             except BackendUnavailableError:
                 raise
             except BackendError as error:
                 refused = error
         if refused is not None:
             raise refused
+        if locked:
+            raise TasksLockedError(kept, locked)
         return kept
 
     async def null_heartbeats(self, tasks: Sequence[TaskRecord]) -> Settled:

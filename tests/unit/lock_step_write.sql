@@ -34,6 +34,9 @@ ORDER BY priority DESC, due_at, id LIMIT :limit
 -- name: lock_tasks
 SELECT /* slot: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
 
+-- name: lock_free_tasks
+SELECT /* slot: columns */ FROM litestar_queue_task WHERE id IN (SELECT value FROM json_each(:ids))
+
 -- name: lock_keys
 SELECT active_key, id FROM litestar_queue_task WHERE active_key IN (SELECT value FROM json_each(:keys))
 

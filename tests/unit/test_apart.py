@@ -15,7 +15,7 @@ from waiting import DEADLINE
 from litestar_queues import QueueError
 from litestar_queues.apart import Aside, Run
 from litestar_queues.clock import StoreClock
-from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.errors import BackendUnavailableError, TasksLockedError
 from litestar_queues.operations import QueueOperations
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_backoffs")]
@@ -98,6 +98,16 @@ async def test_an_unknown_error_of_the_second_client_leads_to_the_first_one() ->
             await lab.until(lambda: len(lab.backend.of("touch_heartbeats")) > 3)
 
         await within((await lab.service.enqueue(waits)).wait())
+
+
+async def test_the_first_client_is_not_asked_about_tasks_that_are_locked(caplog: pytest.LogCaptureFixture) -> None:
+    lab, second = apart_lab()
+    async with lab.service, lab.worker():
+        await lab.until(lambda: second.is_open)
+        second.raises["touch_heartbeats"] = [TasksLockedError((), ["somebody's"]) for _ in range(1000)]
+        await a_task_that_waits(lab, second, (second, 5))
+        assert lab.backend.of("touch_heartbeats") == []
+    assert "connection of its own" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["touch_heartbeats", "find", "open", "close"])

@@ -13,7 +13,7 @@ import pytest
 from apart_lab import HEART, apart_lab, hearts
 from queue_lab import open_lab, within
 
-from litestar_queues import State, TaskEvent
+from litestar_queues import State, TaskEvent, TasksLockedError
 from litestar_queues.context import TaskContext
 from litestar_queues.execution.exits import TaskExit
 from litestar_queues.records import NewTask, Want
@@ -148,6 +148,36 @@ async def test_a_beat_whose_call_raises_anything_was_not_stored_and_loses_nothin
     assert await heart.beat() is False
     assert raised.is_set()
     assert lost == []
+
+
+async def test_a_task_that_is_locked_is_not_lost_and_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    held: list[Holding] = []
+    lost: list[Holding] = []
+    answers = [TasksLockedError({"t0"}, {"t1"}), TasksLockedError({"t0"}, {"t1"}), {"t0", "t1"}, {"t0"}]
+
+    async def touch(_: object) -> set[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, TasksLockedError):
+            raise answer
+        return answer
+
+    async with open_lab() as lab:
+        await lab.backend.inner.enqueue_many([NewTask(id=f"t{i}", name="n") for i in range(3)])
+        claimed = await lab.backend.inner.claim(Want(worker="w", limit=3))
+    held.extend(Holding(TaskContext(record)) for record in claimed)
+    first = {one.record.id: one.confirmed_at for one in held}
+    heart = Heart(touch, lambda: held, lost.extend, interval=1, stale_after=60)
+    assert await heart.beat() is False, "so that the next beat is soon"
+    assert [one.record.id for one in lost] == ["t2"], "it is neither stored nor locked"
+    assert {one.record.id for one in held if one.confirmed_at != first[one.record.id]} == {"t0"}
+    del held[2]
+    assert not heart.is_silent, "the store takes heartbeats"
+    assert await heart.beat() is False
+    assert caplog.text.count("holds locks on 1 running tasks (t1)") == 1
+    assert await heart.beat()
+    assert len(lost) == 1
+    assert await heart.beat()
+    assert [one.record.id for one in lost[1:]] == ["t1"]
 
 
 async def test_what_the_thread_recovers_is_told_in_the_event_loop() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from litestar_queues import (
     TaskEvent,
     TaskNotFoundError,
     TaskRecord,
+    TasksLockedError,
     TaskStateError,
 )
 from litestar_queues.backends.memory import MemoryBackend
@@ -235,16 +237,21 @@ async def test_a_nulled_heartbeat_is_stale_at_once_and_its_owner_has_given_it_up
 
 
 class _Particular(WatchedBackend):
-    """Refuses heartbeats with some progress, and those of some tasks whatever they carry."""
+    """Refuses heartbeats with some progress, and those of some tasks whatever they carry; other tasks are locked."""
 
-    def __init__(self, inner: MemoryBackend, *, progress: str = "", ids: Collection[str] = ()) -> None:
+    def __init__(
+        self, inner: MemoryBackend, *, progress: str = "", ids: Collection[str] = (), locked: Collection[str] = ()
+    ) -> None:
         super().__init__(inner)
-        self._progress, self._ids = progress, ids
+        self._progress, self._ids, self._locked = progress, ids, locked
 
     async def touch_heartbeats(self, held: Sequence[Held]) -> set[str]:
         if any(one.id in self._ids or (one.progress is not None and one.progress == self._progress) for one in held):
             raise BackendError("the store refuses a heartbeat")
-        return await self._call("touch_heartbeats", held)
+        kept: set[str] = await self._call("touch_heartbeats", [one for one in held if one.id not in self._locked])
+        if locked := {one.id for one in held} & set(self._locked):
+            raise TasksLockedError(kept, locked)
+        return kept
 
 
 async def test_progress_that_the_store_refuses_costs_no_task_its_heartbeat(stage: Stage) -> None:
@@ -266,6 +273,22 @@ async def test_a_heartbeat_that_is_refused_whatever_it_carries_holds_up_no_other
         await stage.operations.touch_heartbeats([Held(task.id, task.fence, "1") for task in tasks])
     beating = [(await stage.stored(task)).heartbeat_at == stage.clock.now() for task in tasks]
     assert beating == [False, True, True, False, True, True, True]
+
+
+async def test_a_task_that_is_locked_holds_up_no_other_where_a_batch_is_taken_apart(stage: Stage) -> None:
+    tasks = [await stage.claimed() for _ in range(7)]
+    ids = [task.id for task in tasks]
+    stage.operations.backend = _Particular(stage.backend.inner, progress="odd", locked={ids[1], ids[6]})
+    stage.clock.advance(MINUTE)
+    with pytest.raises(TasksLockedError) as caught:
+        await stage.operations.touch_heartbeats(
+            [Held(task.id, task.fence, "odd" if task is tasks[4] else None) for task in tasks]
+        )
+    assert (caught.value.kept, caught.value.locked) == ({*ids} - {ids[1], ids[6]}, {ids[1], ids[6]})
+    beating = {task.id for task in tasks if (await stage.stored(task)).heartbeat_at == stage.clock.now()}
+    assert beating == caught.value.kept
+    assert (again := pickle.loads(pickle.dumps(caught.value))).locked == caught.value.locked
+    assert str(again) == str(caught.value)
 
 
 async def test_heartbeats_are_not_taken_apart_while_the_store_is_away(stage: Stage) -> None:

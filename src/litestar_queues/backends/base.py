@@ -108,6 +108,10 @@ class QueueBackend(Protocol):
 
         Returns:
             The ids of those. An absent one is no longer the caller's, for whatever reason.
+
+        Raises:
+            TasksLockedError: Somebody's transaction has locked some of the tasks, in a store that knows such locks. They hold
+                up no other heartbeat of the batch.
         """
         ...
 
@@ -117,7 +121,8 @@ class QueueBackend(Protocol):
         Everything that a transition can change is written: `state`, `attempt`, `fence`, `due_at`, `worker`, `progress`,
         `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at`, `finished_at`, `recoveries`,
         `stale_after` and `history` (`records.MUTABLE`); the rest of a record never changes. With `stale`, a task is stored
-        only if, besides, that query would still find the stored one. A task that would take a key from another active task
+        only if, besides, that query would still find the stored one; a store that knows locks of a transaction leaves out
+        what is locked, and does not wait for it. A task that would take a key from another active task
         is not stored. The ids in a batch are distinct.
 
         Returns:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 
-from litestar_queues.errors import QueueError
+from litestar_queues.errors import QueueError, TasksLockedError
 from litestar_queues.pauses import Backoffs
 from litestar_queues.records import Held
+from litestar_queues.worker.exit import some_of
 from litestar_queues.worker.holding import Holding, Phase
 
 __all__ = ("Heart", "Touch")
@@ -56,6 +57,7 @@ class Heart:
         self._on_kept = on_kept
         self._beats_for = beats_for
         self._unconfirmed_since: float | None = None
+        self._locked: set[str] = set()
 
     @property
     def is_silent(self) -> bool:
@@ -80,7 +82,7 @@ class Heart:
         A worker that is cut off cannot tell whether others take its tasks over. It learns of it with the first answer.
 
         Returns:
-            Whether the store answered.
+            Whether the store answered for all of them: not for those that somebody's transaction has locked.
         """
         holdings = [one for one in self._held() if self._beats_for(one)]
         if not holdings:
@@ -88,9 +90,14 @@ class Heart:
             return True
         sent_at = time.monotonic()
         kept: set[str] = set()
+        locked: set[str] = set()
         try:
             for part in _in_parts(holdings):
-                kept |= await self._touch(part)
+                try:
+                    kept |= await self._touch(part)
+                except TasksLockedError as error:
+                    kept |= error.kept
+                    locked |= error.locked
         except (QueueError, TimeoutError) as error:
             self._note_silence(len(holdings), sent_at, error)
             return False
@@ -107,11 +114,14 @@ class Heart:
         for one in holdings:
             if one.record.id in kept:
                 one.confirmed_at = sent_at
-            elif one.phase is Phase.RUNNING:  # one that settles meanwhile learns its fate from that write
+            elif (
+                one.phase is Phase.RUNNING and one.record.id not in locked
+            ):  # one that settles meanwhile learns its fate from that write
                 lost.append(one)
         if lost:
             self._lose(lost)
-        return True
+        self._note_locked([one for one in holdings if one.phase is Phase.RUNNING and one.record.id in locked])
+        return not locked
 
     async def _touch(self, holdings: Sequence[Holding]) -> set[str]:
         """Send a beat, and wait for the answer for a third of the stale window.
@@ -136,6 +146,16 @@ class Heart:
         finally:
             touching.add_done_callback(_ignore)
             touching.cancel()
+
+    def _note_locked(self, locked: Sequence[Holding]) -> None:
+        news = [one for one in locked if one.record.id not in self._locked]
+        if news:
+            _log.warning(
+                "a transaction of somebody else holds locks on %d running tasks (%s), so that their heartbeats wait for its"
+                " end; they go on, and others may run them, too, if it ends more than %g s after the last heartbeat",
+                len(news), some_of([one.record.id for one in news]), self._stale_after,
+            )  # fmt: skip
+        self._locked = {one.record.id for one in locked}
 
     def _note_silence(self, tasks: int, at: float, error: Exception) -> None:
         first = self._unconfirmed_since is None

@@ -112,6 +112,7 @@ MYSQL = Dialect(
             "queue_scheduled_index": f"{TABLE}_queue_scheduled",
             "queue_scheduled_order": "/*!80017 t.queue, t.state, */",
             "running_index": f"{TABLE}_state",
+            "id_index": f"{TABLE}_task",
         },
     ),
     # SQLAlchemy's connections count the rows that an update finds, and not those that it changes.

@@ -94,6 +94,8 @@ class Engine(ABC):
     statement that reads them, and one whose server tells how much it takes the statement `longest`."""
     may_use: ClassVar[frozenset[str]] = frozenset({"bound_wait"})
     """The statements that such a family may have besides, and those of its schema."""
+    passes_locked_tasks: ClassVar[bool] = False
+    """Whether heartbeats and recoveries leave out, instead of waiting for, what another transaction has locked."""
 
     def __init__(
         self,

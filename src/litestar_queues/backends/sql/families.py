@@ -115,8 +115,15 @@ def _in_utc(value: datetime) -> datetime:
     return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
-_BY_LOCK = {"skip_locked": "FOR UPDATE SKIP LOCKED", "skip_locked_t": "FOR UPDATE OF t SKIP LOCKED", "unclaimed": ""}
-_BY_SWAP = {"skip_locked": "", "skip_locked_t": "", "unclaimed": "AND state IN ('pending', 'scheduled')"}
+_BY_LOCK = {
+    "skip_locked": "FOR UPDATE SKIP LOCKED",
+    "skip_locked_t": "FOR UPDATE OF t SKIP LOCKED",
+    "skip_locked_l": "FOR UPDATE OF l SKIP LOCKED",
+    # A row that another table refers to stays free for this.
+    "skip_locked_beats": "FOR NO KEY UPDATE OF l SKIP LOCKED",
+    "unclaimed": "",
+}
+_BY_SWAP = {**dict.fromkeys(_BY_LOCK, ""), "unclaimed": "AND state IN ('pending', 'scheduled')"}
 
 _LOCKING = Family(
     name="postgres",
@@ -243,6 +250,7 @@ MYSQL = Family(
         "queue_scheduled_index": f"{TABLE}_queue_ready",
         "queue_scheduled_order": "/*!80017 t.queue, t.state, t.urgency, */",
         "running_index": f"{TABLE}_ready",
+        "id_index": "PRIMARY",
     },
     versions=(Version(creates={"create_task_table": "", "create_lock_table": "_lock"}), _RECORDS),
     begin={Kind.EACH: (), Kind.WRITE: ()},

@@ -13,7 +13,7 @@ from litestar_queues.records import Held, Stale, TaskRecord, Want, beaten, claim
 
 __all__ = ("LOCKS", "LockStepWrite")
 
-LOCKS = frozenset({"delete_tasks", "lock_keys", "lock_read", "lock_tasks", "lock_write"})
+LOCKS = frozenset({"delete_tasks", "lock_free_tasks", "lock_keys", "lock_read", "lock_tasks", "lock_write"})
 """What is owed by every family that locks rows before it writes them."""
 
 
@@ -30,6 +30,7 @@ class LockStepWrite(Engine):
     )
     # The first lock of a name, where a write would not say whether it found one.
     may_use: ClassVar[frozenset[str]] = Engine.may_use | {"lock_insert"}
+    passes_locked_tasks = True
 
     def _claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
         at = yield from self._time(now)
@@ -64,14 +65,15 @@ class LockStepWrite(Engine):
 
     def _touch(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         at = yield from self._time(now)
-        stored = yield from self._lock_tasks(held)
+        stored = yield from self._lock_tasks(held, "lock_free_tasks")
         kept = [beaten(record, one, at) for one, record in stored if record.state is State.RUNNING]
         yield from self._write_heartbeats(kept)
         return {record.id for record in kept}
 
     def _commit_part(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Steps[set[str]]:
         by_id = {task.id: task for task in tasks}
-        stored = yield from self._lock_tasks([Held(task.id, task.fence - 1) for task in tasks])
+        statement = "lock_tasks" if stale is None else "lock_free_tasks"
+        stored = yield from self._lock_tasks([Held(task.id, task.fence - 1) for task in tasks], statement)
         passed = [by_id[record.id] for _, record in stored if stale is None or is_stale(record, stale)]
         keys = [task.active_key for task in passed if task.active_key is not None]
         if keys:
@@ -99,10 +101,10 @@ class LockStepWrite(Engine):
         # Without a row there was nothing to lock, and another may have been faster: then nothing is written.
         return bool(found.rows) or written.affected > 0
 
-    def _lock_tasks(self, held: Iterable[Held]) -> Steps[list[tuple[Held, TaskRecord]]]:
+    def _lock_tasks(self, held: Iterable[Held], statement: str = "lock_tasks") -> Steps[list[tuple[Held, TaskRecord]]]:
         """Lock those of the tasks that are under the fence given, each once."""
         asked = {(one.id, one.fence): one for one in held}
-        found = yield self._call("lock_tasks", {"ids": self._list(sorted({id_ for id_, _ in asked}))})
+        found = yield self._call(statement, {"ids": self._list(sorted({id_ for id_, _ in asked}))})
         stored = self._records(found)
         return [(asked[r.id, r.fence], r) for r in stored if (r.id, r.fence) in asked]
 

@@ -159,10 +159,12 @@ ON DUPLICATE KEY UPDATE id = litestar_queue_task.id
 -- Reads rows as they are, and not as they were when the transaction began: an insert that met them has locked them.
 
 -- name: enqueued
-(SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item
+(SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t FORCE INDEX (/* slot: id_index */)
+    ON t.id = i.item
 FOR UPDATE /*!80017 OF t */)
 UNION ALL
-(SELECT /* slot: columns */ FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.item
+(SELECT /* slot: columns */ FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t FORCE INDEX (litestar_queue_task_key)
+    ON t.active_key = k.item
 FOR UPDATE /*!80017 OF t */)
 
 -- name: promote
@@ -199,21 +201,31 @@ FROM JSON_TABLE(:held, '$[*]' COLUMNS (/* slot: held_fields */)) AS h STRAIGHT_J
 WHERE t.state IN ('pending', 'scheduled') AND /* include: claimable */ AND /* include: of_queues */
 ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit FOR UPDATE /*!80017 OF t */ SKIP LOCKED
 
+-- A small table would be read as a whole without an index by name, and each row that is read is locked, or waited for.
+
 -- name: lock_tasks
-SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item
+SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t FORCE INDEX (/* slot: id_index */)
+ON t.id = i.item
 FOR UPDATE /*!80017 OF t */
 
+-- name: lock_free_tasks
+SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t FORCE INDEX (/* slot: id_index */)
+ON t.id = i.item
+FOR UPDATE /*!80017 OF t */ SKIP LOCKED
+
 -- name: lock_keys
-SELECT t.active_key, t.id FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t ON t.active_key = k.item
+SELECT t.active_key, t.id FROM /* include: keys */ STRAIGHT_JOIN litestar_queue_task AS t FORCE INDEX (litestar_queue_task_key)
+ON t.active_key = k.item
 FOR UPDATE /*!80017 OF t */
 
 -- name: write_tasks
 UPDATE JSON_TABLE(:batch, '$[*]' COLUMNS (/* slot: changed_fields */)) AS c
-STRAIGHT_JOIN litestar_queue_task AS t ON t.id = c.id
+STRAIGHT_JOIN litestar_queue_task AS t FORCE INDEX (/* slot: id_index */) ON t.id = c.id
 SET /* slot: changes */ /* slot: onupdate */
 
 -- name: delete_tasks
-DELETE t FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item
+DELETE t FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t FORCE INDEX (/* slot: id_index */)
+ON t.id = i.item
 
 -- name: get
 SELECT /* slot: columns */ FROM /* include: ids */ STRAIGHT_JOIN litestar_queue_task AS t ON t.id = i.item

@@ -82,6 +82,7 @@ class ServerTimed(OneStatement):
     """
 
     owes = OneStatement.owes | {"claim_queues_unless_due", "claim_unless_due", "notify"}
+    passes_locked_tasks = True
 
     def _moment(self, now: datetime | None) -> Any:
         return self._bind_now(now)
@@ -115,6 +116,8 @@ class ServerTimed(OneStatement):
 
 class Swapping(ServerTimed):
     """The same where claims lock nothing beforehand, and take what is still as it was when they write."""
+
+    passes_locked_tasks = False
 
     def _take(self, name: str, parameters: dict[str, Any]) -> Steps[list[TaskRecord]]:
         """Of the tasks that a claim chose, another may have been faster with some, and there may be more."""

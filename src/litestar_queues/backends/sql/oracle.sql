@@ -243,6 +243,9 @@ FOR UPDATE SKIP LOCKED
 -- name: lock_tasks
 SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */ ORDER BY t.id FOR UPDATE
 
+-- name: lock_free_tasks
+SELECT /* slot: columns */ FROM litestar_queue_task t WHERE t.id IN /* include: ids */ FOR UPDATE SKIP LOCKED
+
 -- name: lock_keys
 SELECT t.active_key, t.id FROM litestar_queue_task t WHERE t.active_key IN /* include: keys */ ORDER BY t.id FOR UPDATE
 

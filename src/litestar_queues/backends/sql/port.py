@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,9 +24,11 @@ from litestar_queues.errors import (
     BackendUnavailableError,
     QueueConfigurationError,
     RefusedError,
+    TasksLockedError,
     TooLargeError,
 )
 from litestar_queues.lifecycle import State
+from litestar_queues.pauses import Backoffs
 from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask, Query, Stale, TaskRecord, Want
 
 __all__ = ("Attempts", "BoundBackend", "SqlBackend", "SqlPort")
@@ -37,6 +40,10 @@ Hint = Callable[[list[str]], tuple[str, str]]
 _FOR_A_KEY = 3
 """How much longer than for any other conflict an enqueue waits for an open transaction that holds its key."""
 
+_OF_A_WINDOW = 1 / 6
+"""The part of a stale window for which a heartbeat waits for a task that is locked. A worker waits for a third of it."""
+
+_BACKOFFS = Backoffs(0.02, 0.5)
 _log = logging.getLogger("litestar_queues")
 
 
@@ -241,7 +248,26 @@ class SqlBackend:
         return await self.port.run(self.port.engine.claim(want, now))
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        return await self.port.run(self.port.engine.touch_heartbeats(held, now), self.port.beats)
+        port = self.port
+        kept = await port.run(port.engine.touch_heartbeats(held, now), port.beats)
+        left = [one for one in held if one.id not in kept]
+        if not left or not port.engine.passes_locked_tasks:
+            return kept
+        # What is still as it was is locked by somebody's transaction: mostly for a moment, by a commit of ours.
+        windows = [one.stale_after for one in held if one.stale_after is not None]
+        ends = time.monotonic() + min([port.patience, *(_OF_A_WINDOW * window for window in windows)])
+        for pause in _BACKOFFS:
+            found = await port.run(port.engine.get({one.id for one in left}), port.beats)
+            left = [one for one in left if (there := found.get(one.id)) is not None and _is_held(there, one)]
+            if not left:
+                break
+            if time.monotonic() >= ends:
+                raise TasksLockedError(kept, [one.id for one in left])
+            await pause.wait()
+            touched = await port.run(port.engine.touch_heartbeats(left, now), port.beats)
+            kept |= touched
+            left = [one for one in left if one.id not in kept]
+        return kept
 
     async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         beats_only = all(task.state is State.RUNNING and task.heartbeat_at is None for task in tasks)
@@ -289,6 +315,10 @@ class BoundBackend(SqlBackend):
 
     async def create_schema(self) -> None:
         raise QueueConfigurationError("the tables are not created in a session of the application's")
+
+
+def _is_held(there: TaskRecord, one: Held) -> bool:
+    return there.fence == one.fence and there.state is State.RUNNING
 
 
 def _is_duplicate(error: BackendError) -> bool:

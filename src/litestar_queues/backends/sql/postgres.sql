@@ -281,12 +281,18 @@ WHERE id = ANY(ARRAY(
 )) /* slot: unclaimed */
 RETURNING /* slot: columns */
 
+-- A row that another transaction has locked holds up the heartbeats of no other, nor is it recovered meanwhile.
+
 -- name: touch_heartbeats
 UPDATE litestar_queue_task AS t
 SET heartbeat_at = /* include: now */, progress = coalesce(CAST(h.progress AS /* slot: json */), t.progress),
 stale_after = coalesce(h.stale_after, t.stale_after) /* slot: onupdate */
 FROM /* include: held */
 WHERE t.id = h.id AND t.fence = h.fence AND h.fence >= 0 AND t.state = 'running'
+AND t.id = ANY(ARRAY(
+    SELECT l.id FROM /* include: held */ JOIN litestar_queue_task AS l ON l.id = h.id
+    WHERE h.fence >= 0 /* slot: skip_locked_beats */
+))
 RETURNING t.id
 
 -- name: commit
@@ -306,6 +312,11 @@ RETURNING t.id
 -- name: commit_stale
 /* include: write */
 AND /* include: key_free */ AND t.state = 'running' AND /* include: silent */
+AND t.id = ANY(ARRAY(
+    SELECT l.id FROM json_to_recordset(CAST(CAST(:batch AS text) AS json)) AS c (/* slot: changed_fields */)
+    JOIN litestar_queue_task AS l ON l.id = c.id
+    WHERE c.fence > 0 /* slot: skip_locked_l */
+))
 RETURNING t.id
 
 -- name: delete
