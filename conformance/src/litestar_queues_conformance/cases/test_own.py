@@ -58,9 +58,9 @@ async def test_a_lost_owner_cannot_write_anything_else(store: Store, check: Chec
     for fate, happen in FATES.items():
         lost = await running(store, a, max_attempts=5)
         await happen(b, lost)
-        if (name, fate) == ("null_heartbeat", "heartbeat nulled"):
-            continue  # the same record: a repetition, see OWN-05
         late = step(lost, WRITES[name], at(100))
+        if late == await stored(b, lost.id):
+            continue  # a repetition, see OWN-05
         check.equal("OWN-02", await a.commit([late]), set[str](), f"a late {name} of a task that was {fate}")
 
 

@@ -225,14 +225,15 @@ class RecoversWithoutEnd(Saboteur):
 
 
 class ResurrectsTheEnded(Saboteur):
-    """A recovery does not look at the fence of a task without a heartbeat."""
+    """A recovery takes what has ended meanwhile for stale, whatever its fence."""
 
     guarantee = "REC-06"
 
     def commit_one(self, task: TaskRecord, stale: Stale | None) -> bool:
         stored = self.tasks.get(task.id)
         if stored is not None and stale is not None and stored.state in TERMINAL:
-            task = task.evolve(fence=stored.fence + 1)
+            self.put(task.evolve(fence=stored.fence + 1))
+            return True
         return super().commit_one(task, stale)
 
 
