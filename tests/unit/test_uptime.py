@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 
 import pytest
@@ -181,18 +182,27 @@ async def test_a_worker_leaves_a_store_that_was_emptied_and_writes_nothing_more_
             await asyncio.Event().wait()
 
         result = await lab.service.enqueue("endless")
+        noticed: list[int] = []
+
+        class Notice(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if "leaves, with" in record.getMessage():
+                    noticed.append(len(lab.backend.calls))
+
+        notice = Notice()
+        logging.getLogger("litestar_queues.worker").addHandler(notice)
         async with lab.worker() as running:
             await within(begun.wait())
             await lab.until(lambda: lab.backend.of("unlock") or len(lab.backend.of("write_records")) > 2)
             emptied(lab)
             ended = await within(running.run)
             calls = len(lab.backend.calls)
+        logging.getLogger("litestar_queues.worker").removeHandler(notice)
         assert isinstance(ended.replaced, StoreReplacedError)
         assert not ended.drained
         assert (ended.given_back, ended.unsettled) == ([], [result.id])
         assert (await lab.stored(result.id)).state is State.RUNNING
-        noticed = max(n for n, (kind, _) in enumerate(lab.backend.calls) if kind == "read_records")
-        written = [kind for kind, _ in lab.backend.calls[noticed:calls] if kind in WRITES]
+        written = [kind for kind, _ in lab.backend.calls[noticed[0] : calls] if kind in WRITES]
         assert written == []
         assert f"leaves, with 1 tasks ({result.id}): " in caplog.text
         assert f"1 outcomes unstored, because its store is gone: {result.id}" in caplog.text

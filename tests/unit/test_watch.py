@@ -29,7 +29,6 @@ class Reports(logging.Handler):
         self.lines: list[str] = []
         self.came = threading.Event()
         self.silences: list[str] = []
-        self.silent = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
@@ -38,7 +37,6 @@ class Reports(logging.Handler):
             self.came.set()
         if "no thread of this process" in text:  # as also on a machine that is very slow
             self.silences.append(text)
-            self.silent.set()
 
 
 @pytest.fixture
@@ -140,12 +138,11 @@ async def test_native_code_that_keeps_pythons_lock_is_reported_afterwards(report
         holding_the_lock.usleep(300_000)
 
     async with lab.service, lab.worker():
-        await lab.until(lambda: second.of("find"))  # the thread runs
+        await lab.until(lambda: len(second.of("lock")) > 1)  # the thread runs, the watch included
         result = await lab.service.enqueue(native)
         await within(result.wait())
-        await asyncio.to_thread(reports.silent.wait, DEADLINE / 10)
-    line = next(line for line in reports.silences if line.startswith("no thread of this process ran for"))
-    assert "others may have taken its tasks over" in line
+        # On a busy machine, others come before it, of shorter silences.
+        await lab.until(lambda: any("others may have taken its tasks over" in line for line in reports.silences))
 
 
 async def test_a_loop_that_moves_is_not_reported(reports: Reports) -> None:
