@@ -525,11 +525,21 @@ class FindsTheOverdueTooLate(Saboteur):
 class FindsWithoutLimit(Saboteur):
     """A search by an index ignores the limit."""
 
+    guarantee = "RET-03"
+    areas = ("RET",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find", ", 'LIMIT', 0, asked.limit")
+
+
+class FindsTheStaleWithoutLimit(Saboteur):
+    """A search for stale tasks answers with all that it looked at."""
+
     guarantee = "REC-02"
     areas = ("REC",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("find", ", 'LIMIT', 0, asked.limit")
+        scripts.replace("find_stale", "if #records >= asked.limit then", "if false then")
 
 
 class SearchesAnyKey(Saboteur):
