@@ -250,7 +250,7 @@ class RecoversByItsOwnWindow(_PostgreSQL):
     areas = ("REC",)
 
     def edit(self, statements: Statements) -> None:
-        statements.replace("THEN t.stale_after END", "THEN NULL END", "find_stale")
+        statements.replace("THEN t.stale_after END", "THEN CAST(NULL AS double precision) END", "find_stale")
 
 
 class GivesNoGrace(_PostgreSQL):
