@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from acceptance.database import ServedDatabase
+from heart_lab import watched_worker
 from waiting import DEADLINE
 
 from litestar_queues.backends.base import QueueBackend
@@ -85,3 +86,18 @@ async def test_a_heartbeat_waits_for_a_lock_that_ends_soon(database: ServedDatab
             assert await beating == set(IDS)
     finally:
         await backend.close()
+
+
+async def test_its_outcome_holds_up_no_later_one(database: ServedDatabase) -> None:
+    store = database.backend(notifications=False, answer_timeout=None)  # it would be given up by that
+    async with watched_worker(store) as (service, id_, go):
+        with locked(database, id_):
+            go.set()
+            for _ in range(3):
+                async with asyncio.timeout(DEADLINE):
+                    await (await service.enqueue("waits")).wait()
+            assert database.rows(id_)[id_]["state"] == "running"
+        result = await service.get(id_)
+        assert result is not None
+        async with asyncio.timeout(DEADLINE):
+            assert (await result.wait()).status is State.COMPLETED

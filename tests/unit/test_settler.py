@@ -41,6 +41,8 @@ class Moody(MemoryBackend):
     def __init__(self) -> None:
         super().__init__()
         self.mood: Mood = content
+        self.locks: dict[str, asyncio.Event] = {}
+        """Ids of tasks whose writes wait, each with what lets it go."""
         self.beats_refused: Exception | None = None
         self.most_progress = 10 * MIB
         self.tries: list[list[str]] = []
@@ -50,6 +52,9 @@ class Moody(MemoryBackend):
         self.tries.append([task.id for task in tasks])
         self.stir.set()
         await asyncio.sleep(0)
+        for task in tasks:
+            if task.id in self.locks:
+                await self.locks[task.id].wait()
         if (error := self.mood(tasks)) is not None:
             raise error
         return await super().commit(tasks, stale=stale)
@@ -310,6 +315,75 @@ async def test_an_outcome_that_ends_each_connection_holds_up_neither_its_neighbo
         stage.store.mood = content
         await within(stage.settler.flush())
         assert await stage.all_in(State.COMPLETED)
+
+
+@pytest.fixture
+def hangs_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settler_module, "_HANGS", 0.0)
+
+
+@pytest.mark.usefixtures("hangs_soon")
+async def test_a_write_that_hangs_holds_up_no_later_one_and_is_given_up_in_parts() -> None:
+    async with opened() as stage:
+        ids = await stage.claim(4)
+        lock = stage.store.locks["t1"] = asyncio.Event()
+        stage.end(*ids)
+        await stage.tried(1)
+        for _ in range(5):
+            later = await stage.claim(10)
+            stage.end(*later)
+            await stage.all_settled(*later)
+        assert [one for one in stage.store.tries if "t1" in one] == [ids], "the write that hangs is not made again"
+        stage.store.mood = lambda tasks: BackendUnavailableError("given up") if "t1" in [t.id for t in tasks] else None
+        lock.set()
+        await stage.all_settled("t0", "t2", "t3")
+        await stage.until(lambda: stage.store.tries.count(["t1"]) > 1)
+        later = await stage.claim(10)
+        stage.end(*later)
+        await stage.all_settled(*later)
+        assert later in stage.store.tries, "batches are as large as before"
+        stage.store.mood = content
+        await within(stage.settler.flush())
+        assert await stage.all_in(State.COMPLETED)
+
+
+@pytest.mark.usefixtures("hangs_soon")
+async def test_so_many_writes_hang_at_once_and_no_more() -> None:
+    async with opened(batch_size=1) as stage:
+        ids = await stage.claim(8)
+        lock = asyncio.Event()
+        stage.store.locks = dict.fromkeys(ids, lock)
+        stage.end(*ids)
+        await stage.tried(3)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert len(stage.store.tries) == 3
+        lock.set()
+        await stage.all_settled(*ids)
+        assert len(stage.store.tries) == len(ids), "each once"
+
+
+@pytest.mark.usefixtures("hangs_soon")
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "cancelled"])
+async def test_a_write_that_hangs_ends_with_the_settler(*, stopped: bool) -> None:
+    stage = Stage()
+    running = asyncio.get_running_loop().create_task(stage.settler.run())
+    before = asyncio.all_tasks()
+    await stage.claim(2)
+    stage.store.locks["t0"] = asyncio.Event()
+    stage.end("t0")
+    await stage.tried(1)
+    stage.end("t1")
+    await stage.all_settled("t1")
+    assert asyncio.all_tasks() > before
+    if stopped:
+        stage.settler.stop()
+    else:
+        running.cancel()
+    with suppress(asyncio.CancelledError):
+        await within(running)
+    assert asyncio.all_tasks() == before - {running}
+    assert stage.settler.backlog == 1
 
 
 async def test_batches_are_whole_again_after_an_outage() -> None:

@@ -29,6 +29,10 @@ _ALONE = Backoffs(1.0, 60.0)
 """Between tries of an outcome that the store refuses by itself."""
 _TRIES = 5
 """How often the store refuses an outcome by itself, and takes something else meanwhile, until it counts as refused for good."""
+_HANGS = 1.0
+"""Seconds after which a write counts as one that hangs: others go on beside it."""
+_WRITES = 3
+"""The most writes under way, those that hang included. Each holds a connection."""
 _MOMENT = 1.0
 """Seconds after which an outcome that is not stored counts as waiting; and the longest pause once the worker leaves."""
 
@@ -69,6 +73,8 @@ class Settler:
     A batch holds at most `batch_size` outcomes and waits at most `delay` seconds, and that only while the last batch
     was stored less than `delay` ago. While one batch is written, the next gathers.
 
+    - A write that hangs, such as one that waits for a row which somebody's transaction has locked, holds up no later batch.
+      If the store gives it up, and took another one meanwhile, each of its outcomes is tried by itself.
     - A store that cannot be reached, or refuses for now, is waited for, with pauses that grow. Batches become smaller
       meanwhile, so that one outcome that meets a refusal of its own holds up no other.
     - A batch that is refused otherwise is taken apart. What is refused for good is replaced by a failure that names the
@@ -101,6 +107,9 @@ class Settler:
         self._not_before = -math.inf
         self._pauses: Iterator[Pause] = iter(_BACKOFFS)
         self._taken = 0
+        self._batches = 0
+        """How many batches the store took."""
+        self._writing: set[asyncio.Task[None]] = set()
         self._refused = 0
         self._leaving = False
         self._stopped = False
@@ -158,11 +167,15 @@ class Settler:
             while not self._stopped:
                 try:
                     if batch := await self._next():
-                        await self._write(batch)
+                        await self._begin(batch)
                 except Exception:  # noqa: BLE001  # nothing ends this loop
                     _log.exception("outcomes could not be written, and are tried again")
                     await asyncio.sleep(self._pause(next(self._pauses)))
         finally:
+            for write in self._writing:
+                write.cancel()
+            if self._writing:
+                await asyncio.wait(self._writing)
             if self._refused:
                 self._operations.counters[OUTCOMES_WAITING] -= self._refused
 
@@ -209,11 +222,29 @@ class Settler:
     def _gathered_until(self) -> float:
         return min(self._last, self._gathered[0].put_at) + self._delay
 
+    async def _begin(self, batch: list[_Outcome]) -> None:
+        """Write a batch. Returns early where the write hangs, unless too many do."""
+        write = asyncio.create_task(self._write(batch))
+        self._writing.add(write)
+        write.add_done_callback(lambda _: self._nudge.set())
+        await asyncio.wait({write}, timeout=_HANGS)
+        if len(self._writing) >= _WRITES:
+            await asyncio.wait(self._writing, return_when=asyncio.FIRST_COMPLETED)
+        ended = {one for one in self._writing if one.done()}
+        self._writing -= ended
+        for one in ended:
+            if not one.cancelled() and (error := one.exception()) is not None:
+                raise error
+
     async def _write(self, batch: list[_Outcome]) -> None:
+        batches = self._batches
         try:
             await self._operations.store([(one.move, one.after) for one in batch])
         except BackendUnavailableError as error:
-            self._put_off(batch, error)
+            if batches == self._batches:
+                self._put_off(batch, error)
+            else:
+                self._put_apart(batch, error)
         except Exception as error:  # noqa: BLE001  # whatever a backend raises, the outcomes stay
             await self._take_apart(batch, error)
         except asyncio.CancelledError as error:
@@ -231,6 +262,7 @@ class Settler:
 
     def _stored(self, batch: list[_Outcome]) -> None:
         self._taken += 1
+        self._batches += 1
         self._pauses = iter(_BACKOFFS)
         self._most = min(self._most * 2, self._batch_size)
         if any(one.refused for one in batch):
@@ -265,6 +297,13 @@ class Settler:
         else:
             first.alone, first.seen = first.alone + 1, self._taken
             self._gathered.append(first)
+
+    def _put_apart(self, batch: list[_Outcome], error: BaseException) -> None:
+        """Try each by itself: the store takes others."""
+        self._tell(batch, error)
+        for one in batch:
+            one.for_now = True
+            self._by_itself(one, _BACKOFFS)
 
     async def _take_apart(self, batch: list[_Outcome], error: Exception) -> None:
         """Find out which outcome it is that the store refuses."""
