@@ -6,6 +6,7 @@ the meaning of a refused write are the same for every backend.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -297,7 +298,7 @@ class QueueOperations:
         return await self._recover(Stale(at=self.clock.now(), window=window, own_windows=False), limit)
 
     async def recover_stale(
-        self, window: timedelta, *, since: datetime | None = None, limit: int = 1000
+        self, window: timedelta, *, since: datetime | None = None, grace: float = 0.0, limit: int = 1000
     ) -> StaleRecovery:
         """Take running tasks from owners that have been silent for longer than their own windows.
 
@@ -308,15 +309,19 @@ class QueueOperations:
             window: The window of a task whose owner stored none.
             since: The time since which the store has been in service. Before a whole window has passed since then, the task
                 is left to its owner.
+            grace: Seconds between the search for stale tasks and their recovery. The owner of a task that was locked until
+                a moment ago stores its heartbeat meanwhile.
             limit: The most that are moved by this call, the oldest heartbeat first.
         """
         now = self.clock.now()
         longest = None if since is None else (now - since).total_seconds()
-        return await self._recover(Stale(at=now, window=window.total_seconds(), longest=longest), limit)
+        return await self._recover(Stale(at=now, window=window.total_seconds(), longest=longest), limit, grace)
 
-    async def _recover(self, query: Stale, limit: int) -> StaleRecovery:
+    async def _recover(self, query: Stale, limit: int, grace: float = 0.0) -> StaleRecovery:
         with self._span("queue.recover"):
             stale = await self.backend.find(query, limit)
+            if stale and grace:
+                await asyncio.sleep(grace)
             moves = [Move(record, LoseHeartbeat(_heartbeat_error(record))) for record in stale]
             settled = await self.apply(moves, stale=query)
         return StaleRecovery(

@@ -60,8 +60,8 @@ async def test_it_holds_up_no_other_heartbeat_and_no_recovery(database: ServedDa
                 assert {id_ for id_ in IDS if between[id_].heartbeat_at != before[id_].heartbeat_at} == set(FREE)
 
                 query = Stale(at=await other.now() + timedelta(hours=1), window=1)
-                stale = await other.find(query, 10)
-                moved = [step(one, LoseHeartbeat('"gone"'), query.at) for one in stale]
+                assert {one.id for one in await other.find(query, 10)} == set(FREE)
+                moved = [step(one, LoseHeartbeat('"gone"'), query.at) for one in between.values()]
                 assert await other.commit(moved, stale=query) == set(FREE)
             held = [one for one in beats if one.id == LOCKED]
             assert await backend.touch_heartbeats(held) == {LOCKED}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -297,6 +298,18 @@ async def test_heartbeats_are_not_taken_apart_while_the_store_is_away(stage: Sta
     with pytest.raises(BackendUnavailableError):
         await stage.operations.touch_heartbeats([task.held for task in tasks])
     assert len(stage.backend.of("touch_heartbeats")) == 1
+
+
+async def test_a_recovery_gives_owners_the_time_to_send_a_heartbeat(stage: Stage) -> None:
+    task = await stage.claimed()
+    stage.clock.advance(MINUTE)
+    recovering = asyncio.ensure_future(stage.operations.recover_stale(MINUTE / 2, grace=0.05))
+    while not stage.backend.of("find"):  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(0)
+    assert await stage.backend.inner.touch_heartbeats([task.held]) == {task.id}
+    assert (await within(recovering)).ids == []
+    stage.clock.advance(MINUTE)
+    assert (await stage.operations.recover_stale(MINUTE / 2, grace=0.001)).ids == [task.id]
 
 
 async def test_a_heartbeat_is_kept_only_for_the_owner(stage: Stage) -> None:

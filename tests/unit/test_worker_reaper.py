@@ -24,6 +24,12 @@ pytestmark = pytest.mark.anyio
 MINUTE = timedelta(minutes=1)
 
 
+@pytest.fixture(autouse=True)
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would pass in real time, and the store's clock is moved by hand."""
+    monkeypatch.setattr(reaper_module, "_GRACE", 0.0)
+
+
 class Ward:
     """Reapers over one store, on a clock that is moved by hand."""
 

@@ -121,8 +121,8 @@ class QueueBackend(Protocol):
         Everything that a transition can change is written: `state`, `attempt`, `fence`, `due_at`, `worker`, `progress`,
         `result`, `error`, `execution_ref`, `execution_backend`, `started_at`, `heartbeat_at`, `finished_at`, `recoveries`,
         `stale_after` and `history` (`records.MUTABLE`); the rest of a record never changes. With `stale`, a task is stored
-        only if, besides, that query would still find the stored one; a store that knows locks of a transaction leaves out
-        what is locked, and does not wait for it. A task that would take a key from another active task
+        only if, besides, that query would still find the stored one; a store with locks on rows leaves out those that
+        somebody's transaction has locked, and does not wait for them. A task that would take a key from another active task
         is not stored. The ids in a batch are distinct.
 
         Returns:
@@ -135,7 +135,10 @@ class QueueBackend(Protocol):
         ...
 
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
-        """Up to `limit` tasks that match, in the order that the query's class names, then by id."""
+        """Up to `limit` tasks that match, in the order that the query's class names, then by id.
+
+        Among stale tasks, a store with locks on rows leaves out those that somebody's transaction has locked.
+        """
         ...
 
     async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:

@@ -21,6 +21,9 @@ _BACKOFFS = Backoffs()
 _BATCH = 5_000
 """The most tasks in one beat, so that no statement grows without a bound."""
 
+_LOCKED = 0.1
+"""Seconds between two beats while tasks are locked; each of them waits for the lock."""
+
 Touch = Callable[[Sequence[Held]], Awaitable[set[str]]]
 """Writes heartbeats, and answers with the ids of the tasks that are still held."""
 
@@ -73,6 +76,8 @@ class Heart:
             due = max(due + self._interval, time.monotonic())
             if await self.beat():
                 backoffs = iter(_BACKOFFS)
+            elif self._locked and not self.is_silent:  # others may take them when the lock ends
+                due = min(due, time.monotonic() + _LOCKED)
             else:
                 due = min(due, time.monotonic() + next(backoffs).seconds)
 
@@ -121,7 +126,7 @@ class Heart:
         if lost:
             self._lose(lost)
         self._note_locked([one for one in holdings if one.phase is Phase.RUNNING and one.record.id in locked])
-        return not locked
+        return not self._locked
 
     async def _touch(self, holdings: Sequence[Holding]) -> set[str]:
         """Send a beat, and wait for the answer for a third of the stale window.
@@ -151,9 +156,9 @@ class Heart:
         news = [one for one in locked if one.record.id not in self._locked]
         if news:
             _log.warning(
-                "a transaction of somebody else holds locks on %d running tasks (%s), so that their heartbeats wait for its"
-                " end; they go on, and others may run them, too, if it ends more than %g s after the last heartbeat",
-                len(news), some_of([one.record.id for one in news]), self._stale_after,
+                "a transaction of somebody else holds locks on %d running tasks (%s): they go on, their heartbeats and outcomes"
+                " wait for its end, and nobody recovers them meanwhile",
+                len(news), some_of([one.record.id for one in news]),
             )  # fmt: skip
         self._locked = {one.record.id for one in locked}
 

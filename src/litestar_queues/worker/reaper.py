@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 from litestar_queues.backoff import FixedBackoff
 from litestar_queues.clock import StoreClock
@@ -23,6 +24,8 @@ __all__ = ("Reaper",)
 _log = logging.getLogger("litestar_queues.worker")
 _LOCK = "maintenance"
 _NOBODY = Held("00000000-0000-0000-0000-000000000000", 0)
+_GRACE = 1.0
+"""Seconds between finding stale tasks and recovering them. The owner of one that was locked tries it more often than that."""
 _STEP = 500
 """Tasks per write, so that no statement holds its locks for long."""
 
@@ -69,6 +72,7 @@ class Reaper:
         self._interval = interval
         self._stale_after = stale_after
         self._retention = retention
+        self._grace = min(_GRACE, stale_after.total_seconds() / 3)
         self._hold = hold or Hold()
         self._on_replaced = on_replaced
         self._is_silent = is_silent
@@ -122,7 +126,8 @@ class Reaper:
             self._maintain_at = time.monotonic() + 0.9 * self._interval.total_seconds()
         if not await backend.lock(_LOCK, self._owner, 3 * self._interval):
             return
-        while (recovery := await self._operations.recover_stale(self._stale_after, since=since, limit=_STEP)).ids:
+        recover = partial(self._operations.recover_stale, self._stale_after, grace=self._grace, limit=_STEP)
+        while (recovery := await recover(since=since)).ids:
             for record in recovery.requeued:
                 _log.warning(
                     "task %s (%s) was stale, and is requeued (recovery %d of %d)",

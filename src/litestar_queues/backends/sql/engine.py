@@ -304,8 +304,12 @@ class Engine(ABC):
         found = yield self._call("get", {"ids": self._list(ids)})
         return {record.id: record for record in self._records(found)}
 
-    @reads
-    def find(self, query: Query, limit: int) -> Steps[list[TaskRecord]]:
+    def find(self, query: Query, limit: int) -> Program[list[TaskRecord]]:
+        """A search for stale tasks leaves out those that somebody's transaction has locked: it locks those that it finds."""
+        kind = Kind.WRITE if self.passes_locked_tasks and isinstance(query, Stale) else Kind.READ
+        return Program("find", kind, lambda: self._find(query, limit))
+
+    def _find(self, query: Query, limit: int) -> Steps[list[TaskRecord]]:
         if limit < 1:
             return []
         match query:
@@ -323,7 +327,15 @@ class Engine(ABC):
                     "key": key,
                 }
                 call = self._call("find_matching", matching | {"limit": limit})
-        return self._records((yield call))
+        found = self._records((yield call))
+        if found and self.passes_locked_tasks and isinstance(query, Stale):
+            free = yield from self._free(found)
+            return [record for record in found if record.id in free]
+        return found
+
+    def _free(self, records: Sequence[TaskRecord]) -> Steps[set[str]]:
+        """The ids of those that no transaction of somebody else has locked; only where `passes_locked_tasks`."""
+        raise NotImplementedError
 
     @reads
     def count(self, queues: tuple[str, ...] | None) -> Steps[list[Count]]:

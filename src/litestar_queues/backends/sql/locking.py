@@ -83,6 +83,10 @@ class LockStepWrite(Engine):
         yield from self._write(passed)
         return {task.id for task in passed}
 
+    def _free(self, records: Sequence[TaskRecord]) -> Steps[set[str]]:
+        stored = yield from self._lock_tasks([record.held for record in records], "lock_free_tasks")
+        return {record.id for _, record in stored}
+
     def _delete(self, held: Sequence[Held]) -> Steps[set[str]]:
         stored = yield from self._lock_tasks(held)
         deleted = {record.id for _, record in stored if record.state in TERMINAL}

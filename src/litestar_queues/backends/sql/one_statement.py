@@ -81,7 +81,7 @@ class ServerTimed(OneStatement):
     `enqueue` answers how many tasks were stored, and when.
     """
 
-    owes = OneStatement.owes | {"claim_queues_unless_due", "claim_unless_due", "notify"}
+    owes = OneStatement.owes | {"claim_queues_unless_due", "claim_unless_due", "free_tasks", "notify"}
     passes_locked_tasks = True
 
     def _moment(self, now: datetime | None) -> Any:
@@ -108,6 +108,9 @@ class ServerTimed(OneStatement):
         """Claim at once where no task is due: a round trip less."""
         claimed = yield from self._take(f"{name}_unless_due", parameters)
         return claimed or (yield from super()._take_first(name, parameters, promotion, promoted))
+
+    def _free(self, records: Sequence[TaskRecord]) -> Steps[set[str]]:
+        return _ids((yield self._call("free_tasks", {"ids": self._list(record.id for record in records)})))
 
     def _lock(self, name: str, owner: str, ttl: timedelta, now: datetime | None) -> Steps[bool]:
         lent = {"name": name, "owner": owner, "now": self._bind_now(now), "ttl": ttl // timedelta(microseconds=1)}

@@ -43,7 +43,7 @@ _FOR_A_KEY = 3
 _OF_A_WINDOW = 1 / 6
 """The part of a stale window for which a heartbeat waits for a task that is locked. A worker waits for a third of it."""
 
-_BACKOFFS = Backoffs(0.02, 0.5)
+_BACKOFFS = Backoffs(0.02, 0.25)
 _log = logging.getLogger("litestar_queues")
 
 

@@ -334,6 +334,10 @@ SELECT /* slot: columns */ FROM litestar_queue_task AS t
 WHERE state = 'running' AND /* include: silent */
 ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS bigint)
 
+-- name: free_tasks
+SELECT l.id FROM litestar_queue_task AS l
+WHERE l.id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json)))) /* slot: skip_locked_l */
+
 -- name: find_overdue
 SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= CAST(:at AS timestamptz)
