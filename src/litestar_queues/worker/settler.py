@@ -119,7 +119,7 @@ class Settler:
         self._empty.set()
 
     def put(self, holding: Holding, event: Event) -> TaskRecord:
-        """Take over a task with its outcome; returns what is to be stored."""
+        """Take over a task with its outcome; returns the record that will be stored."""
         holding.phase = Phase.SETTLING
         record = holding.context.latest_record
         after = step(record, event, self._operations.clock.now())
