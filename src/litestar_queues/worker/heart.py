@@ -119,9 +119,8 @@ class Heart:
         for one in holdings:
             if one.record.id in kept:
                 one.confirmed_at = sent_at
-            elif (
-                one.phase is Phase.RUNNING and one.record.id not in locked
-            ):  # one that settles meanwhile learns its fate from that write
+            # One that settles meanwhile learns its fate from that write.
+            elif one.phase is Phase.RUNNING and one.record.id not in locked:
                 lost.append(one)
         if lost:
             self._lose(lost)
