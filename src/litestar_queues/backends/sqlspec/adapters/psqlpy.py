@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -21,14 +22,17 @@ async def _send(driver: Any, text: str, one: Prepared, values: Any) -> Rows:
     # Behind a pooler that gives each transaction another connection, nothing may be prepared.
     arguments = {"prepared": False} if driver._is_transaction_pooler_mode() else {}  # noqa: SLF001  # no public way
     connection = driver.connection
+    # SQLSpec makes decimals of the floats in a write. psqlpy sends them in the format of decimals, also where the server
+    # expects a float, and refuses it.
+    values = [float(value) if isinstance(value, Decimal) else value for value in values or ()]
     if one.returns_rows:
-        rows = _rows(await connection.fetch(text, values or [], **arguments))
+        rows = _rows(await connection.fetch(text, values, **arguments))
         return Rows(rows, len(rows))
     counting = _counting(text) if one.operation in _DML else None
     if counting is not None:
-        [[count]] = _rows(await connection.fetch(counting, values or [], **arguments))
+        [[count]] = _rows(await connection.fetch(counting, values, **arguments))
         return Rows((), count)
-    await connection.execute(text, values or [], **arguments)
+    await connection.execute(text, values, **arguments)
     return Rows()
 
 
