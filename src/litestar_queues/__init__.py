@@ -2,12 +2,14 @@
 
 from litestar_queues.background import QueuedBackgroundTask
 from litestar_queues.backoff import Backoff, ExponentialBackoff, FixedBackoff
-from litestar_queues.config import QueueConfig, register_queue_backend
+from litestar_queues.config import QueueConfig, register_execution_backend, register_queue_backend
 from litestar_queues.context import Progress, TaskContext, current_task, non_retryable, snooze
 from litestar_queues.errors import (
     BackendError,
     BackendUnavailableError,
+    DispatchNotSupportedError,
     EncodingError,
+    InvalidScheduleError,
     InvalidTaskError,
     KeyHeldError,
     MissingDependencyError,
@@ -15,6 +17,7 @@ from litestar_queues.errors import (
     QueueConfigurationError,
     QueueError,
     RefusedError,
+    ScheduleNotFoundError,
     StoreReplacedError,
     TaskArgumentError,
     TaskNotFinishedError,
@@ -31,6 +34,12 @@ from litestar_queues.options import EnqueueOptions, TaskOptions
 from litestar_queues.plugin import QueuePlugin
 from litestar_queues.records import TaskRecord
 from litestar_queues.result import TaskError, TaskFailedError, TaskResult
+from litestar_queues.schedules.declaring import schedule
+from litestar_queues.schedules.managing import ScheduleInfo, Schedules
+from litestar_queues.schedules.model import Occurrence, Skipped
+from litestar_queues.schedules.options import ScheduleOptions, ScheduleSettings
+from litestar_queues.schedules.previewing import Previewed
+from litestar_queues.schedules.spec import ScheduleSpec
 from litestar_queues.service import QueueService, QueueStats
 from litestar_queues.task import (
     AsyncTask,
@@ -50,14 +59,18 @@ __all__ = (
     "BackendError",
     "BackendUnavailableError",
     "Backoff",
+    "DispatchNotSupportedError",
     "EncodingError",
     "EnqueueOptions",
     "ExponentialBackoff",
     "FixedBackoff",
+    "InvalidScheduleError",
     "InvalidTaskError",
     "KeyHeldError",
     "MissingDependencyError",
     "NonRetryableError",
+    "Occurrence",
+    "Previewed",
     "Progress",
     "QueueConfig",
     "QueueConfigurationError",
@@ -67,6 +80,13 @@ __all__ = (
     "QueueStats",
     "QueuedBackgroundTask",
     "RefusedError",
+    "ScheduleInfo",
+    "ScheduleNotFoundError",
+    "ScheduleOptions",
+    "ScheduleSettings",
+    "ScheduleSpec",
+    "Schedules",
+    "Skipped",
     "State",
     "StoreReplacedError",
     "SyncTask",
@@ -95,7 +115,9 @@ __all__ = (
     "current_task",
     "default_registry",
     "non_retryable",
+    "register_execution_backend",
     "register_queue_backend",
+    "schedule",
     "snooze",
     "task",
 )

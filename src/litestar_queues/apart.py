@@ -73,6 +73,8 @@ class ApartOperations(QueueOperations):
         made.main, made.at_home = main, at_home
         if main.on_terminal is not None:
             made.on_terminal = lambda records: at_home(partial(made._ended, list(records)))
+        if main.on_abandoned_runs is not None:
+            made.on_abandoned_runs = lambda records: at_home(partial(made._left, list(records)))
         return made
 
     def tell(self, kind: TaskEventKind | EventName, records: Iterable[tuple[TaskRecord, State | None]]) -> None:
@@ -81,6 +83,10 @@ class ApartOperations(QueueOperations):
     async def wake(self, records: Iterable[TaskRecord]) -> None:
         waiting = list(records)
         self.at_home(lambda: _keep(asyncio.get_running_loop().create_task(self.main.wake(waiting))))
+
+    def _left(self, records: list[TaskRecord]) -> None:
+        if self.main.on_abandoned_runs is not None:
+            self.main.on_abandoned_runs(records)
 
     def _ended(self, records: list[TaskRecord]) -> None:
         if self.main.on_terminal is not None:
@@ -120,10 +126,12 @@ class Aside:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._ended: Future[None] = Future()
+        self._thread: threading.Thread | None = None
 
     def start(self, *runs: Run) -> None:
         """Run these in the thread, until `stop`."""
-        threading.Thread(target=self._work, args=runs, name="litestar-queues-heart", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, args=runs, name="litestar-queues-heart", daemon=True)
+        self._thread.start()
 
     def leave(self) -> None:
         """Have everything in the thread cancelled and the client closed, soon."""
@@ -141,6 +149,8 @@ class Aside:
         await asyncio.wait({ended}, timeout=longest)
         if not ended.done():
             _log.warning("the thread of the heartbeats did not end within %.1f s", longest)
+        elif self._thread is not None:
+            self._thread.join(_LET_GO)  # it has run its last line of ours, and takes no time any more
 
     def call_at_home(self, call: Callable[[], object]) -> None:
         """Have something called in the event loop of everything else, soon."""

@@ -11,6 +11,7 @@ from litestar.background_tasks import BackgroundTask
 
 from litestar_queues.calls import AnyTask
 from litestar_queues.errors import QueueError
+from litestar_queues.execution.registry import ExecutionBackends
 from litestar_queues.options import Duration, EnqueueOptions, UniqueBy
 from litestar_queues.service import QueueService
 from litestar_queues.serving import open_service
@@ -89,6 +90,7 @@ class QueuedBackgroundTask(BackgroundTask):
                 super().__init__(_enqueue, task, *args, **kwargs)
                 return
             service = QueueService()
+            service.execution = ExecutionBackends("local", knows_all=True)  # the enqueue refuses what is not known
         super().__init__(_enqueue, service.prepare(task, *args, **kwargs))
 
 

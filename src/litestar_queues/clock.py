@@ -9,13 +9,26 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from litestar_queues.backends.base import QueueBackend
 
-__all__ = ("Clock", "ManualClock", "StoreClock", "SystemClock")
+__all__ = ("Clock", "ManualClock", "StoreClock", "SystemClock", "since_boot")
 
 
 _DRIFT = 0.0005
 """How far two clocks drift apart at most, in seconds for each second."""
 _CLOSE_ENOUGH = 0.25
 """Seconds that a reading may be off in any case."""
+
+
+def since_boot() -> float:
+    """Seconds by a clock that also counts the time for which this process, or the whole machine, stood still.
+
+    `time.monotonic` stands still with a machine that is suspended. Where the system has no such clock, the wall clock is one.
+    """
+    if _BOOT is not None:
+        return time.clock_gettime(_BOOT)
+    return time.time()
+
+
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Clock(Protocol):

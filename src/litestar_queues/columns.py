@@ -99,11 +99,12 @@ COLUMNS = (
 ACTIVE_KEY = Column(name="active_key", kind="key", nullable=True, enqueued=True, committed=True)
 """The key while the task keeps it from others: a column of tables, behind `key`, which no record has."""
 
-VERSION = 2
+VERSION = 3
 """The version of the schema that this code needs."""
 
 STATES: Mapping[int, tuple[str, ...]] = {
     1: ("pending", "scheduled", "running", "completed", "failed", "cancelled", "expired"),
+    3: ("pending", "scheduled", "dispatched", "running", "completed", "failed", "cancelled", "expired"),
 }
 """The states that a table may hold, from each version on that changed them."""
 

@@ -10,11 +10,10 @@ from litestar_queues.backends.base import BackendConfig, QueueBackend
 from litestar_queues.backends.registry import PORT, checked, create, lacks, make, refuse_unknown, register_queue_backend
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.events.base import EventSink
+from litestar_queues.execution.registry import Execution, check_execution, register_execution_backend
 from litestar_queues.records import ATTEMPTS_MAX, QUEUE_MAX, RECOVERIES, WINDOW_MAX, seconds
 
-__all__ = ("EXECUTION_BACKENDS", "QueueConfig", "register_queue_backend")
-
-EXECUTION_BACKENDS = ("local", "immediate")
+__all__ = ("QueueConfig", "register_execution_backend", "register_queue_backend")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +23,12 @@ class QueueConfig:
     Args:
         queue_backend: Where tasks are stored: the config of a backend, a backend, or the name of one that is built in,
             registered (`register_queue_backend`) or installed (an entry point in `litestar_queues.backends`).
-        execution_backend: Where tasks run that do not say it themselves: "local" (in a worker) or "immediate" (inside
-            the enqueue, for tests and scripts).
+        execution_backend: Where tasks run that do not say it themselves: "local" (in a worker), "immediate" (inside the
+            enqueue, for tests and scripts), the config of an execution backend, an execution backend, or the name of one
+            that is registered (`register_execution_backend`). Of several, in a list, the first; tasks can name the others.
+        dispatch_timeout: How long the start of a run elsewhere may take. The task is reserved for twice as long.
+        dispatch_check_interval: How long a dispatched task may be silent before its run is looked up. A run that ended
+            without claiming its task is found so much later at most, and one interval of maintenance.
         task_modules: Modules to import so that their tasks are known, for workers that do not import the application.
         in_app_worker: Whether a worker runs inside the application. None: where only this process can see the tasks.
         worker_queues: The queues that workers serve; None: all.
@@ -51,6 +54,9 @@ class QueueConfig:
         worker_batch_size: The most tasks that one claim takes or one write settles.
         maintenance_interval: How often stale, overdue and old tasks are looked for. Stale tasks wait so long for their
             recovery: workers log a warning if this is longer than `worker_stale_after`.
+        scheduler: Whether workers fire schedules. One worker at a time does it for all.
+        schedule_check_interval: How often they look whether schedules were made or changed elsewhere. A fire comes on time
+            whatever this is. When the worker that fires schedules dies, another one does it four such intervals later at most.
         retention: How long terminal tasks are kept; None keeps them for ever.
         event_sinks: Who is told of every transition.
         dependency_key: The name under which handlers get the `QueueService`.
@@ -60,7 +66,9 @@ class QueueConfig:
     """
 
     queue_backend: str | BackendConfig | QueueBackend = "memory"
-    execution_backend: str = "local"
+    execution_backend: Execution | Sequence[Execution] = "local"
+    dispatch_timeout: float | timedelta = 30.0
+    dispatch_check_interval: float | timedelta = 30.0
     task_modules: Sequence[str] = ()
     in_app_worker: bool | None = None
     worker_queues: Sequence[str] | None = None
@@ -77,16 +85,15 @@ class QueueConfig:
     worker_settle_delay: float | timedelta = 0.01
     worker_batch_size: int = 500
     maintenance_interval: float | timedelta = 10.0
+    scheduler: bool = True
+    schedule_check_interval: float | timedelta = 5.0
     retention: float | timedelta | None = timedelta(days=7)
     event_sinks: Sequence[EventSink] = ()
     dependency_key: str = "queue_service"
 
     def __post_init__(self) -> None:
         _check_backend(self.queue_backend)
-        if self.execution_backend not in EXECUTION_BACKENDS:
-            raise QueueConfigurationError(
-                f"unknown execution backend {self.execution_backend!r}: the known ones are {', '.join(EXECUTION_BACKENDS)}"
-            )
+        check_execution(self.execution_backend)
         for name in ("worker_max_concurrency", "worker_max_threads", "worker_max_abandoned", "worker_batch_size"):
             value = getattr(self, name)
             if value is None and name in ("worker_max_threads", "worker_max_abandoned"):
@@ -94,16 +101,25 @@ class QueueConfig:
             if not isinstance(value, int) or value < 1:
                 raise QueueConfigurationError(f"{name} must be a whole number from 1 on, not {value!r}")
         positive = ("worker_heartbeat_interval", "worker_stale_after", "worker_blocked_after", "worker_poll_interval")
-        for name in (*positive, "maintenance_interval"):
+        for name in (
+            *positive,
+            "maintenance_interval",
+            "dispatch_timeout",
+            "dispatch_check_interval",
+            "schedule_check_interval",
+        ):
             self._check_duration(name, least=timedelta(milliseconds=1))
         for name in ("worker_drain_timeout", "worker_settle_delay"):
             self._check_duration(name, least=timedelta(0))
         if self.retention is not None:
             self._check_duration("retention", least=timedelta(0))
-        if seconds(self.worker_stale_after) > timedelta(seconds=WINDOW_MAX):
-            raise QueueConfigurationError(
-                f"worker_stale_after is at most {WINDOW_MAX:g} s, not {self.worker_stale_after!r}"
-            )
+        for name, longest in (
+            ("worker_stale_after", WINDOW_MAX),
+            ("dispatch_check_interval", WINDOW_MAX),
+            ("dispatch_timeout", WINDOW_MAX / 2),
+        ):
+            if seconds(getattr(self, name)) > timedelta(seconds=longest):
+                raise QueueConfigurationError(f"{name} is at most {longest:g} s, not {getattr(self, name)!r}")
         if type(self.max_recoveries) is not int or not 0 <= self.max_recoveries <= ATTEMPTS_MAX:
             raise QueueConfigurationError(
                 f"max_recoveries must be a whole number from 0 to {ATTEMPTS_MAX}, not {self.max_recoveries!r}"

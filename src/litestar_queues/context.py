@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from litestar_queues.codec import decode, encode
 from litestar_queues.errors import InvalidTaskError, NonRetryableError, QueueError
 from litestar_queues.options import check_duration
 from litestar_queues.records import TaskRecord, seconds
+from litestar_queues.schedules.marks import fire_of, schedule_of
 
 if TYPE_CHECKING:
     from litestar_queues.execution.threads import ThreadSlot
@@ -81,6 +82,16 @@ class TaskContext:
         """What was enqueued with the task for others to read."""
         value: Mapping[str, Any] = decode(self.record.metadata)
         return value
+
+    @property
+    def schedule(self) -> str | None:
+        """The name of the schedule that enqueued the task; None where none did."""
+        return schedule_of(self.record)
+
+    @property
+    def fire(self) -> datetime | None:
+        """The moment of the fire that enqueued the task, in UTC: the same however late it runs. None where none did."""
+        return fire_of(self.record)
 
     @property
     def cancelled(self) -> bool:

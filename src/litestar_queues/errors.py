@@ -9,7 +9,9 @@ from typing import Any
 __all__ = (
     "BackendError",
     "BackendUnavailableError",
+    "DispatchNotSupportedError",
     "EncodingError",
+    "InvalidScheduleError",
     "InvalidTaskError",
     "KeyHeldError",
     "MissingDependencyError",
@@ -17,6 +19,7 @@ __all__ = (
     "QueueConfigurationError",
     "QueueError",
     "RefusedError",
+    "ScheduleNotFoundError",
     "StoreReplacedError",
     "TaskArgumentError",
     "TaskNotFinishedError",
@@ -35,6 +38,10 @@ class QueueError(Exception):
 
 class QueueConfigurationError(QueueError):
     """The configuration contradicts itself, or names what does not exist."""
+
+
+class DispatchNotSupportedError(QueueConfigurationError):
+    """The queue backend cannot keep tasks that run elsewhere, and a remote execution backend needs that."""
 
 
 class MissingDependencyError(QueueError, ImportError):
@@ -65,8 +72,16 @@ class TaskArgumentError(InvalidTaskError, TypeError):
     """The arguments do not fit the signature of the task's function."""
 
 
+class InvalidScheduleError(InvalidTaskError):
+    """What was said of a schedule contradicts itself, or means times that never come; nothing was stored."""
+
+
 class UnknownTaskError(QueueError, LookupError):
     """No task of this name is registered in this process."""
+
+
+class ScheduleNotFoundError(QueueError, LookupError):
+    """No schedule of this name is stored."""
 
 
 class TaskNotFoundError(QueueError, LookupError):

@@ -26,10 +26,13 @@ __all__ = (
     "GUARDS",
     "TERMINAL",
     "TRANSITIONS",
+    "UNSTARTED",
     "WAITING",
     "Cancel",
     "Claim",
     "Complete",
+    "Dispatch",
+    "Divert",
     "Event",
     "EventName",
     "Expire",
@@ -40,6 +43,7 @@ __all__ = (
     "NullHeartbeat",
     "Release",
     "Requeue",
+    "Reserve",
     "Revive",
     "Snooze",
     "State",
@@ -58,6 +62,8 @@ class State(StrEnum):
     """May be claimed now."""
     SCHEDULED = "scheduled"
     """May be claimed from `due_at` on."""
+    DISPATCHED = "dispatched"
+    """Reserved by a dispatcher for a run elsewhere, or handed over to that run, which has not claimed it yet."""
     RUNNING = "running"
     """Claimed by a worker, which owns it under its fence."""
     COMPLETED = "completed"
@@ -89,7 +95,9 @@ def stored_state(text: str) -> State:
 
 _KNOWN = {state.value: state for state in State}
 WAITING = frozenset({State.PENDING, State.SCHEDULED})
-ACTIVE = WAITING | {State.RUNNING}
+UNSTARTED = WAITING | {State.DISPATCHED}
+"""The states of a task whose next attempt has not begun: it can expire."""
+ACTIVE = UNSTARTED | {State.RUNNING}
 TERMINAL = frozenset(State) - ACTIVE
 
 
@@ -97,6 +105,9 @@ class EventName(StrEnum):
     """What can happen to a task."""
 
     CLAIM = "claim"
+    RESERVE = "reserve"
+    DISPATCH = "dispatch"
+    DIVERT = "divert"
     COMPLETE = "complete"
     FAIL = "fail"
     REQUEUE = "requeue"
@@ -111,11 +122,46 @@ class EventName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker takes the task, and may be silent for `stale_after` seconds before others take it over."""
+    """A worker takes the task, and may be silent for `stale_after` seconds before others take it over.
+
+    `execution_ref` is the claimer's own reference where it is the run that the task was dispatched to. None leaves what is
+    stored.
+    """
 
     worker: str
     stale_after: float | None = None
+    execution_ref: str | None = None
     name: ClassVar[EventName] = EventName.CLAIM
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """A dispatcher takes the task, to start a run for it elsewhere. The reservation lasts for `stale_after` seconds.
+
+    No attempt is counted: that is done by the claim of the run.
+    """
+
+    worker: str
+    stale_after: float
+    name: ClassVar[EventName] = EventName.RESERVE
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """The dispatcher has started the run `execution_ref`, which may be silent for `stale_after` seconds."""
+
+    execution_ref: str
+    stale_after: float
+    name: ClassVar[EventName] = EventName.DISPATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Divert:
+    """The dispatcher hands the task to another execution backend; `error`, as JSON text, says why."""
+
+    execution_backend: str
+    error: str
+    name: ClassVar[EventName] = EventName.DIVERT
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +193,14 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The worker gives back a task that it did not start. The task keeps its place."""
+    """The worker or the dispatcher gives back a task that it did not start. The task keeps its place."""
 
     name: ClassVar[EventName] = EventName.RELEASE
 
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """The task asks to be run again later."""
+    """The task asks to be run again later, or its dispatcher puts it off."""
 
     until: datetime
     name: ClassVar[EventName] = EventName.SNOOZE
@@ -162,7 +208,10 @@ class Snooze:
 
 @dataclass(frozen=True, slots=True)
 class LoseHeartbeat:
-    """The owner has not been heard of for longer than the stale window; `error` is JSON text."""
+    """The owner has not been heard of for longer than the stale window, or the run ended without a claim.
+
+    `error` is JSON text.
+    """
 
     error: str
     name: ClassVar[EventName] = EventName.LOSE_HEARTBEAT
@@ -196,7 +245,10 @@ class Revive:
     name: ClassVar[EventName] = EventName.REVIVE
 
 
-Event = Claim | Complete | Fail | Requeue | Release | Snooze | LoseHeartbeat | NullHeartbeat | Cancel | Expire | Revive
+Event = (
+    Claim | Reserve | Dispatch | Divert | Complete | Fail | Requeue | Release | Snooze | LoseHeartbeat | NullHeartbeat | Cancel
+    | Expire | Revive
+)  # fmt: skip
 
 
 class LifecycleTask(Protocol):
@@ -218,6 +270,8 @@ class LifecycleTask(Protocol):
     def expires_at(self) -> datetime | None: ...
     @property
     def heartbeat_at(self) -> datetime | None: ...
+    @property
+    def execution_ref(self) -> str | None: ...
     @property
     def recoveries(self) -> int: ...
     @property
@@ -324,6 +378,7 @@ GUARDS: dict[str, tuple[Guard, str]] = {
         lambda t, e, now: t.recoveries < t.max_recoveries,
         "the budget of recoveries is not spent",
     ),
+    "unreferenced": (lambda t, e, now: t.execution_ref is None, "no reference is stored yet"),
     "repeatable": (lambda t, e, now: t.max_recoveries > 0, "the task may run a second time"),
     "overdue": (lambda t, e, now: _overdue(t, now), "`expires_at` has come"),
     "not_overdue": (lambda t, e, now: not _overdue(t, now), "`expires_at` has not come"),
@@ -332,13 +387,33 @@ GUARDS: dict[str, tuple[Guard, str]] = {
 
 EFFECTS: dict[str, tuple[Effect, str]] = {
     "own": (
+        lambda t, e, now: (
+            {
+                "worker": e.worker,
+                "started_at": now,
+                "heartbeat_at": now,
+                "stale_after": e.stale_after,
+            }
+            | ({} if e.execution_ref is None else {"execution_ref": e.execution_ref})
+        ),
+        "the worker owns it; `started_at` and `heartbeat_at` are now, `stale_after` and `execution_ref` (if any) are the claim's",
+    ),
+    "reserve": (
         lambda t, e, now: {
             "worker": e.worker,
-            "started_at": now,
             "heartbeat_at": now,
             "stale_after": e.stale_after,
+            "execution_ref": None,
         },
-        "the worker owns it; `started_at` and `heartbeat_at` are now, `stale_after` is the claim's",
+        "the dispatcher has reserved it since now, for `stale_after` seconds; an earlier reference is cleared",
+    ),
+    "refer": (
+        lambda t, e, now: {"execution_ref": e.execution_ref, "heartbeat_at": now, "stale_after": e.stale_after},
+        "the reference is stored; `heartbeat_at` is now, and `stale_after` says how long the run may be silent",
+    ),
+    "divert": (
+        lambda t, e, now: {"execution_backend": e.execution_backend, "execution_ref": None},
+        "`execution_backend` is the other one; the reference is cleared",
     ),
     "count_attempt": (lambda t, e, now: {"attempt": t.attempt + 1}, "`attempt` grows by one"),
     "return_attempt": (lambda t, e, now: {"attempt": t.attempt - 1}, "the attempt is given back"),
@@ -405,11 +480,30 @@ _S, _E = State, EventName
 _PENDING_AGAIN = ("disown", "due_now")
 _REVIVED = ("remember_outcome", "reset_attempts", "reset_recoveries", "forget_outcome", "due_now")
 _SNOOZED = ("return_attempt", "reset_recoveries")
+_NOT_OWNED = ("not_started", "disown")
 _TRIED = ("keep_error", "remember", "reset_recoveries")
 
 TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.PENDING, _E.CLAIM, "due", _S.RUNNING, ("own", "count_attempt")),
     Transition(_S.SCHEDULED, _E.CLAIM, "due", _S.RUNNING, ("own", "count_attempt")),
+    Transition(_S.PENDING, _E.RESERVE, "due", _S.DISPATCHED, ("reserve",)),
+    Transition(_S.SCHEDULED, _E.RESERVE, "due", _S.DISPATCHED, ("reserve",)),
+    Transition(_S.DISPATCHED, _E.DISPATCH, "unreferenced", _S.DISPATCHED, ("refer",)),
+    Transition(_S.DISPATCHED, _E.CLAIM, "due", _S.RUNNING, ("own", "count_attempt")),
+    Transition(_S.DISPATCHED, _E.RELEASE, "always", _S.PENDING, _NOT_OWNED),
+    Transition(_S.DISPATCHED, _E.SNOOZE, "until_future", _S.SCHEDULED, (*_NOT_OWNED, "due_at_until")),
+    Transition(_S.DISPATCHED, _E.SNOOZE, "until_past", _S.PENDING, (*_NOT_OWNED, "due_now")),
+    Transition(_S.DISPATCHED, _E.DIVERT, "always", _S.PENDING, ("divert", "remember", *_NOT_OWNED)),
+    Transition(
+        _S.DISPATCHED,
+        _E.LOSE_HEARTBEAT,
+        "recoverable",
+        _S.PENDING,
+        ("count_recovery", "keep_error", "remember", *_NOT_OWNED, "due_now"),
+    ),
+    Transition(_S.DISPATCHED, _E.LOSE_HEARTBEAT, "always", _S.FAILED, ("keep_error", "disown", "finish")),
+    Transition(_S.DISPATCHED, _E.CANCEL, "always", _S.CANCELLED, ("disown", "finish")),
+    Transition(_S.DISPATCHED, _E.EXPIRE, "overdue", _S.EXPIRED, ("disown", "finish")),
     Transition(_S.RUNNING, _E.COMPLETE, "always", _S.COMPLETED, ("keep_result", "disown", "finish")),
     Transition(_S.RUNNING, _E.FAIL, "retry_later", _S.SCHEDULED, (*_TRIED, "disown", "due_at_retry")),
     Transition(_S.RUNNING, _E.FAIL, "retry_now", _S.PENDING, (*_TRIED, *_PENDING_AGAIN)),

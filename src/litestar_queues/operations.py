@@ -17,12 +17,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from litestar_queues.backends.base import ObservedBackend, Observer, QueueBackend, TransactionalBackend
+from litestar_queues.backends.base import (
+    DispatchingBackend,
+    ObservedBackend,
+    Observer,
+    QueueBackend,
+    TransactionalBackend,
+)
 from litestar_queues.clock import Clock
 from litestar_queues.codec import encode
 from litestar_queues.errors import (
     BackendError,
     BackendUnavailableError,
+    DispatchNotSupportedError,
     KeyHeldError,
     QueueConfigurationError,
     TaskNotFoundError,
@@ -47,15 +54,20 @@ from litestar_queues.lifecycle import (
     step,
 )
 from litestar_queues.notifier import LocalNotifier
-from litestar_queues.observability.counters import NOTIFY, counted
+from litestar_queues.observability.counters import NOTIFY, SKIPPED, counted
 from litestar_queues.records import Enqueued, Finished, Held, NewTask, Overdue, Stale, TaskRecord, Want
+from litestar_queues.schedules.marks import is_occurrence
+from litestar_queues.schedules.model import PREFIX, Schedule, keeps, read_all
 
-__all__ = ("OUTCOMES_WAITING", "Move", "QueueOperations", "Settled", "StaleRecovery")
+__all__ = ("FIRES_SKIPPED", "OUTCOMES_WAITING", "Move", "QueueOperations", "Settled", "StaleRecovery")
 
 _log = logging.getLogger("litestar_queues")
 _TRIES = 20
 """How often an operator's change is tried again when the task moves under it. Each try loses to somebody's progress."""
 
+_HOUR = timedelta(hours=1)
+FIRES_SKIPPED = "fires_skipped"
+"""The name of the counter of fires that have no occurrence of their own."""
 OUTCOMES_WAITING = "outcomes_waiting"
 """The name of the counter that says how many outcomes of this process the store refuses at this moment."""
 
@@ -110,7 +122,12 @@ class QueueOperations:
     """How often each event happened through this process, by the event's kind; and `OUTCOMES_WAITING`, a gauge."""
     on_terminal: Callable[[Sequence[TaskRecord]], None] | None = None
     """Called with tasks that reached a terminal state through this process."""
+    on_abandoned_runs: Callable[[Sequence[TaskRecord]], None] | None = None
+    """Called with tasks whose runs elsewhere are wanted no more: cancelled, expired, or recovered from a silent run."""
     _observer: Observer | None = field(init=False, default=None)
+    _kept_until: datetime | None = field(init=False, default=None)
+    """Until where all terminal tasks are occurrences that are kept, and since when that has been known."""
+    _kept_since: datetime | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if isinstance(self.backend, ObservedBackend):
@@ -147,11 +164,32 @@ class QueueOperations:
         return (await self.enqueue_many([task]))[0]
 
     async def claim(self, want: Want) -> list[TaskRecord]:
-        """Take tasks; see the port."""
+        """Take tasks, to run them or to dispatch them; see the port.
+
+        Raises:
+            DispatchNotSupportedError: They are to be dispatched, and the backend cannot keep such tasks.
+        """
+        if want.reserve or want.execution_ref is not None:
+            self.check_dispatches()
         with self._span("queue.claim"):
             claimed = await self.backend.claim(want)
-        self.tell(TaskEventKind.CLAIM, ((record, State.PENDING) for record in claimed))
+        kind = TaskEventKind.RESERVE if want.reserve else TaskEventKind.CLAIM
+        self.tell(
+            kind, ((record, State.PENDING if record.execution_ref is None else State.DISPATCHED) for record in claimed)
+        )
         return claimed
+
+    def check_dispatches(self) -> None:
+        """Make sure that the backend can keep tasks that run elsewhere.
+
+        Raises:
+            DispatchNotSupportedError: It cannot.
+        """
+        if not (isinstance(self.backend, DispatchingBackend) and self.backend.dispatches):
+            raise DispatchNotSupportedError(
+                f"the queue backend {self.backend.name} cannot keep tasks that run elsewhere: run them in a worker "
+                "(execution_backend='local'), or use another queue backend"
+            )
 
     async def claim_task(self, task_id: str, *, worker: str) -> TaskRecord | None:
         """Take one task by id; None where it cannot be claimed now."""
@@ -161,25 +199,32 @@ class QueueOperations:
         claimed = await self.claim(Want(worker=worker, limit=1, tasks=(record.held,)))
         return claimed[0] if claimed else None
 
-    async def apply(self, moves: Sequence[Move], *, stale: Stale | None = None) -> Settled:
+    async def apply(self, moves: Sequence[Move], *, stale: Stale | None = None, contested: bool = False) -> Settled:
         """Let each event happen to its task, in one write.
 
         A refused write whose record turns out to be stored after all (the reply to an earlier try was lost) counts as
         stored. What was refused is counted, told as `fence_loss` and logged; it raises nothing.
+
+        Args:
+            moves: What is to happen.
+            stale: As for the port's `commit`.
+            contested: Whether others may rightly have been faster. What was refused is no fence loss then.
 
         Raises:
             IllegalTransition: An event cannot happen to its task; nothing was written.
         """
         now = self.clock.now()
         after = [step(move.task, move.event, now) for move in moves]
-        return await self.store(list(zip(moves, after, strict=True)), stale=stale)
+        return await self.store(list(zip(moves, after, strict=True)), stale=stale, contested=contested)
 
-    async def store(self, steps: Sequence[tuple[Move, TaskRecord]], *, stale: Stale | None = None) -> Settled:
+    async def store(
+        self, steps: Sequence[tuple[Move, TaskRecord]], *, stale: Stale | None = None, contested: bool = False
+    ) -> Settled:
         """Write what `step` made of moves; the second half of `apply`, which may be repeated after a failure."""
         if not steps:
             return Settled([], [])
         settled = await self._commit(steps, stale)
-        if stale is None:
+        if stale is None and not contested:
             # A stale task that was refused was saved by its owner's heartbeat: no loss, nobody to tell.
             refused = {after.id for after in settled.lost}
             for move, after in steps:
@@ -192,6 +237,12 @@ class QueueOperations:
         self.tell(TaskEventKind.FENCE_LOSS, ((record, None) for record in records))
         for record in records:
             _log.warning("fence loss: task %s (%s) is no longer this worker's: %s", record.id, record.name, why)
+
+    def report_skipped_fires(self, number: int) -> None:
+        """Count fires of schedules that have no occurrence of their own."""
+        self.counters[FIRES_SKIPPED] += number
+        if self._observer is not None:
+            self._observer.count(SKIPPED, number)
 
     def report_abandoned(self, record: TaskRecord) -> None:
         """Count and tell that the call of a task goes on in this process, although nobody waits for its outcome."""
@@ -330,16 +381,40 @@ class QueueOperations:
         )
 
     async def expire_overdue(self, *, limit: int = 1000) -> list[TaskRecord]:
-        """Expire waiting tasks whose `expires_at` has passed, the earliest first; returns those that were."""
+        """Expire unstarted tasks whose `expires_at` has passed, the earliest first; returns those that were."""
         with self._span("queue.expire"):
             overdue = await self.backend.find(Overdue(self.clock.now()), limit)
             return (await self._apply_legal(overdue, Expire())).stored
 
     async def delete_finished(self, older_than: timedelta, *, limit: int = 1000) -> set[str]:
-        """Delete terminal tasks that finished longer ago, the earliest first; returns the ids of those that were."""
+        """Delete terminal tasks that finished longer ago, the earliest first; returns the ids of those that were.
+
+        The occurrence of a fire is kept for a day at least, and until its schedule has come past that fire: a leader that
+        stood still, or dies, and its successor enqueue the same fire again, and are answered that it is stored.
+        """
         with self._span("queue.delete"):
-            finished = await self.backend.find(Finished(self.clock.now() - older_than), limit)
-            return await self.backend.delete([record.held for record in finished])
+            now = self.clock.now()
+            before, cursors, size = now - older_than, None, limit
+            if self._kept_since is not None and now - self._kept_since > _HOUR:
+                self._kept_since = self._kept_until = None  # what was kept may be old enough, and some came late
+            while True:
+                found = await self.backend.find(Finished(before, self._kept_until), size)
+                fired = [one for one in found if is_occurrence(one)]
+                if fired and cursors is None:
+                    cursors = {one.name: one.cursor for one in (await self._schedules()).values()}
+                kept = {one.id for one in fired if keeps(one, cursors or {}, now)}
+                if old := [one.held for one in found if one.id not in kept]:
+                    return await self.backend.delete(old)
+                if not found or len(found) < size:
+                    return set()
+                last = found[-1].finished_at
+                if last == self._kept_until or last is None:
+                    size *= 2  # all of them finished at that moment
+                else:
+                    self._kept_since, self._kept_until = self._kept_since or now, last
+
+    async def _schedules(self) -> dict[str, Schedule]:
+        return read_all(await self.backend.read_records(PREFIX))
 
     async def _apply_legal(self, records: Sequence[TaskRecord], event: Event) -> Settled:
         """Apply to those of the records that still allow it by the clock of this moment."""
@@ -398,6 +473,8 @@ class QueueOperations:
         records = [after for _, after in stored]
         if self.on_terminal is not None and (ended := [r for r in records if r.finished_at is not None]):
             self.on_terminal(ended)
+        if self.on_abandoned_runs is not None and (left := [r for move, r in stored if _leaves_run(move)]):
+            self.on_abandoned_runs(left)
         await self.wake(records)
         return Settled(records, [after for _, after in steps if after.id not in ids])
 
@@ -434,6 +511,22 @@ class QueueOperations:
 
     def _span(self, name: str) -> AbstractContextManager[None]:
         return nullcontext() if self._observer is None else self._observer.span(name)
+
+
+def _leaves_run(move: Move) -> bool:
+    """Whether a run elsewhere may go on although its task is not its own any more.
+
+    A dispatched task is lost only once its run has ended.
+    """
+    if move.task.execution_ref is None or move.task.state not in (State.DISPATCHED, State.RUNNING):
+        return False
+    match move.event:
+        case Cancel() | Expire():
+            return True
+        case LoseHeartbeat():
+            return move.task.state is State.RUNNING
+        case _:
+            return False
 
 
 def _verb(event: Event) -> str:

@@ -30,7 +30,16 @@ from litestar_queues.records import (
     seconds,
 )
 
-__all__ = ("OPTION_NAMES", "Duration", "EnqueueOptions", "TaskOptions", "UniqueBy", "make_options", "option_hint")
+__all__ = (
+    "OPTION_NAMES",
+    "Duration",
+    "EnqueueOptions",
+    "TaskOptions",
+    "UniqueBy",
+    "make_options",
+    "new_id",
+    "option_hint",
+)
 
 UniqueBy = Literal["task", "arguments"]
 Duration = float | timedelta
@@ -86,8 +95,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         expires_at: Until when the task may still start, with its time zone.
         metadata: What others should know of the task; a mapping that JSON can write.
         description: A sentence for people.
-        execution_backend: Where it runs: "local", "immediate".
-        execution_profile: A name that the execution backend understands.
+        execution_backend: Where it runs: "local", "immediate", or the name of one that is configured or registered.
+        execution_profile: A name that the execution backend understands: how large a machine, for example.
     """
 
     queue: str | None = None
@@ -189,7 +198,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
                 f"({max(now, run_at or now).isoformat()}): give it more time, or a shorter delay"
             )
         return NewTask(
-            id=str(uuid_utils.uuid7()),
+            id=new_id(),
             name=name,
             queue="default" if self.queue is None else self.queue,
             key=self._key(name, same_call),
@@ -236,12 +245,21 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
                 return self.key
 
 
+def new_id() -> str:
+    """An id for a new task."""
+    return str(uuid_utils.uuid7())
+
+
 _EXCLUSIVE = (("key", "unique_by"), ("delay", "run_after"), ("expires_in", "expires_at"))
 OPTION_NAMES = TaskOptions.__struct_fields__
 _ELSEWHERE = {
     "backoff": "@task takes it",
     "registry": "@task takes it",
     "session": "QueueService.enqueue and enqueue_many take it",
+    **dict.fromkeys(
+        ("cron", "interval", "timezone", "anchor", "jitter", "catch_up", "catch_up_limit", "overlap", "misfire_grace"),
+        "@task, schedule and QueueService.schedules take it",
+    ),
 }
 
 

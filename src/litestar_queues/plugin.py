@@ -146,6 +146,7 @@ class QueuePlugin(HasQueues, InitPlugin, CLIPlugin):
             )
         service = QueueService(self.config, registry=self.registry)
         try:
+            service.execution.make()
             await service.open()
         except QueueError as error:
             _log.error("the application cannot start without its queues: %s", error)

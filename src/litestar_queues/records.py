@@ -16,7 +16,7 @@ import msgspec
 
 from litestar_queues.columns import COLUMNS, names
 from litestar_queues.errors import InvalidTaskError, QueueConfigurationError
-from litestar_queues.lifecycle import State, entry, holds_key
+from litestar_queues.lifecycle import Claim, Reserve, State, entry, holds_key
 
 __all__ = (
     "KEY_MAX",
@@ -26,6 +26,7 @@ __all__ = (
     "PRIORITY_MIN",
     "QUEUE_MAX",
     "Count",
+    "Dispatched",
     "Enqueued",
     "Finished",
     "Held",
@@ -40,6 +41,7 @@ __all__ = (
     "admit",
     "beaten",
     "claim_order",
+    "is_silent",
     "is_stale",
 )
 
@@ -246,7 +248,22 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     execution_backends: tuple[str, ...] | None = None
     stale_after: float | None = None
     """How many seconds the claimer may be silent before others take its tasks over; above 0, at most `WINDOW_MAX`. None
-    leaves that to whoever recovers them."""
+    leaves that to whoever recovers them. A reservation needs it."""
+    reserve: bool = False
+    """Whether the tasks are reserved for a dispatch, instead of run by the claimer. Only waiting tasks can be."""
+    execution_ref: str | None = None
+    """The claimer's own reference, where it is the run that the tasks were dispatched to. A reservation has none."""
+
+    def __post_init__(self) -> None:
+        if self.reserve and (self.stale_after is None or self.execution_ref is not None):
+            raise QueueConfigurationError("a reservation has a stale_after and no execution_ref")
+
+    @property
+    def event(self) -> Claim | Reserve:
+        """What happens to each task that is taken."""
+        if self.reserve and self.stale_after is not None:
+            return Reserve(self.worker, self.stale_after)
+        return Claim(self.worker, self.stale_after, self.execution_ref)
 
 
 class Stale(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,16 +287,29 @@ class Stale(msgspec.Struct, frozen=True, kw_only=True):
         return cls(at=before, window=0.0, own_windows=False)
 
 
+class Dispatched(msgspec.Struct, frozen=True, kw_only=True):
+    """Dispatched tasks that were not heard of for longer than their own `stale_after` at the time `at`.
+
+    The tasks with the oldest heartbeat come first. A task without a heartbeat or a `stale_after` is found at any time.
+    """
+
+    at: datetime
+    execution_backends: tuple[str, ...] | None = None
+    """Only tasks of these. None means any; an empty tuple means none."""
+
+
 class Overdue(msgspec.Struct, frozen=True):
-    """Waiting tasks whose `expires_at` is `at` or earlier; the earliest first."""
+    """Waiting and dispatched tasks whose `expires_at` is `at` or earlier; the earliest first."""
 
     at: datetime
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """Terminal tasks that finished before `before` (exclusive); the earliest first."""
+    """Terminal tasks that finished before `before` (exclusive), and at `since` or later; the earliest first."""
 
     before: datetime
+    since: datetime | None = None
+    """None means since ever."""
 
 
 class Matching(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,7 +321,7 @@ class Matching(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
-Query = Stale | Overdue | Finished | Matching
+Query = Stale | Dispatched | Overdue | Finished | Matching
 
 
 def beaten(record: TaskRecord, held: Held, now: datetime) -> TaskRecord:
@@ -313,6 +343,17 @@ def is_stale(record: TaskRecord, query: Stale) -> bool:
     if query.longest is not None and window >= query.longest:
         return False
     return record.heartbeat_at + timedelta(seconds=window) < query.at
+
+
+def is_silent(record: TaskRecord, query: Dispatched) -> bool:
+    """Whether the query finds the record."""
+    if record.state is not State.DISPATCHED:
+        return False
+    if query.execution_backends is not None and record.execution_backend not in query.execution_backends:
+        return False
+    if record.heartbeat_at is None or record.stale_after is None:
+        return True
+    return record.heartbeat_at + timedelta(seconds=record.stale_after) < query.at
 
 
 class NamedRecord(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 from litestar_queues.backends.base import EndHints, QueueBackend
 from litestar_queues.calls import AnyTask, checked_calls, make_call
 from litestar_queues.clock import StoreClock, SystemClock
-from litestar_queues.config import EXECUTION_BACKENDS, QueueConfig
+from litestar_queues.config import QueueConfig
 from litestar_queues.context import TaskContext
 from litestar_queues.errors import (
     InvalidTaskError,
@@ -27,6 +27,9 @@ from litestar_queues.errors import (
 )
 from litestar_queues.events.dispatcher import EventDispatcher
 from litestar_queues.execution.executor import TaskExecutor
+from litestar_queues.execution.local import IMMEDIATE
+from litestar_queues.execution.registry import ExecutionBackends, in_order
+from litestar_queues.execution.runs import RunEnds
 from litestar_queues.immediate import ImmediateHeart
 from litestar_queues.lifecycle import Event, Requeue, Snooze, State
 from litestar_queues.loops import HomeLoop, carried
@@ -39,6 +42,7 @@ from litestar_queues.options import (
 )
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want, queue_names, seconds
 from litestar_queues.result import TaskResult
+from litestar_queues.schedules.managing import Schedules
 from litestar_queues.serving import OPEN
 from litestar_queues.task import (
     Task,
@@ -88,6 +92,9 @@ class QueueService:
         self.registry = registry
         self.clock = StoreClock()
         self.events = EventDispatcher(self.config.event_sinks)
+        self.execution = ExecutionBackends(self.config.execution_backend)
+        """Where tasks run."""
+        self._run_ends = RunEnds(self.execution)
         self._notifier = LocalNotifier()
         self._backend: QueueBackend | None = None
         self._operations: QueueOperations | None = None
@@ -124,8 +131,9 @@ class QueueService:
             raise
         self._backend, self.home = backend, home
         self._operations = QueueOperations(
-            backend, self.clock, events=self.events, notifier=self._notifier, on_terminal=self._on_terminal
-        )
+            backend, self.clock, events=self.events, notifier=self._notifier, on_terminal=self._on_terminal,
+            on_abandoned_runs=self._run_ends.end,
+        )  # fmt: skip
         OPEN.append(self)
 
     async def close(self) -> None:
@@ -143,6 +151,8 @@ class QueueService:
         immediate, self._immediate = self._immediate, None
         if immediate is not None:
             await immediate.stop()
+        await self._run_ends.close()
+        await self.execution.close()
         await self.events.flush()
         if self._backend is not None:
             await self._backend.close()
@@ -159,6 +169,8 @@ class QueueService:
         if self._immediate is not None:
             self._immediate.leave()
         self._operations = self._executor = self._backend = self.home = self._immediate = None
+        self.execution = ExecutionBackends(self.config.execution_backend)
+        self._run_ends = RunEnds(self.execution)
         self.events, self._notifier = EventDispatcher(self.config.event_sinks), LocalNotifier()
         self._waiting = {}
         OPEN.remove(self)
@@ -182,6 +194,23 @@ class QueueService:
         if self._operations is None:
             raise QueueError("this queue service is not open: use `async with QueueService(config) as service`")
         return self._operations
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules that are kept in the store."""
+        return Schedules(self)
+
+    def make_task(self, call: TaskCall[Any]) -> NewTask:
+        """The task that a call makes at this moment.
+
+        Raises:
+            InvalidTaskError: The arguments or options cannot be stored.
+            DispatchNotSupportedError: The task is to run elsewhere, and the queue backend cannot keep such tasks.
+        """
+        task = self._new_task(call, 0, [call], self.clock.now())
+        if self.execution.is_remote(task.execution_backend):
+            self.operations.check_dispatches()
+        return task
 
     @property
     def executor(self) -> TaskExecutor:
@@ -258,6 +287,7 @@ class QueueService:
             UnknownTaskError: No task of this name is registered here.
             InvalidTaskError: Arguments or options cannot be stored; nothing was.
             QueueConfigurationError: The backend cannot work in such a session.
+            DispatchNotSupportedError: The task is to run elsewhere, and the queue backend cannot keep such tasks.
             BackendUnavailableError: The store cannot be reached; whether the task was stored is not known.
         """
         call = make_call(self.registry, cast("AnyTask", task), args, kwargs)
@@ -350,7 +380,7 @@ class QueueService:
 
     @carried
     async def cancel(self, task_id: str) -> TaskResult[Any]:
-        """Cancel a task. One that runs is stopped at its worker's next heartbeat.
+        """Cancel a task. One that runs is stopped at its worker's next heartbeat, and a run elsewhere is ended as well.
 
         Raises:
             TaskNotFoundError: It is not stored.
@@ -433,6 +463,8 @@ class QueueService:
         operations = self.operations
         now = self.clock.now()
         tasks = [self._new_task(call, index, calls, now) for index, call in enumerate(calls)]
+        if any(self.execution.is_remote(name) for name in {task.execution_backend for task in tasks}):
+            operations.check_dispatches()
         if session is not None:
             answers = await operations.enqueue_in(session, tasks)
             _warn_of_shared_keys(tasks, answers)
@@ -442,18 +474,20 @@ class QueueService:
         return [TaskResult(self, await self._run_now(answer), is_new=answer.is_new) for answer in answers]
 
     def _new_task(self, call: TaskCall[Any], index: int, calls: Sequence[TaskCall[Any]], now: datetime) -> NewTask:
-        backend = call.options.execution_backend or self.config.execution_backend
-        if backend not in EXECUTION_BACKENDS:
-            raise InvalidTaskError(
-                f"task {call.task.name!r} wants the execution backend {backend!r}: "
-                f"the known ones are {', '.join(EXECUTION_BACKENDS)}"
-            )
+        backend = call.options.execution_backend or self.execution.name_of(in_order(self.config.execution_backend)[0])
         try:
+            self._check_execution(call, backend)
             return call.new_task(now, execution_backend=backend, max_recoveries=self.config.max_recoveries)
         except InvalidTaskError as error:
             if len(calls) > 1:
                 error.add_note(f"(task {index + 1} of {len(calls)}; none of them was stored)")
             raise
+
+    def _check_execution(self, call: TaskCall[Any], backend: str) -> None:
+        try:
+            self.execution.check(backend, call.options.execution_profile)
+        except InvalidTaskError as error:
+            raise InvalidTaskError(f"task {call.task.name!r} cannot be enqueued: {error}") from None
 
     @property
     def _heart(self) -> ImmediateHeart:
@@ -486,12 +520,12 @@ class QueueService:
     async def _run_now(self, answer: Enqueued) -> TaskRecord:
         """Run a new task here if it is immediate and due; its retries too, without their waits."""
         record = answer.record
-        if not answer.is_new or record.execution_backend != "immediate":
+        if not answer.is_new or record.execution_backend != IMMEDIATE:
             return record
         stale_after = seconds(self.config.worker_stale_after).total_seconds()
         while record.state is State.PENDING:
             claimed = await self.operations.claim(
-                Want(worker="immediate", limit=1, tasks=(record.held,), stale_after=stale_after)
+                Want(worker=IMMEDIATE, limit=1, tasks=(record.held,), stale_after=stale_after)
             )
             if not claimed:  # a worker was faster
                 break

@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Un
 
 from litestar_queues.backoff import Backoff, ExponentialBackoff
 from litestar_queues.codec import Signature
-from litestar_queues.errors import InvalidTaskError, QueueConfigurationError, UnknownTaskError
+from litestar_queues.errors import InvalidScheduleError, InvalidTaskError, QueueConfigurationError, UnknownTaskError
 from litestar_queues.options import OPTION_NAMES, EnqueueOptions, TaskOptions, make_options
 from litestar_queues.records import NAME_MAX, RECOVERIES, NewTask
+from litestar_queues.schedules.checking import checked_call
+from litestar_queues.schedules.options import (
+    SCHEDULE_OPTIONS,
+    CodeSchedule,
+    ScheduleOptions,
+    ScheduleSettings,
+    split_options,
+)
 from litestar_queues.serving import open_service
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ __all__ = (
     "TaskOf",
     "TaskRegistry",
     "TaskTemplate",
+    "declare",
     "default_registry",
     "import_task_modules",
     "task",
@@ -39,6 +48,12 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 A = TypeVar("A", bound=Awaitable[Any])
 T_co = TypeVar("T_co", covariant=True)
+
+
+class DeclaredOptions(EnqueueOptions, ScheduleOptions, total=False):
+    """The options of a task and of its schedule, for type checkers."""
+
+
 DEFAULT_BACKOFF = ExponentialBackoff()
 
 
@@ -198,6 +213,8 @@ class TaskRegistry:
     """Tasks by name."""
 
     _tasks: dict[str, Task[Any, Any]] = field(default_factory=dict[str, "Task[Any, Any]"])
+    schedules: dict[str, CodeSchedule] = field(default_factory=dict[str, CodeSchedule])
+    """What is declared with `@task(cron=...)`, `@task(interval=...)` and `schedule(...)`, by the schedules' names."""
 
     def add(self, task: Task[Any, Any]) -> None:
         """Register a task.
@@ -232,6 +249,32 @@ class TaskRegistry:
         """Every name, sorted."""
         return sorted(self._tasks)
 
+    def tasks(self) -> list[Task[Any, Any]]:
+        """Every task, by name."""
+        return [self._tasks[name] for name in self.names()]
+
+    def declare(self, name: str, call: TaskCall[Any], settings: ScheduleSettings, module: str) -> None:
+        """Declare a schedule; workers bring it into the store when they start.
+
+        Raises:
+            InvalidScheduleError: The options or the arguments are wrong, or another schedule has this name.
+        """
+        checked_call(name, call, settings)
+        present = self.schedules.get(name)
+        if present is not None and _source(present.call.task) != _source(call.task):
+            raise InvalidScheduleError(
+                f"two schedules are named {name!r}, of the tasks {present.call.task.name!r} and {call.task.name!r}: give one of "
+                "them another name"
+            )
+        # A module that is loaded again makes other tasks of the same functions, whose schedules replace the earlier ones.
+        is_same = present is None or (present.call, present.settings) == (call, settings)
+        if present is not None and present.call.task is call.task and not is_same:
+            raise InvalidScheduleError(
+                f"task {call.task.name!r} has two schedules named {name!r}: give one of them another name, "
+                "schedule(..., name=...)"
+            )
+        self.schedules[name] = CodeSchedule(name, call, settings, module)
+
 
 def _source(task: Task[Any, Any]) -> str:
     code = getattr(inspect.unwrap(task.function), "__code__", None)
@@ -245,8 +288,16 @@ default_registry = TaskRegistry()
 class TaskDecorator:
     """What `@task(...)` puts on a function."""
 
-    def __init__(self, name: str | None, options: TaskOptions, backoff: Backoff, registry: TaskRegistry) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        options: TaskOptions,
+        backoff: Backoff,
+        registry: TaskRegistry,
+        schedule: ScheduleSettings,
+    ) -> None:
         self._name, self._options, self._backoff, self._registry = name, options, backoff, registry
+        self._schedule = schedule
 
     # The second overload takes what is awaitable without being a coroutine. It loses the result's type: were it inferred,
     # mypy would find the overloads ambiguous for every async function with an Any in its annotations.
@@ -277,8 +328,24 @@ class TaskDecorator:
             signature=Signature.of(function, name),
             is_async=is_async,
         )
+        if self._schedule != ScheduleSettings():
+            declare(self._registry, name, TaskCall(made, (), {}, made.options), self._schedule, made.__module__)
         self._registry.add(made)
         return made
+
+
+def declare(
+    registry: TaskRegistry, name: str, call: TaskCall[Any], settings: ScheduleSettings, module: str | None
+) -> None:
+    """Declare a schedule in a module.
+
+    Raises:
+        QueueConfigurationError: Something is wrong with it.
+    """
+    try:
+        registry.declare(name, call, settings, module or "")
+    except InvalidTaskError as error:
+        raise QueueConfigurationError(f"the schedule of task {call.task.name!r}: {error}") from error
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -309,7 +376,7 @@ def task(
     *,
     backoff: Backoff = DEFAULT_BACKOFF,
     registry: TaskRegistry = default_registry,
-    **options: Unpack[EnqueueOptions],
+    **options: Unpack[DeclaredOptions],
 ) -> TaskDecorator: ...
 @overload
 def task(name: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
@@ -334,7 +401,9 @@ def task(
         name: What workers find it by; module and qualified name unless given. Keep it when the function moves.
         backoff: How long to wait before each retry; exponential from one second to one hour unless given.
         registry: Where to register.
-        **options: See `TaskOptions`. Each can be replaced at enqueue, by `using(...)` or `QueueService.enqueue`.
+        **options: See `TaskOptions`. Each can be replaced at enqueue, by `using(...)` or `QueueService.enqueue`. And those of
+            a schedule, see `ScheduleSettings`: with `cron` or `interval`, workers enqueue the task at these times, without
+            arguments, under a schedule that has the task's name.
 
     Raises:
         QueueConfigurationError: The options contradict each other, a type cannot be read from JSON, or the name is taken.
@@ -342,12 +411,13 @@ def task(
     if name is not None and not isinstance(name, str) and not callable(name):
         raise QueueConfigurationError(f"@task takes the task's name first, a text, not {name!r}: options go by keyword")
     try:
-        made = make_options(options, beside=("backoff", "registry"))
+        scheduling, others = split_options(options)
+        made = make_options(others, beside=("backoff", "registry", *SCHEDULE_OPTIONS))
     except InvalidTaskError as error:
         raise QueueConfigurationError(f"@task({'' if callable(name) else repr(name)}): {error}") from error
     if callable(name):
-        return TaskDecorator(None, made, backoff, registry)(name)
-    return TaskDecorator(name, made, backoff, registry)
+        return TaskDecorator(None, made, backoff, registry, scheduling)(name)
+    return TaskDecorator(name, made, backoff, registry, scheduling)
 
 
 def import_task_modules(modules: Iterable[str]) -> None:

@@ -15,9 +15,9 @@ same, with the size and the limit; `task_id` names the task, or is None where on
 exception is unknown: a worker takes the batch apart, and keeps the outcome that is refused.
 
 Many asyncio tasks of one event loop call one backend object at the same time. The values are `msgspec` structs: `msgspec.json`
-writes and reads a `TaskRecord`, with its times to the microsecond. Three words mean sets of states, which
-`litestar_queues.lifecycle` defines: a *waiting* task is pending or scheduled (`WAITING`), an *active* task is waiting or
-running (`ACTIVE`), and every other task is *terminal* (`TERMINAL`). `TaskRecord.active_key` is the key that a task holds.
+writes and reads a `TaskRecord`, with its times to the microsecond. Four words mean sets of states, which
+`litestar_queues.lifecycle` defines: a *waiting* task is pending or scheduled (`WAITING`), an *unstarted* task is waiting or
+dispatched (`UNSTARTED`), an *active* task is unstarted or running (`ACTIVE`), and every other task is *terminal* (`TERMINAL`). `TaskRecord.active_key` is the key that a task holds.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask,
 __all__ = (
     "ApartBackend",
     "BackendConfig",
+    "DispatchingBackend",
     "EndHints",
     "ObservedBackend",
     "Observer",
@@ -93,16 +94,16 @@ class QueueBackend(Protocol):
         ...
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
-        """Take up to `want.limit` tasks that match, each as `step(task, Claim(want.worker, want.stale_after), now)` has it.
+        """Take up to `want.limit` tasks that match, each as `step(task, want.event, now)` has it.
 
         The tasks are waiting, due, not overdue, and the first in `records.claim_order` over all that match; the answer
-        is in that order. No task is given to two claimers under one fence. Where more than 1,000 scheduled tasks come
+        is in that order. A claim by id (`want.tasks`) that is no reservation (`want.reserve`) takes dispatched tasks, too. No task is given to two claimers under one fence. Where more than 1,000 scheduled tasks come
         due between two claims, at least the 1,000 longest due of them, and `want.limit` more, take part.
         """
         ...
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
-        """Set the heartbeat of each task that is running under the fence given.
+        """Set the heartbeat of each task that is running or dispatched under the fence given.
 
         Its progress and its `stale_after` are set where they are given.
 
@@ -208,6 +209,16 @@ class TransactionalBackend(Protocol):
         Raises:
             QueueConfigurationError: `session` is not of this backend's kind; names the kind.
         """
+        ...
+
+
+@runtime_checkable
+class DispatchingBackend(Protocol):
+    """A backend that keeps tasks which run elsewhere: in the state `dispatched`, until their run claims them by id."""
+
+    @property
+    def dispatches(self) -> bool:
+        """Whether it does: `claim` knows `Want.reserve` and `Want.execution_ref`, and `find` the query `Dispatched`."""
         ...
 
 

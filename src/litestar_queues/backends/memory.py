@@ -14,10 +14,11 @@ from heapq import heapify, heappop, heappush, nsmallest
 
 from litestar_queues.backends.base import QueueBackend, Wakeups
 from litestar_queues.clock import Clock, SystemClock
-from litestar_queues.lifecycle import TERMINAL, WAITING, Claim, IllegalTransition, State, step
+from litestar_queues.lifecycle import TERMINAL, UNSTARTED, WAITING, IllegalTransition, State, step
 from litestar_queues.records import (
     MUTABLE,
     Count,
+    Dispatched,
     Enqueued,
     Finished,
     Held,
@@ -31,12 +32,14 @@ from litestar_queues.records import (
     admit,
     beaten,
     claim_order,
+    is_silent,
     is_stale,
 )
 
 __all__ = ("MemoryBackend", "MemoryBackendConfig")
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_OWNED = (State.RUNNING, State.DISPATCHED)
 _Lane = tuple[str, str]
 """A queue and an execution backend: a claim for one lane never looks into another."""
 
@@ -68,6 +71,7 @@ class MemoryBackend:
 
     name = "memory"
     process_local = True
+    dispatches = True
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
@@ -107,7 +111,7 @@ class MemoryBackend:
                 if len(claimed) >= want.limit:
                     break
                 try:
-                    claimed.append(self.put(step(record, Claim(want.worker, want.stale_after), now)))
+                    claimed.append(self.put(step(record, want.event, now)))
                 except IllegalTransition:  # overdue, or asked for by id and not claimable
                     continue
         return claimed
@@ -117,7 +121,7 @@ class MemoryBackend:
         kept: set[str] = set()
         for one in held:
             record = self._under_fence(one.id, one.fence)
-            if record is not None and record.state is State.RUNNING:
+            if record is not None and record.state in _OWNED:
                 self.tasks[one.id] = beaten(record, one, now)
                 kept.add(one.id)
         return kept
@@ -137,14 +141,25 @@ class MemoryBackend:
                     lambda r: is_stale(r, query),
                     lambda r: r.heartbeat_at or _NEVER,
                 )
+            case Dispatched():
+                return self._first(
+                    self._by_state[State.DISPATCHED],
+                    limit,
+                    lambda r: is_silent(r, query),
+                    lambda r: r.heartbeat_at or _NEVER,
+                )
             case Overdue(at):
                 return self._first(
                     self._expiring, limit, lambda r: _or(r.expires_at, at) <= at, lambda r: _or(r.expires_at, at)
                 )
-            case Finished(before):
+            case Finished(before, since):
                 ids = [id_ for state in TERMINAL for id_ in self._by_state[state]]
+                since = since or _NEVER
                 return self._first(
-                    ids, limit, lambda r: _or(r.finished_at, before) < before, lambda r: _or(r.finished_at, before)
+                    ids,
+                    limit,
+                    lambda r: since <= _or(r.finished_at, before) < before,
+                    lambda r: _or(r.finished_at, before),
                 )
             case _:
                 found = [
@@ -290,7 +305,7 @@ class MemoryBackend:
         self._counts[record.queue, record.state] += 1
         if record.active_key is not None:
             self.keys[record.active_key] = record.id
-        if record.state in WAITING and record.expires_at is not None:
+        if record.state in UNSTARTED and record.expires_at is not None:
             self._expiring[record.id] = None
         if record.state is State.PENDING:
             self._make_ready(record)
@@ -334,7 +349,7 @@ class MemoryBackend:
 
 def _matches(record: TaskRecord, want: Want) -> bool:
     return (
-        record.state in WAITING
+        record.state in (WAITING if want.reserve else UNSTARTED)
         and (want.queues is None or record.queue in want.queues)
         and (want.execution_backends is None or record.execution_backend in want.execution_backends)
     )

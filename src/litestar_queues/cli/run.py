@@ -17,6 +17,7 @@ from litestar import Litestar
 
 from litestar_queues.cli.group import command, queue_plugin, shared_service
 from litestar_queues.errors import BackendUnavailableError, QueueError
+from litestar_queues.execution.process import log_to_stderr
 from litestar_queues.pauses import Backoffs
 from litestar_queues.service import QueueService
 from litestar_queues.serving import HasQueues
@@ -94,7 +95,7 @@ def run_command(
 
 def _run(plugin: HasQueues, signals: Signals, options: dict[str, Any], wait_for_store: float) -> int:
     """Run the worker; its exit code."""
-    _log_to_stderr()
+    log_to_stderr()
     try:
         ended = run_process(_work(plugin, signals, options, wait_for_store))
     except _StartupError as error:
@@ -195,11 +196,3 @@ def _end_within(seconds: float, code: int) -> None:
         os._exit(code)
 
     threading.Thread(target=end, name="litestar-queues-end", daemon=True).start()
-
-
-def _log_to_stderr() -> None:
-    """Let a worker say what it does, unless the application's logging says how."""
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if _log.level == logging.NOTSET and not _log.isEnabledFor(logging.INFO):
-        _log.setLevel(logging.INFO)

@@ -74,13 +74,14 @@ def list_command(
     if as_json:
         _print_json([one.to_dict() for one in found])
         return
-    table = Table("id", "task", "queue", "state", "attempt", "created (UTC)", "error")
+    table = Table("id", "task", "queue", "runs on", "state", "attempt", "created (UTC)", "error")
     for one in found:
         record = one.record
         table.add_row(
             record.id,
             escape(record.name),
             escape(record.queue),
+            escape("/".join(filter(None, (record.execution_backend, record.execution_profile)))),
             record.state.value,
             f"{record.attempt}/{record.max_attempts}",
             f"{record.created_at:%Y-%m-%d %H:%M:%S}",

@@ -10,8 +10,9 @@ import msgspec
 
 from litestar_queues.lifecycle import EventName, State
 from litestar_queues.records import TaskRecord
+from litestar_queues.schedules.marks import fire_of, schedule_of
 
-__all__ = ("EventSink", "TaskEvent", "TaskEventKind", "task_event")
+__all__ = ("EventSink", "TaskEvent", "TaskEventKind", "late_by", "task_event")
 
 
 class TaskEventKind(StrEnum):
@@ -19,6 +20,9 @@ class TaskEventKind(StrEnum):
 
     ENQUEUE = "enqueue"
     CLAIM = EventName.CLAIM.value
+    RESERVE = EventName.RESERVE.value
+    DISPATCH = EventName.DISPATCH.value
+    DIVERT = EventName.DIVERT.value
     COMPLETE = EventName.COMPLETE.value
     FAIL = EventName.FAIL.value
     REQUEUE = EventName.REQUEUE.value
@@ -29,6 +33,8 @@ class TaskEventKind(StrEnum):
     CANCEL = EventName.CANCEL.value
     EXPIRE = EventName.EXPIRE.value
     REVIVE = EventName.REVIVE.value
+    FIRE = "fire"
+    """A schedule enqueued the task. `late` says how long after the moment of the fire."""
     ABANDON = "abandon"
     """The call of a sync task that timed out, was cancelled or was lost has gone on for a second, and keeps its thread."""
     FENCE_LOSS = "fence_loss"
@@ -52,6 +58,13 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fence: int
     key: str | None = None
     worker: str | None = None
+    execution_backend: str | None = None
+    execution_profile: str | None = None
+    execution_ref: str | None = None
+    schedule: str | None = None
+    """The schedule that enqueued the task."""
+    late: float | None = None
+    """Of a fire: how many seconds after its moment the task was enqueued."""
 
 
 EventSink = Callable[[TaskEvent], Awaitable[None] | None]
@@ -74,4 +87,15 @@ def task_event(
         fence=record.fence,
         key=record.key,
         worker=record.worker,
+        execution_backend=record.execution_backend,
+        execution_profile=record.execution_profile,
+        execution_ref=record.execution_ref,
+        schedule=schedule_of(record),
+        late=late_by(record) if kind is TaskEventKind.FIRE else None,
     )
+
+
+def late_by(record: TaskRecord) -> float | None:
+    """How many seconds after the moment of its fire the task was enqueued; None where no schedule did that."""
+    fire = fire_of(record)
+    return None if fire is None else max(0.0, (record.created_at - fire).total_seconds())

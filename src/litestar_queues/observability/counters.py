@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from litestar_queues.events.base import TaskEventKind
+from litestar_queues.events.base import TaskEventKind, late_by
 from litestar_queues.lifecycle import State
 from litestar_queues.records import TaskRecord
 
-__all__ = ("COUNTERS", "NOTIFY", "counted")
+__all__ = ("COUNTERS", "NOTIFY", "SKIPPED", "counted")
 
 NOTIFY = "queue.notify"
+SKIPPED = "queue.fire_skipped"
 
 COUNTERS = {
     "queue.enqueue": "Tasks that were stored as new; one whose key an active task holds is not.",
@@ -21,6 +22,9 @@ COUNTERS = {
     "queue.stale_recovered": "Running tasks that were taken from an owner whose heartbeat had stopped.",
     NOTIFY: "Hints that were sent to workers in other processes.",
     "queue.claim_lost": "Outcomes that were refused, because the task had another owner, or none, by then.",
+    "queue.fire": "Occurrences that schedules enqueued.",
+    "queue.fire_late_ms": "How late they were enqueued, after the moments of their fires, in milliseconds altogether.",
+    SKIPPED: "Fires of schedules without an occurrence of their own: missed, or skipped because the last one was active.",
     "queue.stale_failed": "Those of the recovered tasks whose budget of recoveries was spent, and which failed.",
 }
 """What each counter counts. Each is of this process alone: their sum over all processes is the whole."""
@@ -31,6 +35,7 @@ _ALWAYS = {
     TaskEventKind.COMPLETE: "queue.complete",
     TaskEventKind.REVIVE: "queue.retry",
     TaskEventKind.LOSE_HEARTBEAT: "queue.stale_recovered",
+    TaskEventKind.FIRE: "queue.fire",
 }
 
 
@@ -44,6 +49,8 @@ def counted(kind: TaskEventKind, records: Sequence[TaskRecord]) -> dict[str, int
         counts["queue.fail"] = _in_state(records, State.FAILED)
     elif kind is TaskEventKind.LOSE_HEARTBEAT:
         counts["queue.stale_failed"] = _in_state(records, State.FAILED)
+    elif kind is TaskEventKind.FIRE:
+        counts["queue.fire_late_ms"] = round(sum(1000 * (late_by(record) or 0) for record in records))
     elif kind is TaskEventKind.FENCE_LOSS:  # of one that would be running no outcome was refused, but a heartbeat
         counts["queue.claim_lost"] = len(records) - _in_state(records, State.RUNNING)
     return {name: number for name, number in counts.items() if number}

@@ -18,6 +18,7 @@ from litestar_queues.service import QueueService
 from litestar_queues.serving import open_service
 from litestar_queues.task import Task, TaskTemplate
 from litestar_queues.testing.matching import Expectation, TaskLike
+from litestar_queues.testing.scheduling import fire_schedules
 from litestar_queues.testing.travelling import move, set_offset
 from litestar_queues.testing.views import EnqueuedTask
 from litestar_queues.worker.hold import IN_APP
@@ -133,7 +134,8 @@ class Tester:
     def travel(self, to: timedelta | float | datetime) -> Until:
         """Move the time of the queue, by a duration (seconds, or a timedelta) or to a time with its zone.
 
-        Time goes on from there. What is due, stale, overdue or old then, is found by the next `drain` or `maintain`.
+        Time goes on from there. What is due, stale, overdue or old then, is found by the next `drain` or `maintain`. Schedules
+        fire as they do where no worker ran meanwhile, before the test looks at tasks or drains: see their `catch_up`.
         Journeys add up. Only the queue travels: the wall clock of the application stays as it is.
 
         Raises:
@@ -198,6 +200,7 @@ async def find_enqueued(
         raise TaskArgumentError(f"enqueued takes a task or its name, not {type(task).__qualname__}")
     if queue is not None and not isinstance(queue, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
         raise QueueError(f"enqueued takes the name of one queue, not {queue!r}")
+    await fire_schedules(service)
     query = Matching(
         states=None if state is None else _states(state),
         queues=None if queue is None else (queue,),

@@ -14,12 +14,12 @@ from litestar_queues.operations import Move
 from litestar_queues.records import Held, Matching, TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import QueueService
 from litestar_queues.serving import SERVING
+from litestar_queues.testing.scheduling import fire_schedules
 from litestar_queues.testing.travelling import set_offset
 from litestar_queues.testing.views import EnqueuedTask
 
 __all__ = ("DrainError", "Drained", "drain", "maintain")
 
-_RUNS = ("local", "immediate")
 _MOST = 100_000
 """Tasks that are looked at in a test's store."""
 _LOOK = 0.02
@@ -107,6 +107,8 @@ async def maintain(service: QueueService, *, delete: bool = True) -> Maintained:
     What runs in this process is alive, however far the test has travelled since its last heartbeat.
     """
     operations, config = service.operations, service.config
+    if delete:
+        await fire_schedules(service)
     running = [Held(one.id, one.record.fence, one.latest_progress) for one in service.executor.running.values()]
     await operations.touch_heartbeats(running)
     recovery = await operations.requeue_stale_running(seconds(config.worker_stale_after), limit=_MOST)
@@ -132,6 +134,7 @@ async def drain(
     offset, token = service.clock.offset, SERVING.set(service)
     try:
         async with asyncio.timeout(seconds(timeout).total_seconds()):
+            await fire_schedules(service)  # and not again: a drain that moves time on would find fires without end
             await run.run()
     except TimeoutError as error:
         running = ", ".join(run.running) or "none"
@@ -191,7 +194,7 @@ class _Drain:
     async def _claim_and_run(self, *only: TaskRecord) -> bool:
         tasks = tuple(record.held for record in only) if only else None
         queues = None if only else self.queues  # what a task waits for may be in any queue
-        want = Want(worker="drain", limit=1, queues=queues, tasks=tasks, execution_backends=_RUNS)
+        want = Want(worker="drain", limit=1, queues=queues, tasks=tasks)
         claimed = await self.service.operations.claim(want)
         for record in claimed:
             await self._run_one(record)
@@ -238,7 +241,7 @@ class _Drain:
     async def _first_due(self) -> TaskRecord | None:
         query = Matching(states=tuple(WAITING), queues=self.queues)
         found = await self.service.operations.backend.find(query, _MOST)
-        return min((one for one in found if one.execution_backend in _RUNS), key=lambda one: one.due_at, default=None)
+        return min(found, key=lambda one: one.due_at, default=None)
 
     def _move_to(self, record: TaskRecord) -> None:
         clock = self.service.clock

@@ -37,6 +37,8 @@ class Holding:
     """When the claim was answered, by this machine's monotonic clock."""
     phase: Phase = Phase.RUNNING
     execution: asyncio.Task[Event] | None = None
+    stored: TaskRecord | None = None
+    """The task with its outcome, as this holder has stored it."""
 
     @property
     def record(self) -> TaskRecord:

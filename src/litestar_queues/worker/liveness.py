@@ -1,4 +1,4 @@
-"""What keeps a worker's tasks its own, and looks after the store: heartbeats, maintenance, and a watch over the event loop."""
+"""What a worker does beside its tasks: heartbeats, maintenance, schedules, and a watch over the event loop."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from litestar_queues.worker.heart import Heart, Touch
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding
 from litestar_queues.worker.reaper import Reaper
+from litestar_queues.worker.scheduler import Scheduler
 from litestar_queues.worker.troubles import Trouble
 from litestar_queues.worker.uptime import KnownStore
 from litestar_queues.worker.watch import LoopWatch
@@ -44,7 +45,7 @@ class Reports:
 
 
 class Liveness:
-    """Heartbeats and maintenance of one worker: in a thread of their own where that can be had, else in its event loop.
+    """Heartbeats, maintenance and schedules of one worker: in a thread of their own where that can be had, else in its loop.
 
     Args:
         service: Open.
@@ -52,7 +53,7 @@ class Liveness:
         name: The worker's.
         held: Everything the worker holds at the moment of the call. Called from the thread.
         reports: Called with what happens.
-        hold: While it is held, no maintenance is done.
+        hold: While it is held, no maintenance is done, and no schedule fires.
     """
 
     def __init__(
@@ -81,8 +82,16 @@ class Liveness:
         operations = self._service.operations
         client = open_apart(operations.backend) if self._config.worker_heartbeat_thread else None
         reaper = self._reaper(operations, self._replaced)
+        scheduler = self._scheduler()
         if client is None:
-            return [self._heart(operations.touch_heartbeats, self._reports.lose).run(), reaper.run()]
+            runs: list[Coroutine[Any, Any, None]] = [
+                self._heart(operations.touch_heartbeats, self._reports.lose).run(),
+                reaper.run(),
+            ]
+            if scheduler is not None:
+                leave = partial(scheduler.leave, operations.backend)
+                runs.append(scheduler.run(partial(scheduler.look, operations), leave))
+            return runs
         aside = self._aside = Aside(operations, client)
         watch = LoopWatch(
             self._held,
@@ -103,9 +112,28 @@ class Liveness:
         async def look() -> None:
             await aside.through_either("maintenance", own_reaper.look, reaper.look)
 
-        aside.start(
-            aside.open, self._heart(aside.touch, lose, watch.keeps).run, partial(own_reaper.run, look), watch.run
-        )
+        runs_aside: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            aside.open,
+            self._heart(aside.touch, lose, watch.keeps).run,
+            partial(own_reaper.run, look),
+            watch.run,
+        ]
+        if scheduler is not None:
+
+            async def look_at_schedules() -> float:
+                return await aside.through_either(
+                    "schedules", partial(scheduler.look, aside.operations), partial(scheduler.look, operations)
+                )
+
+            async def leave_schedules() -> None:
+                await aside.through_either(
+                    "schedules",
+                    partial(scheduler.leave, aside.operations.backend),
+                    partial(scheduler.leave, operations.backend),
+                )
+
+            runs_aside.append(partial(scheduler.run, look_at_schedules, leave_schedules))
+        aside.start(*runs_aside)
         return [watch.move()]
 
     async def stop(self, longest: float) -> None:
@@ -130,6 +158,18 @@ class Liveness:
             on_kept=self._reports.kept,
         )
         return self._beating
+
+    def _scheduler(self) -> Scheduler | None:
+        if not self._config.scheduler:
+            return None
+        return Scheduler(
+            self._service.clock,
+            owner=self._name,
+            interval=seconds(self._config.schedule_check_interval),
+            hold=self._hold,
+            sync=self._service.schedules.sync,
+            is_over=lambda: self._is_replaced,
+        )
 
     def _reaper(self, operations: QueueOperations, on_replaced: Callable[[StoreReplacedError], None]) -> Reaper:
         retention = self._config.retention

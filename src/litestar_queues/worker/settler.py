@@ -239,7 +239,7 @@ class Settler:
     async def _write(self, batch: list[_Outcome]) -> None:
         batches = self._batches
         try:
-            await self._operations.store([(one.move, one.after) for one in batch])
+            settled = await self._operations.store([(one.move, one.after) for one in batch])
         except BackendUnavailableError as error:
             if batches == self._batches:
                 self._put_off(batch, error)
@@ -257,6 +257,9 @@ class Settler:
             self._parts.appendleft(batch)
             raise
         else:
+            stored = {after.id for after in settled.stored}
+            for one in batch:
+                one.holding.stored = one.after if one.after.id in stored else None
             self._stored(batch)
         self._last = time.monotonic()
 

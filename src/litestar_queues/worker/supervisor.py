@@ -10,12 +10,13 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from litestar_queues.execution.forks import OWN_HANDLERS
 from litestar_queues.worker.exit import WorkerExit
@@ -26,6 +27,7 @@ __all__ = (
     "EXIT_DRAINED",
     "EXIT_FORCED",
     "EXIT_STARTUP",
+    "Leaver",
     "Signals",
     "expect_signals",
     "is_worker_process",
@@ -49,20 +51,49 @@ _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger("litestar_queues.worker")
 
 
+class Leaver(Protocol):
+    """What a signal tells to leave: a worker, or the run of one task."""
+
+    @property
+    def longest_leave(self) -> float:
+        """Seconds from `drain` to its end, at most."""
+        ...
+
+    def drain(self) -> None:
+        """Begin nothing more, and leave."""
+        ...
+
+    def abort(self) -> None:
+        """Leave at once."""
+        ...
+
+
 class Signals:
     """The signals of a worker process: the first drains the worker, each further one makes it give back its tasks.
 
     Args:
         owns_process: Whether the process exists for the worker. Then a signal before the worker runs ends the process at
-            once, with code 0, and one after it changes nothing. From the first signal on, the process has a limited
+            once, with `early_exit`, and one after it changes nothing. From the first signal on, the process has a limited
             time, whatever hangs.
+        early_exit: The exit code of such a process.
+        early_words: What it writes to stderr then.
     """
 
-    def __init__(self, *, owns_process: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        owns_process: bool = False,
+        early_exit: int = EXIT_DRAINED,
+        early_words: str = "The worker was stopped before it had started.",
+    ) -> None:
         self._owns_process = owns_process
-        self._worker: Worker | None = None
+        self._early_exit = early_exit
+        self._early_words = f"{early_words}\n".encode()
+        self._worker: Leaver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._received = 0
+        self._limited = threading.Lock()
+        """Taken for good by the first who limits the time that the process has."""
         self._before: dict[signal.Signals, Any] = {}
 
     def install(self) -> None:
@@ -84,12 +115,15 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()
         OWN_HANDLERS.discard(self._handle)
+        if self._limited.locked():  # whoever goes on after the run has all the time
+            faulthandler.cancel_dump_traceback_later()
+            self._limited = threading.Lock()
 
     @contextmanager
-    def driving(self, worker: Worker) -> Generator[None, None, None]:
+    def driving(self, worker: Leaver) -> Generator[None, None, None]:
         """Send the signals to a worker of the running event loop."""
         loop = asyncio.get_running_loop()
-        with _woken(loop) if self._owns_process else self._handled_by(loop):
+        with _heard(loop, self._limit) if self._owns_process else self._handled_by(loop):
             self.install()
             self._loop, self._worker = loop, worker
             try:
@@ -118,47 +152,59 @@ class Signals:
         if worker is None:
             if self._owns_process:
                 with suppress(OSError):
-                    os.write(2, b"The worker was stopped before it had started.\n")
-                os._exit(EXIT_DRAINED)
+                    os.write(2, self._early_words)
+                os._exit(self._early_exit)
         elif loop is not None:
-            if self._owns_process and self._received == 1:
-                self._end_process_in(worker.longest_leave + _HARD_END)
+            if self._owns_process:
+                self._limit()
             with suppress(RuntimeError):  # the loop was closed at this moment
                 loop.call_soon_threadsafe(worker.drain if self._received == 1 else worker.abort)
 
-    @staticmethod
-    def _end_process_in(seconds: float) -> None:
-        """Have the interpreter end the process from a thread that needs no Python, and show what every thread did."""
-        with suppress(OSError, ValueError, RuntimeError):
-            faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    def _limit(self) -> None:
+        """Have the interpreter end the process from a thread that needs no Python, and show what every thread did.
+
+        From the first signal on: it is heard by two threads, neither of which may be able to run.
+        """
+        if self._worker is not None and self._limited.acquire(blocking=False):
+            with suppress(OSError, ValueError, RuntimeError):
+                faulthandler.dump_traceback_later(self._worker.longest_leave + _HARD_END, exit=True, file=2)
 
 
 @contextmanager
-def _woken(loop: asyncio.AbstractEventLoop) -> Generator[None, None, None]:
-    """Have signals wake a loop until it ends, without a handler of its own.
+def _heard(loop: asyncio.AbstractEventLoop, hear: Callable[[], None]) -> Generator[None, None, None]:
+    """Have signals wake a loop until it ends, without a handler of its own, and have `hear` called in a thread at each.
 
-    A loop that has one gives it up when it is closed: a signal at that moment ends the process by default, or is written to
-    a socket that is closed already.
+    A loop that has a handler gives it up when it is closed: a signal at that moment ends the process by default, or is
+    written to a socket that is closed already.
+
+    The interpreter runs a handler between two steps of the main thread. One that reaches it just before it blocks outside of
+    Python, or another thread, waits until that is over. Its number comes through the socket at once.
     """
     reading, writing = socket.socketpair()
     with reading, writing:
-        reading.setblocking(False)
         writing.setblocking(False)
         before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
 
-        def pass_on() -> None:
+        def listen() -> None:
             with suppress(OSError):
-                numbers = reading.recv(4096)
-                if before >= 0:  # the application's signals
-                    os.write(before, numbers)
+                while numbers := reading.recv(4096):
+                    if any(number in _NUMBERS for number in numbers):
+                        hear()
+                    with suppress(RuntimeError):  # it was closed at this moment
+                        loop.call_soon_threadsafe(_nothing)
+                    if before >= 0:  # the application's signals
+                        with suppress(OSError):
+                            os.write(before, numbers)
 
-        loop.add_reader(reading, pass_on)
+        listening = threading.Thread(target=listen, name="litestar-queues-signals", daemon=True)
+        listening.start()
         try:
             yield
         finally:
             now = signal.set_wakeup_fd(-1)  # the application may have set another one meanwhile
             signal.set_wakeup_fd(before if now == writing.fileno() else now, warn_on_full_buffer=False)
-            loop.remove_reader(reading)
+            writing.shutdown(socket.SHUT_RDWR)
+            listening.join(_CLOSING)
 
 
 def _nothing() -> None:
@@ -208,13 +254,13 @@ def expect_signals() -> None:
             EARLY.append(signals)
 
 
-def is_worker_process() -> bool:
+def is_worker_process(command: str = "run") -> bool:
     """Whether the command of this process is `litestar queues run`; a child that it spawned only has its arguments."""
     # While a spawned child imports the application, it does not know yet that it has a parent.
     if multiprocessing.parent_process() is not None or any("from multiprocessing." in one for one in sys.orig_argv):
         return False
     name, arguments = os.path.split(sys.argv[0])[1] if sys.argv else "", sys.argv[1:]
-    return name in ("litestar", "__main__.py") and ("queues", "run") in pairwise(arguments)
+    return name in ("litestar", "__main__.py") and ("queues", command) in pairwise(arguments)
 
 
 def seconds_left(worker: Worker) -> float:

@@ -25,6 +25,7 @@ from litestar_queues.lifecycle import Event, Fail, Release, Requeue, Snooze
 from litestar_queues.pauses import Backoffs
 from litestar_queues.records import TaskRecord, Want, queue_names, seconds
 from litestar_queues.service import QueueService
+from litestar_queues.worker.dispatching import Dispatching
 from litestar_queues.worker.exit import WorkerExit, some_of
 from litestar_queues.worker.hold import Hold
 from litestar_queues.worker.holding import Holding, Phase
@@ -36,8 +37,6 @@ from litestar_queues.worker.waiting import Waiting
 __all__ = ("Worker", "WorkerExit")
 
 _log = logging.getLogger("litestar_queues.worker")
-_RUNS = ("local", "immediate")
-"""The execution backends whose tasks a worker runs itself: immediate ones that wait for a retry or a delay, too."""
 _BACKOFFS = Backoffs()
 _SHORTEST_POLL = 0.02
 _UNWIND = 3.0
@@ -137,6 +136,9 @@ class Worker:
             hold=self._hold,
         )
         self._listener = self._operations.notifier.listen(self._queues)
+        self._service.execution.make()
+        self._runs = self._service.execution.run_by_workers
+        self._dispatching = Dispatching(service, config, worker=self.name, queues=self._queues, hold=self._hold)
         if seconds(config.maintenance_interval) > seconds(config.worker_stale_after):
             _log.warning(
                 "maintenance_interval (%s) is longer than worker_stale_after (%s): stale tasks wait so long for their "
@@ -173,6 +175,7 @@ class Worker:
         if self._ends_by is None:
             self._ends_by = time.monotonic() + self.longest_leave
         self._draining.set()
+        self._dispatching.leave()
         self.nudge.set()
 
     @property
@@ -202,7 +205,8 @@ class Worker:
 
     async def _run(self) -> WorkerExit:
         loop = asyncio.get_running_loop()
-        background = [loop.create_task(run) for run in (self._settler.run(), *self._liveness.start())]
+        runs = (self._settler.run(), *self._liveness.start(), *self._dispatching.start())
+        background = [loop.create_task(run) for run in runs]
         if self._operations.backend.wakeups is not None:
             background.append(loop.create_task(self._listen()))
         claiming = loop.create_task(self._claim_until_drained())
@@ -267,7 +271,7 @@ class Worker:
                         worker=self.name,
                         limit=room,
                         queues=self._queues,
-                        execution_backends=_RUNS,
+                        execution_backends=self._runs,
                         stale_after=self._stale_after,
                     )
                 )
@@ -322,6 +326,7 @@ class Worker:
             try:
                 if await wakeups.wait(self._queues, 60):
                     self.nudge.set()
+                    self._dispatching.nudge()
                 backoffs = iter(_BACKOFFS)
             except QueueError as error:
                 _log.warning("wakeups are away, and polling goes on without them: %s", error)
@@ -468,7 +473,7 @@ class Worker:
     async def _wait_for_running(self) -> None:
         if self._running:
             _log.info("worker %s drains: %d tasks run", self.name, self._running)
-        idle = asyncio.ensure_future(self._idle.wait())
+        idle = asyncio.ensure_future(self._until_idle())
         aborting = asyncio.ensure_future(self._aborting.wait())
         try:
             await asyncio.wait(
@@ -479,6 +484,10 @@ class Worker:
         finally:
             idle.cancel()
             aborting.cancel()
+
+    async def _until_idle(self) -> None:
+        await self._idle.wait()
+        await self._dispatching.ended()
 
     async def _leave(self, claiming: asyncio.Task[None], background: Sequence[asyncio.Task[None]]) -> WorkerExit:
         """Give back what runs, store what is not stored, and stop. Takes a bounded time."""
@@ -493,7 +502,7 @@ class Worker:
                 _log.warning("task %s (%s) does not stop, and is left behind", holding.record.id, holding.record.name)
                 self._give_back(holding)
         if self._replaced is None:
-            await self._bounded(self._settler.flush(), _LAST_WRITE)
+            await self._bounded(self._store_last(), _LAST_WRITE)
         unsettled = [holding.record.id for holding in self._held.values() if holding.phase is Phase.SETTLING]
         for task in (claiming, *background):
             task.cancel()
@@ -523,6 +532,10 @@ class Worker:
             )  # fmt: skip
         _log.info("worker %s has stopped", self.name)
         return WorkerExit(given_back, unsettled, self._hung, self._replaced, failed)
+
+    async def _store_last(self) -> None:
+        await self._settler.flush()
+        await self._dispatching.ended()
 
     async def _until_unwound(self, claiming: asyncio.Task[None]) -> None:
         await asyncio.wait({claiming})

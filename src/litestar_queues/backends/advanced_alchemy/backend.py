@@ -43,8 +43,8 @@ _ADVICE = Advice(
     missing="apply the application's migrations, or set create_schema=True where it is to be created",
     foreign="give the model another table, or make a migration that brings it to the model",
     older=(
-        "make a migration with Alembic (revision --autogenerate), see to its check of the states, and apply it; or set "
-        "create_schema=True"
+        "make a migration with Alembic (revision --autogenerate), see to the check and the length of its states, and apply "
+        "it; or set create_schema=True"
     ),
 )
 

@@ -118,7 +118,8 @@ MYSQL = Dialect(
     # SQLAlchemy's connections count the rows that an update finds, and not those that it changes.
     counts=False,
     opening={Kind.EACH: _COMMITTED, Kind.WRITE: _COMMITTED},
-    made_meanwhile=frozenset({1050, 1060, 1061}),  # a table, a column, and an index
+    # A table, a column, an index; a check that is there, or gone.
+    made_meanwhile=frozenset({1050, 1060, 1061, 1091, 1826, 3821, 3822, 3940}),
 )
 
 ORACLE = Dialect(
@@ -135,7 +136,8 @@ ORACLE = Dialect(
         fold=str,  # SQLAlchemy knows every name in small letters
     ),
     moment=TimeText(),
-    made_meanwhile=frozenset({955, 1408, 1430}),  # a table or an index, one of these columns, and a column
+    # A table or an index, one of these columns, a column; a check that is there, or gone.
+    made_meanwhile=frozenset({955, 1408, 1430, 2264, 2443}),
 )
 
 _DIALECTS: Mapping[str, Dialect] = {

@@ -92,7 +92,7 @@ class QueueTaskModelMixin:
     """The id of the task, as `TaskResult.id` has it."""
     name: Mapped[str] = mapped_column(exact(200))
     queue: Mapped[str] = mapped_column(exact(100))
-    state: Mapped[str] = mapped_column(exact(9))
+    state: Mapped[str] = mapped_column(exact(10))
     priority: Mapped[int] = mapped_column(Integer)
     urgency: Mapped[int] = mapped_column(BigInteger)
     """The priority with its sign turned, so that an index has the first to be claimed first."""

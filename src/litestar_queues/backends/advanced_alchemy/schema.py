@@ -8,7 +8,7 @@ from functools import partial
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Connection, Inspector, Table, func, insert, inspect, select, update
+from sqlalchemy import Connection, Inspector, Table, func, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn
 
@@ -54,10 +54,20 @@ def _lacks(inspector: Inspector, table: QueueTable, found: Found, version: int) 
 
 
 def _refuses(inspector: Inspector, table: QueueTable, version: int) -> bool:
-    """Whether the table refuses a state that a task can have from a version on."""
+    """Whether the table refuses a state that a task can have from a version on, by its check or by the column's length."""
+    longest = max(map(len, states_of(version)))
+    name = table.columns()["state"].name
+    for column in inspector.get_columns(table.tasks.name, schema=table.tasks.schema):
+        if column["name"] == name and (getattr(column["type"], "length", None) or longest) < longest:
+            return True
     told = inspector.get_check_constraints(table.tasks.name, schema=table.tasks.schema)
-    allowed = [set(re.findall(r"'(\w+)'", one["sqltext"])) for one in told]
+    allowed = [_allowed(one["sqltext"]) for one in told]
     return any("pending" in states and not states.issuperset(states_of(version)) for states in allowed)
+
+
+def _allowed(check: str) -> set[str]:
+    """The texts in the condition of a check."""
+    return set(re.findall(r"'(\w+)'", check))
 
 
 def changes(connection: Connection, table: QueueTable) -> list[Change]:
@@ -103,7 +113,7 @@ def _changes(inspector: Inspector, table: QueueTable, found: Found) -> Iterator[
             if f".{field}" not in found.names:
                 yield partial(_add_column, table=tasks, key=key)
         if _refuses(inspector, table, VERSION):
-            yield partial(_widen, table=tasks)
+            yield partial(_widen, queue=table)
         there = {index["name"] for index in inspector.get_indexes(tasks.name, schema=tasks.schema)}
         for index in sorted(tasks.indexes, key=lambda index: str(index.name)):
             if index.name not in there:
@@ -120,9 +130,10 @@ def _add_column(connection: Connection, table: Table, key: str) -> None:
     connection.exec_driver_sql(f"ALTER TABLE {name} ADD {definition}")
 
 
-def _widen(connection: Connection, table: Table) -> None:
+def _widen(connection: Connection, queue: QueueTable) -> None:
     """Let the table take the states of this version. SQLite changes no check: there a new table takes its place."""
     operations = Operations(MigrationContext.configure(connection))
+    table = queue.tasks
     if connection.dialect.name == "sqlite":
         there = {one["name"] for one in inspect(connection).get_columns(table.name, schema=table.schema)}
         if more := sorted(there - {column.name for column in table.columns}):
@@ -130,15 +141,44 @@ def _widen(connection: Connection, table: Table) -> None:
                 f"the table {table.name!r} has to be made anew for the states of this release, which would lose what its model "
                 f"does not know: {', '.join(more)}; add that to the model, or migrate the table yourself"
             )
+        if connection.exec_driver_sql("PRAGMA foreign_keys").scalar() and (referring := _referring(connection, table)):
+            raise QueueConfigurationError(
+                f"the table {table.name!r} has to be made anew for the states of this release, and foreign keys refer to it, in "
+                f"{', '.join(referring)}: dropping the old table would delete those rows, or fail; upgrade it once with PRAGMA "
+                f"foreign_keys = OFF, or migrate the table yourself"
+            )
         with operations.batch_alter_table(table.name, schema=table.schema, copy_from=table, recreate="always"):
             return
+    # The column first: where each statement is a transaction of its own, another process that finds the check gone finds
+    # the column done.
+    column = queue.columns()["state"]
+    operations.alter_column(
+        table.name, str(column.name), type_=column.type, existing_nullable=False, schema=table.schema
+    )
+    wanted = set(states_of(VERSION))
     told = inspect(connection).get_check_constraints(table.name, schema=table.schema)
-    for one in told:
-        if one["name"] is not None and "'pending'" in one["sqltext"]:
-            operations.drop_constraint(one["name"], table.name, type_="check", schema=table.schema)
-    check = states_check(table)
-    name = connection.dialect.identifier_preparer.format_constraint(check)
-    operations.create_check_constraint(name, table.name, check.sqltext, schema=table.schema)
+    checks = [(one["name"], _allowed(one["sqltext"])) for one in told if "pending" in _allowed(one["sqltext"])]
+    for name, states in checks:
+        if name is not None and not states.issuperset(wanted):
+            operations.drop_constraint(name, table.name, type_="check", schema=table.schema)
+    if not any(states.issuperset(wanted) for _, states in checks):
+        check = states_check(table)
+        name = connection.dialect.identifier_preparer.format_constraint(check)
+        # As text: a check of the model's columns would become one of the model's table as well.
+        spelt = {"literal_binds": True, "include_table": False}
+        condition = text(str(check.sqltext.compile(dialect=connection.dialect, compile_kwargs=spelt)))
+        operations.create_check_constraint(name, table.name, condition, schema=table.schema)
+
+
+def _referring(connection: Connection, table: Table) -> list[str]:
+    """The tables that refer to this one."""
+    inspector = inspect(connection)
+    others = inspector.get_table_names(schema=table.schema)
+    return [
+        name
+        for name in others
+        if any(one["referred_table"] == table.name for one in inspector.get_foreign_keys(name, schema=table.schema))
+    ]
 
 
 def _recorded(connection: Connection, table: QueueTable) -> int | None:

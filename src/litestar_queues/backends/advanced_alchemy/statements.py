@@ -35,7 +35,7 @@ __all__ = ("PREFIX", "ModelStatement", "ModelText", "ModelUpdate", "TimeText", "
 PREFIX = "p_"
 """Stands before the name of each parameter: SQLAlchemy wants the names of columns for itself."""
 
-_TIMES = ("now", "at", "before", "expires_at", "last_due")
+_TIMES = ("now", "at", "before", "since", "expires_at", "last_due")
 _LONG = ("batch", "held", "ids", "keys", "queues", "states", "names", "execution_backends")
 """Parameters that can be longer than what Oracle takes for a short text."""
 _PARAMETER = re.compile(r"(?<![\w:]):([a-z_]+)")

@@ -17,7 +17,7 @@ from litestar_queues.backends.parts import Parts
 from litestar_queues.backends.redis.clients import ClientLibrary, place_of
 from litestar_queues.backends.redis.failures import RedisFailures, is_read_only
 from litestar_queues.backends.redis.health import ask_health
-from litestar_queues.backends.redis.keys import Namespace
+from litestar_queues.backends.redis.keys import EXPIRING, Namespace
 from litestar_queues.backends.redis.scripts import Script, run, scripts
 from litestar_queues.backends.redis.values import (
     committed,
@@ -36,6 +36,7 @@ from litestar_queues.errors import BackendError, BackendUnavailableError, QueueC
 from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import (
     Count,
+    Dispatched,
     Enqueued,
     Finished,
     Held,
@@ -73,6 +74,7 @@ class RedisBackend:
     """
 
     process_local = False
+    dispatches = True
 
     def __init__(
         self,
@@ -192,6 +194,8 @@ class RedisBackend:
         asked: dict[str, Any] = {
             "now": packed_time(now),
             "worker": want.worker,
+            "reserve": want.reserve,
+            "execution_ref": want.execution_ref,
             "stale_after": None if want.stale_after is None else repr(float(want.stale_after)),
             "queues": queue_names(want.queues),
             "tasks": None if want.tasks is None else [held_of(held) for held in want.tasks],
@@ -243,10 +247,19 @@ class RedisBackend:
         match query:
             case Stale():
                 return await self._in_parts("find_stale", {"stale": silent(query)}, limit)
+            case Dispatched(at=at, execution_backends=backends):
+                return await self._in_parts(
+                    "find_dispatched", {"at": packed_time(at), "backends": _set(backends)}, limit
+                )
             case Overdue(at):
-                asked = {"index": "expiring", "until": packed_time(at), "through": True}
-            case Finished(before):
-                asked = {"index": "finished", "until": packed_time(before)}
+                asked = {
+                    "indexes": sorted(set(EXPIRING.values())),
+                    "since": "",
+                    "until": packed_time(at),
+                    "through": True,
+                }
+            case Finished(before, since):
+                asked = {"indexes": ["finished"], "since": packed_time(since) or "", "until": packed_time(before)}
             case Matching():
                 return await self._search(query, limit)
         return [record_of(row) for row in await self._run("find", {**asked, "limit": limit})]

@@ -17,8 +17,8 @@ from litestar_queues.backends.redis.values import pack, unpack
 __all__ = ("SCRIPTS", "Script", "make_script", "parts", "run", "scripts")
 
 SCRIPTS = (
-    "claim", "commit", "count", "delete", "enqueue", "find", "find_stale", "get", "heartbeat", "lock", "next_due", "now",
-    "read_named", "scan", "unlock", "write_named",
+    "claim", "commit", "count", "delete", "enqueue", "find", "find_dispatched", "find_stale", "get", "heartbeat", "lock",
+    "next_due", "now", "read_named", "scan", "unlock", "write_named",
 )  # fmt: skip
 _TABLES = "-- @TABLES@"
 

@@ -43,6 +43,7 @@ class CandidatesFirst(LockStepWrite):
     ) -> Steps[list[TaskRecord]]:
         if want.tasks is not None:
             parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
+            parameters["dispatched"] = int(not want.reserve)
             return (yield from self._lock_candidates("claim_held_candidates", parameters, want.tasks))
         promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
         if queues is None:
@@ -67,6 +68,7 @@ class CandidatesFirst(LockStepWrite):
         """
         asked = None if held is None else {(one.id, one.fence) for one in held}
         checked = {one: parameters[one] for one in ("now", "execution_backends")}
+        checked["dispatched"] = parameters.get("dispatched", 0)
         behind: dict[str, Any] = {"last_id": None, "last_urgency": None, "last_due": None}
         locked: list[TaskRecord] = []
         while (lacking := parameters["limit"] - len(locked)) > 0:

@@ -21,9 +21,15 @@ AND (
     OR execution_backend IN (SELECT unnest(from_json(CAST(:execution_backends AS JSON), '["VARCHAR"]')))
 )
 
+-- A claim to run counts an attempt. A reservation counts none, and clears the reference of an earlier run.
+
 -- fragment: take
-state = 'running', attempt = attempt + 1, fence = fence + 1, worker = CAST(:worker AS VARCHAR),
-started_at = CAST(:now AS TIMESTAMP), heartbeat_at = CAST(:now AS TIMESTAMP), stale_after = CAST(:stale_after AS DOUBLE)
+state = CAST(:taken AS VARCHAR), attempt = attempt + CAST(:counted AS INTEGER), fence = fence + 1,
+worker = CAST(:worker AS VARCHAR), heartbeat_at = CAST(:now AS TIMESTAMP), stale_after = CAST(:stale_after AS DOUBLE),
+started_at = CASE WHEN CAST(:counted AS INTEGER) = 1 THEN CAST(:now AS TIMESTAMP) ELSE started_at END,
+execution_ref = CASE
+    WHEN CAST(:counted AS INTEGER) = 1 THEN coalesce(CAST(:execution_ref AS VARCHAR), execution_ref)
+END
 
 -- fragment: held
 (
@@ -205,7 +211,8 @@ RETURNING /* slot: columns */
 UPDATE litestar_queue_task SET /* include: take */
 WHERE rowid IN (
     SELECT t.rowid FROM litestar_queue_task AS t JOIN /* include: held */ ON t.id = h.id AND t.fence = h.fence
-    WHERE t.state IN ('pending', 'scheduled') AND /* include: in_queues */ AND /* include: claimable */
+    WHERE (t.state IN ('pending', 'scheduled') OR (CAST(:dispatched AS INTEGER) = 1 AND t.state = 'dispatched'))
+    AND /* include: in_queues */ AND /* include: claimable */
     ORDER BY t.priority DESC, t.due_at, t.id LIMIT CAST(:limit AS BIGINT)
 )
 RETURNING /* slot: columns */
@@ -215,7 +222,7 @@ UPDATE litestar_queue_task AS t
 SET heartbeat_at = CAST(:now AS TIMESTAMP), progress = coalesce(h.progress, t.progress),
 stale_after = coalesce(h.stale_after, t.stale_after)
 FROM /* include: held */
-WHERE t.id = h.id AND t.fence = h.fence AND t.state = 'running'
+WHERE t.id = h.id AND t.fence = h.fence AND t.state IN ('running', 'dispatched')
 RETURNING t.id
 
 -- name: commit
@@ -248,14 +255,27 @@ SELECT /* slot: columns */ FROM litestar_queue_task AS t
 WHERE state = 'running' AND /* include: silent */
 ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS BIGINT)
 
+-- name: find_dispatched
+SELECT /* slot: columns */ FROM litestar_queue_task
+WHERE state = 'dispatched'
+AND (
+    CAST(:execution_backends AS VARCHAR) IS NULL
+    OR execution_backend IN (SELECT unnest(from_json(CAST(:execution_backends AS JSON), '["VARCHAR"]')))
+)
+AND (
+    heartbeat_at IS NULL OR stale_after IS NULL
+    OR heartbeat_at + to_microseconds(CAST(round(stale_after * 1000000) AS BIGINT)) < CAST(:at AS TIMESTAMP)
+)
+ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS BIGINT)
+
 -- name: find_overdue
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE state IN ('pending', 'scheduled') AND expires_at <= CAST(:at AS TIMESTAMP)
+WHERE state IN ('pending', 'scheduled', 'dispatched') AND expires_at <= CAST(:at AS TIMESTAMP)
 ORDER BY expires_at, id LIMIT CAST(:limit AS BIGINT)
 
 -- name: find_finished
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE finished_at < CAST(:before AS TIMESTAMP)
+WHERE finished_at >= CAST(:since AS TIMESTAMP) AND finished_at < CAST(:before AS TIMESTAMP)
 ORDER BY finished_at, id LIMIT CAST(:limit AS BIGINT)
 
 -- name: find_matching

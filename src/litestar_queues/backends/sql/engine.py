@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -43,9 +43,10 @@ from litestar_queues.backends.sql.values import (
 )
 from litestar_queues.clock import Clock
 from litestar_queues.errors import QueueConfigurationError
-from litestar_queues.lifecycle import stored_state
+from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import (
     Count,
+    Dispatched,
     Enqueued,
     Finished,
     Held,
@@ -61,11 +62,16 @@ from litestar_queues.records import (
     claim_order,
 )
 
-__all__ = ("PROMOTED_AT_ONCE", "Engine")
+__all__ = ("OWNED", "PROMOTED_AT_ONCE", "Engine")
+
+OWNED = frozenset({State.RUNNING, State.DISPATCHED})
+"""The states of a task that somebody has claimed or reserved, and sends heartbeats for."""
 
 SCHEMA = "schema"
 """The named record of the schema's version, which is no business of the port's."""
 
+_EVER = datetime(1000, 1, 1, tzinfo=UTC)
+"""The earliest time that every database can compare with."""
 PROMOTED_AT_ONCE = 1000
 """How many due tasks a claim makes pending, besides as many as it wants: what the port promises, so that the cost of a
 claim stays bounded where a great many come due at once."""
@@ -86,7 +92,8 @@ class Engine(ABC):
     """
 
     owes: ClassVar[frozenset[str]] = frozenset(
-        {"check_schema", "count", "enqueue", "enqueued", "find_finished", "find_matching", "find_overdue", "find_stale"}
+        {"check_schema", "count", "enqueue", "enqueued"}
+        | {"find_dispatched", "find_finished", "find_matching", "find_overdue", "find_stale"}
         | {"get", "next_due", "next_due_queues", "unlock", "version"}
         | {"insert_named", "read_named", "update_named"}
     )
@@ -315,10 +322,14 @@ class Engine(ABC):
         match query:
             case Stale():
                 call = self._call("find_stale", {**self._silent(query), "limit": limit})
+            case Dispatched(at=at, execution_backends=backends):
+                silent = {"at": self._bind(at), "execution_backends": self._any_of(backends)}
+                call = self._call("find_dispatched", silent | {"limit": limit})
             case Overdue(at):
                 call = self._call("find_overdue", {"at": self._bind(at), "limit": limit})
-            case Finished(before):
-                call = self._call("find_finished", {"before": self._bind(before), "limit": limit})
+            case Finished(before, since):
+                between = {"since": self._bind(since or _EVER), "before": self._bind(before)}
+                call = self._call("find_finished", between | {"limit": limit})
             case Matching(states=states, queues=queues, names=names, key=key):
                 matching = {
                     "states": self._any_of(states),

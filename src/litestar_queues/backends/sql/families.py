@@ -60,6 +60,7 @@ OUR_NAME = re.compile(rf"\b{TABLE}(\w*)")
 
 
 _RECORDS = Version(creates={"create_record_table": "_record"})
+_DISPATCHED = {"create_dispatched_index": "_dispatched"}
 _TEXTS: tuple[ColumnKind, ...] = ("id", "name", "queue", "state", "key", "json", "text", "short", "tag")
 _PRIMARY = {"id": " PRIMARY KEY", "state": " CHECK (state IN (<states>))"}
 
@@ -95,6 +96,7 @@ SQLITE = Family(
             }
         ),
         _RECORDS,
+        Version(creates=_DISPATCHED, rebuilds=True),
     ),
     # A deferred transaction that reads first and writes later fails at once where another has written in between.
     begin={Kind.ONE: ("IMMEDIATE",), Kind.EACH: ("IMMEDIATE",), Kind.WRITE: ("IMMEDIATE",)},
@@ -122,8 +124,17 @@ _BY_LOCK = {
     # A row that another table refers to stays free for this.
     "skip_locked_beats": "FOR NO KEY UPDATE OF l SKIP LOCKED",
     "unclaimed": "",
+    "under_fence": "",
 }
-_BY_SWAP = {**dict.fromkeys(_BY_LOCK, ""), "unclaimed": "AND state IN ('pending', 'scheduled')"}
+_BY_SWAP = {
+    **dict.fromkeys(_BY_LOCK, ""),
+    "unclaimed": "AND state IN ('pending', 'scheduled')",
+    # Every change but that of a scheduled task to a pending one raises the fence.
+    "under_fence": (
+        "AND EXISTS (SELECT 1 FROM json_array_elements(CAST(CAST(:held AS text) AS json)) AS one (item) "
+        "WHERE one.item ->> 'id' = id AND CAST(one.item ->> 'fence' AS bigint) = fence)"
+    ),
+}
 
 _LOCKING = Family(
     name="postgres",
@@ -148,7 +159,7 @@ _LOCKING = Family(
         unsent=frozenset({"state"}),
         constraints=_PRIMARY | {"active_key": "<exact>"},
     ),
-    versions=SQLITE.versions,
+    versions=(*SQLITE.versions[:2], Version(creates=_DISPATCHED, alters=("widen_states",))),
     begin={Kind.WRITE: ()},
     verdicts=verdicts.POSTGRES,
     least_version=(12,),
@@ -162,6 +173,7 @@ _LOCKING = Family(
         "exact": ' COLLATE "C"',
         "schema_lock": "pg_advisory_xact_lock(hashtext('litestar_queue_task'))",
         "state_check": "litestar_queue_task_state_check",
+        "states_check": "litestar_queue_task_state_check",
         # A page keeps room for the next versions of its rows: 23,000 against 13,600 settled a second. Dead rows are
         # cleaned away before a claim has to step over many.
         "storage": "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)",
@@ -178,10 +190,13 @@ COCKROACH = replace(
         "exact": "",
         "storage": "",
         "schema_lock": "''",
-        "state_check": "check_state",
+        # A database that stands in for CockroachDB names the check as PostgreSQL does.
+        "state_check": "check_state, DROP CONSTRAINT IF EXISTS litestar_queue_task_state_check",
+        "states_check": "check_state_3",
     },
 )
-"""CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were."""
+"""CockroachDB speaks PostgreSQL's language. Its JSON is JSONB by another name, which does not keep values as they were. The
+name of a check that is dropped is taken until the transaction has ended."""
 
 
 def _at_place(name: str, kind: str, place: int) -> str:
@@ -206,7 +221,7 @@ MYSQL = Family(
             "id": "VARCHAR(36)",
             "name": "VARCHAR(200)",
             "queue": "VARCHAR(100)",
-            "state": "VARCHAR(9)",
+            "state": "VARCHAR(10)",
             "key": "VARCHAR(255)",
             "int": "INTEGER",
             "bigint": "BIGINT",
@@ -222,7 +237,7 @@ MYSQL = Family(
             "id": "VARCHAR(36) <exact>",
             "name": "VARCHAR(200) <exact>",
             "queue": "VARCHAR(100) <exact>",
-            "state": "VARCHAR(9) <exact>",
+            "state": "VARCHAR(10) <exact>",
             "key": "VARCHAR(255) <exact>",
             "json": "LONGTEXT <exact>",
             "text": "TEXT <exact>",
@@ -236,6 +251,7 @@ MYSQL = Family(
         alias="t.",
         spelt={"key": "`key`"},
         constraints=_PRIMARY,
+        earlier={2: {"state": "VARCHAR(9)"}},
     ),
     slots={
         "exact": "CHARACTER SET utf8mb4 COLLATE /*!80017 utf8mb4_0900_bin *//*M!100600 utf8mb4_nopad_bin */",
@@ -252,7 +268,11 @@ MYSQL = Family(
         "running_index": f"{TABLE}_ready",
         "id_index": "PRIMARY",
     },
-    versions=(Version(creates={"create_task_table": "", "create_lock_table": "_lock"}), _RECORDS),
+    versions=(
+        Version(creates={"create_task_table": "", "create_lock_table": "_lock"}),
+        _RECORDS,
+        Version(alters=("widen_states",)),
+    ),
     begin={Kind.EACH: (), Kind.WRITE: ()},
     # Otherwise a claim locks the gaps between the rows that it looks at, and an enqueue waits for it; and what is read
     # again is what was there before.
@@ -292,6 +312,7 @@ DUCKDB = Family(
     versions=(
         Version(creates={"create_task_table": "", "create_key_index": "_key", "create_lock_table": "_lock"}),
         _RECORDS,
+        Version(rebuilds=True),
     ),
     begin={Kind.WRITE: ()},
     verdicts=verdicts.DUCKDB,
@@ -316,7 +337,7 @@ ORACLE = Family(
             "id": "VARCHAR2(37 CHAR)",
             "name": "VARCHAR2(201 CHAR)",
             "queue": "VARCHAR2(101 CHAR)",
-            "state": "VARCHAR2(9 CHAR)",
+            "state": "VARCHAR2(10 CHAR)",
             "key": "VARCHAR2(256 CHAR)",
             "int": "NUMBER(10)",
             "bigint": "NUMBER(19)",
@@ -333,11 +354,13 @@ ORACLE = Family(
         alias="t.",
         fields={"key": "of_key", "timeout": "seconds", "error": "failure"},
         constraints=_PRIMARY | {"active_key": " UNIQUE"},
+        earlier={2: {"state": "VARCHAR2(9 CHAR)"}},
     ),
     slots={
         "scheduled": "t.state = 'scheduled' AND t.urgency = 0",
         "scheduled_columns": "state urgency due_at id",
         "urgency": "-s.priority",
+        "state_type": "<state>",
     },
     versions=(
         Version(
@@ -351,6 +374,7 @@ ORACLE = Family(
             }
         ),
         _RECORDS,
+        Version(alters=("widen_states",)),
     ),
     begin={Kind.EACH: (), Kind.WRITE: ()},
     verdicts=verdicts.ORACLE,

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from litestar_queues.backends.sql.engine import PROMOTED_AT_ONCE, Engine
+from litestar_queues.backends.sql.engine import OWNED, PROMOTED_AT_ONCE, Engine
 from litestar_queues.backends.sql.program import Steps
-from litestar_queues.lifecycle import TERMINAL, Claim, State, step
+from litestar_queues.lifecycle import TERMINAL, step
 from litestar_queues.records import Held, Stale, TaskRecord, Want, beaten, claim_order, is_stale, queue_names
 
 __all__ = ("LOCKS", "LockStepWrite")
@@ -40,7 +40,7 @@ class LockStepWrite(Engine):
             "execution_backends": self._any_of(want.execution_backends),
         }
         locked = yield from self._lock_first(want, queue_names(want.queues), parameters)
-        claimed = [step(record, Claim(want.worker, want.stale_after), at) for record in locked]
+        claimed = [step(record, want.event, at) for record in locked]
         yield from self._write(claimed)
         return claimed
 
@@ -49,8 +49,9 @@ class LockStepWrite(Engine):
     ) -> Steps[list[TaskRecord]]:
         """Lock the tasks to be claimed, once those that are due are pending."""
         if want.tasks is not None:
-            held = {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
-            return self._records((yield self._call("claim_held_lock", parameters | held)))
+            parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
+            parameters["dispatched"] = int(not want.reserve)
+            return self._records((yield self._call("claim_held_lock", parameters)))
         promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
         if queues is None:
             yield self._call("promote", promoted)
@@ -66,7 +67,7 @@ class LockStepWrite(Engine):
     def _touch(self, held: Sequence[Held], now: datetime | None) -> Steps[set[str]]:
         at = yield from self._time(now)
         stored = yield from self._lock_tasks(held, "lock_free_tasks")
-        kept = [beaten(record, one, at) for one, record in stored if record.state is State.RUNNING]
+        kept = [beaten(record, one, at) for one, record in stored if record.state in OWNED]
         yield from self._write_heartbeats(kept)
         return {record.id for record in kept}
 

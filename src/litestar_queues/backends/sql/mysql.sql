@@ -25,18 +25,21 @@ JSON_TABLE(:queues, '$[*]' COLUMNS (item VARCHAR(100) /* slot: exact */ PATH '$'
 -- fragment: of_queues
 (:queues IS NULL OR t.queue IN (SELECT q.item FROM /* include: queues */))
 
+-- fragment: of_backends
+(
+    :execution_backends IS NULL OR t.execution_backend IN (
+        SELECT e.item
+        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (item VARCHAR(50) /* slot: exact */ PATH '$')) AS e
+    )
+)
+
 -- fragment: due
 t.due_at <= CAST(:now AS DATETIME(6))
 
 -- fragment: claimable
 /* include: due */
 AND (t.expires_at IS NULL OR t.expires_at > CAST(:now AS DATETIME(6)))
-AND (
-    :execution_backends IS NULL OR t.execution_backend IN (
-        SELECT e.item
-        FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (item VARCHAR(50) /* slot: exact */ PATH '$')) AS e
-    )
-)
+AND /* include: of_backends */
 
 -- For how many seconds the owner of a task may be silent.
 
@@ -198,7 +201,8 @@ ORDER BY t.urgency, t.due_at, t.id LIMIT :limit FOR UPDATE SKIP LOCKED
 -- name: claim_held_lock
 SELECT /* slot: columns */
 FROM JSON_TABLE(:held, '$[*]' COLUMNS (/* slot: held_fields */)) AS h STRAIGHT_JOIN litestar_queue_task AS t ON t.id = h.id AND t.fence = h.fence
-WHERE t.state IN ('pending', 'scheduled') AND /* include: claimable */ AND /* include: of_queues */
+WHERE (t.state IN ('pending', 'scheduled') OR (:dispatched = 1 AND t.state = 'dispatched'))
+AND /* include: claimable */ AND /* include: of_queues */
 ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit FOR UPDATE /*!80017 OF t */ SKIP LOCKED
 
 -- A small table would be read as a whole without an index by name, and each row that is read is locked, or waited for.
@@ -235,21 +239,44 @@ SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (/* slot: r
 WHERE t.state = 'running' AND /* include: silent */
 ORDER BY t.heartbeat_at, t.id LIMIT :limit
 
+-- name: find_dispatched
+SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (/* slot: running_index */)
+WHERE t.state = 'dispatched' AND /* include: of_backends */
+AND (
+    t.heartbeat_at IS NULL OR t.stale_after IS NULL
+    OR TIMESTAMPADD(MICROSECOND, CAST(round(t.stale_after * 1000000) AS SIGNED), t.heartbeat_at)
+    < CAST(:at AS DATETIME(6))
+)
+ORDER BY t.heartbeat_at, t.id LIMIT :limit
+
+-- Dispatched tasks are few, and found by their state: `overdue_at`, which every row has stored, stays as it was.
+
 -- name: find_overdue
-SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_overdue)
-WHERE t.state IN ('pending', 'scheduled') AND t.overdue_at <= CAST(:at AS DATETIME(6))
-ORDER BY t.overdue_at, t.id LIMIT :limit
+SELECT /* slot: columns */ FROM (
+    (
+        SELECT t.* FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_overdue)
+        WHERE t.state IN ('pending', 'scheduled') AND t.overdue_at <= CAST(:at AS DATETIME(6))
+        ORDER BY t.overdue_at, t.id LIMIT :limit
+    )
+    UNION ALL
+    (
+        SELECT t.* FROM litestar_queue_task AS t FORCE INDEX (/* slot: running_index */)
+        WHERE t.state = 'dispatched' AND t.expires_at <= CAST(:at AS DATETIME(6))
+        ORDER BY t.expires_at, t.id LIMIT :limit
+    )
+) AS t
+ORDER BY t.expires_at, t.id LIMIT :limit
 
 -- name: find_finished
 SELECT /* slot: columns */ FROM litestar_queue_task AS t FORCE INDEX (litestar_queue_task_finished)
-WHERE t.finished_at < CAST(:before AS DATETIME(6))
+WHERE t.finished_at >= CAST(:since AS DATETIME(6)) AND t.finished_at < CAST(:before AS DATETIME(6))
 ORDER BY t.finished_at, t.id LIMIT :limit
 
 -- name: find_matching
 SELECT /* slot: columns */ FROM litestar_queue_task AS t
 WHERE (
     :states IS NULL OR t.state IN (
-        SELECT s.item FROM JSON_TABLE(:states, '$[*]' COLUMNS (item VARCHAR(9) /* slot: exact */ PATH '$')) AS s
+        SELECT s.item FROM JSON_TABLE(:states, '$[*]' COLUMNS (item VARCHAR(10) /* slot: exact */ PATH '$')) AS s
     )
 )
 AND /* include: of_queues */

@@ -8,6 +8,7 @@ from typing import Any
 
 from litestar_queues.backends.sql.engine import PROMOTED_AT_ONCE, Engine
 from litestar_queues.backends.sql.program import Rows, Steps
+from litestar_queues.lifecycle import State
 from litestar_queues.records import Held, NewTask, Stale, TaskRecord, Want, queue_names
 
 __all__ = ("OneStatement", "ServerTimed", "Swapping")
@@ -34,9 +35,13 @@ class OneStatement(Engine):
             "execution_backends": self._any_of(want.execution_backends),
             "worker": want.worker,
             "stale_after": want.stale_after,
+            "taken": (State.DISPATCHED if want.reserve else State.RUNNING).value,
+            "counted": int(not want.reserve),
+            "execution_ref": want.execution_ref,
         }
         if want.tasks is not None:
             parameters |= {"held": self._held_batch(want.tasks), "queues": self._any_of(queues)}
+            parameters["dispatched"] = int(not want.reserve)
             return (yield from self._take("claim_held", parameters))
         promoted = {"now": parameters["now"], "limit": want.limit + PROMOTED_AT_ONCE}
         if queues is None:

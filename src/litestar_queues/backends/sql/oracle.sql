@@ -41,15 +41,23 @@ JSON_TABLE(:queues, '$[*]' COLUMNS (item VARCHAR2(101 CHAR) PATH '$')) q
 -- fragment: held
 JSON_TABLE(:held, '$[*]' ERROR ON ERROR COLUMNS (/* slot: held_fields */)) h
 
--- fragment: claimable
-t.due_at <= /* include: now */
-AND (t.expires_at IS NULL OR t.expires_at > /* include: now */)
-AND (
+-- fragment: of_backends
+(
     :execution_backends IS NULL OR t.execution_backend IN (
         SELECT e.item
         FROM JSON_TABLE(:execution_backends, '$[*]' COLUMNS (item VARCHAR2(51 CHAR) PATH '$')) e
     )
 )
+
+-- fragment: claimable
+t.due_at <= /* include: now */
+AND (t.expires_at IS NULL OR t.expires_at > /* include: now */)
+AND /* include: of_backends */
+
+-- A claim by id takes dispatched tasks, too, unless it is a reservation.
+
+-- fragment: takeable
+(t.state IN ('pending', 'scheduled') OR (:dispatched = 1 AND t.state = 'dispatched'))
 
 -- For how many seconds the owner of a task may be silent.
 
@@ -99,24 +107,39 @@ UNION ALL
 SELECT o.index_name FROM all_indexes o
 WHERE o.table_owner = /* include: schema */ AND o.table_name = /* include: table_name */
 
+-- fragment: urgency
+urgency NUMBER(11) GENERATED ALWAYS AS (CASE state WHEN 'pending' THEN -priority ELSE 0 END) VIRTUAL
+
+-- fragment: overdue_at
+overdue_at TIMESTAMP(6) GENERATED ALWAYS AS (CASE WHEN state IN ('pending', 'scheduled') THEN expires_at END) VIRTUAL
+
+-- fragment: ready_index
+CREATE INDEX litestar_queue_task_ready ON litestar_queue_task (state, urgency, due_at, id)
+
+-- fragment: queue_ready_index
+CREATE INDEX litestar_queue_task_q_ready ON litestar_queue_task (queue, state, urgency, due_at, id)
+
+-- fragment: overdue_index
+CREATE INDEX litestar_queue_task_overdue ON litestar_queue_task (overdue_at, id)
+
 -- The key is unique by the table itself, so that there is no moment without that. NULLs are in no index, and equal to
 -- nothing.
 
 -- name: create_task_table
 CREATE TABLE litestar_queue_task (
     /* slot: table */,
-    urgency NUMBER(11) GENERATED ALWAYS AS (CASE state WHEN 'pending' THEN -priority ELSE 0 END) VIRTUAL,
-    overdue_at TIMESTAMP(6) GENERATED ALWAYS AS (CASE WHEN state IN ('pending', 'scheduled') THEN expires_at END) VIRTUAL
+    /* include: urgency */,
+    /* include: overdue_at */
 )
 
 -- name: create_ready_index
-CREATE INDEX litestar_queue_task_ready ON litestar_queue_task (state, urgency, due_at, id)
+/* include: ready_index */
 
 -- name: create_queue_ready_index
-CREATE INDEX litestar_queue_task_q_ready ON litestar_queue_task (queue, state, urgency, due_at, id)
+/* include: queue_ready_index */
 
 -- name: create_overdue_index
-CREATE INDEX litestar_queue_task_overdue ON litestar_queue_task (overdue_at, id)
+/* include: overdue_index */
 
 -- name: create_finished_index
 CREATE INDEX litestar_queue_task_finished ON litestar_queue_task (finished_at, id)
@@ -140,6 +163,62 @@ ALTER TABLE litestar_queue_task ADD (/* slot: column */)
 
 -- name: drop_column
 ALTER TABLE litestar_queue_task DROP COLUMN /* slot: column_name */
+
+-- fragment: column_of_tasks
+all_tab_columns o WHERE o.owner = /* include: schema */ AND o.table_name = /* include: table_name */ AND o.column_name
+
+-- fragment: index_of_tasks
+all_indexes o WHERE o.table_owner = /* include: schema */ AND o.table_name = /* include: table_name */ AND o.index_name
+
+-- fragment: check_of_states
+all_constraints o WHERE o.owner = /* include: schema */ AND o.table_name = /* include: table_name */
+AND o.constraint_type = 'C' AND INSTR(o.search_condition_vc, 'pending') > 0
+AND INSTR(o.search_condition_vc, 'dispatched')
+
+-- Oracle changes no column that a virtual one is made of (ORA-54033), and named the check itself. So the virtual columns,
+-- and the indexes with them, are made anew: claims fail meanwhile, and are tried again. Each step looks whether it is done
+-- already, since Oracle commits each of them.
+
+-- name: widen_states
+BEGIN
+    FOR narrow IN (SELECT o.column_name FROM /* include: column_of_tasks */ = 'STATE' AND o.char_length < 10) LOOP
+        FOR made IN (SELECT o.column_name FROM /* include: column_of_tasks */ IN ('URGENCY', 'OVERDUE_AT')) LOOP
+            EXECUTE IMMEDIATE q'[ALTER TABLE litestar_queue_task DROP COLUMN ]' || made.column_name;
+        END LOOP;
+        EXECUTE IMMEDIATE q'[ALTER TABLE litestar_queue_task MODIFY (state /* slot: state_type */)]';
+    END LOOP;
+    FOR lacking IN (SELECT 1 AS one FROM dual WHERE NOT EXISTS (
+        SELECT 1 FROM /* include: column_of_tasks */ = 'URGENCY'
+    )) LOOP
+        EXECUTE IMMEDIATE q'[ALTER TABLE litestar_queue_task ADD (/* include: urgency */)]';
+    END LOOP;
+    FOR lacking IN (SELECT 1 AS one FROM dual WHERE NOT EXISTS (
+        SELECT 1 FROM /* include: column_of_tasks */ = 'OVERDUE_AT'
+    )) LOOP
+        EXECUTE IMMEDIATE q'[ALTER TABLE litestar_queue_task ADD (/* include: overdue_at */)]';
+    END LOOP;
+    FOR lacking IN (SELECT 1 AS one FROM dual WHERE NOT EXISTS (
+        SELECT 1 FROM /* include: index_of_tasks */ = REPLACE('/* slot: bare */', '"') || '_READY'
+    )) LOOP
+        EXECUTE IMMEDIATE q'[/* include: ready_index */]';
+    END LOOP;
+    FOR lacking IN (SELECT 1 AS one FROM dual WHERE NOT EXISTS (
+        SELECT 1 FROM /* include: index_of_tasks */ = REPLACE('/* slot: bare */', '"') || '_Q_READY'
+    )) LOOP
+        EXECUTE IMMEDIATE q'[/* include: queue_ready_index */]';
+    END LOOP;
+    FOR lacking IN (SELECT 1 AS one FROM dual WHERE NOT EXISTS (
+        SELECT 1 FROM /* include: index_of_tasks */ = REPLACE('/* slot: bare */', '"') || '_OVERDUE'
+    )) LOOP
+        EXECUTE IMMEDIATE q'[/* include: overdue_index */]';
+    END LOOP;
+    FOR older IN (SELECT o.constraint_name FROM /* include: check_of_states */ = 0) LOOP
+        EXECUTE IMMEDIATE q'[ALTER TABLE litestar_queue_task DROP CONSTRAINT "]' || older.constraint_name || '"';
+    END LOOP;
+    FOR lacking IN (SELECT 1 AS one FROM dual WHERE NOT EXISTS (SELECT 1 FROM /* include: check_of_states */ > 0)) LOOP
+        EXECUTE IMMEDIATE q'[ALTER TABLE litestar_queue_task ADD CHECK (state IN (/* slot: states */))]';
+    END LOOP;
+END;
 
 -- The version of the schema is the record of that name; it never falls.
 
@@ -229,7 +308,7 @@ FROM (
     FROM litestar_queue_task s
 ) t
 JOIN /* include: held */ ON t.id = h.id AND t.fence = h.fence
-WHERE t.state IN ('pending', 'scheduled') AND /* include: claimable */ AND /* include: of_queues */
+WHERE /* include: takeable */ AND /* include: claimable */ AND /* include: of_queues */
 AND /* include: behind */
 ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
 
@@ -237,7 +316,7 @@ ORDER BY t.urgency, t.due_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: lock_candidates
 SELECT /* slot: columns */ FROM litestar_queue_task t
-WHERE t.id IN /* include: ids */ AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
+WHERE t.id IN /* include: ids */ AND /* include: takeable */ AND /* include: claimable */
 FOR UPDATE SKIP LOCKED
 
 -- name: lock_tasks
@@ -269,7 +348,7 @@ ON (t.id = c.id)
 WHEN MATCHED THEN UPDATE SET
     t.heartbeat_at = TO_TIMESTAMP(c.heartbeat_at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6'), t.progress = c.progress,
     t.stale_after = TO_BINARY_DOUBLE(c.stale_after) /* slot: onupdate */
-WHERE t.fence = c.fence AND t.state = 'running'
+WHERE t.fence = c.fence AND t.state IN ('running', 'dispatched')
 
 -- name: delete_tasks
 DELETE FROM litestar_queue_task t WHERE t.id IN /* include: ids */
@@ -283,21 +362,45 @@ WHERE t.state = 'running'
 AND /* include: silent */
 ORDER BY t.heartbeat_at NULLS FIRST, t.id FETCH FIRST :limit ROWS ONLY
 
--- name: find_overdue
+-- name: find_dispatched
 SELECT /* slot: columns */ FROM litestar_queue_task t
-WHERE t.state IN ('pending', 'scheduled') AND t.overdue_at <= TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
-ORDER BY t.overdue_at, t.id FETCH FIRST :limit ROWS ONLY
+WHERE t.state = 'dispatched' AND /* include: of_backends */
+AND (
+    t.heartbeat_at IS NULL OR t.stale_after IS NULL
+    OR t.heartbeat_at + NUMTODSINTERVAL(TO_NUMBER(t.stale_after), 'SECOND')
+    < TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+)
+ORDER BY t.heartbeat_at NULLS FIRST, t.id FETCH FIRST :limit ROWS ONLY
+
+-- Dispatched tasks are few, and found by their state: `overdue_at` has nothing of them, as older workers know it.
+
+-- name: find_overdue
+SELECT /* slot: columns */ FROM (
+    SELECT w.* FROM (
+        SELECT t.* FROM litestar_queue_task t
+        WHERE t.state IN ('pending', 'scheduled') AND t.overdue_at <= TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+        ORDER BY t.overdue_at, t.id FETCH FIRST :limit ROWS ONLY
+    ) w
+    UNION ALL
+    SELECT d.* FROM (
+        SELECT t.* FROM litestar_queue_task t
+        WHERE t.state = 'dispatched' AND t.expires_at <= TO_TIMESTAMP(:at, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+        ORDER BY t.expires_at, t.id FETCH FIRST :limit ROWS ONLY
+    ) d
+) t
+ORDER BY t.expires_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_finished
 SELECT /* slot: columns */ FROM litestar_queue_task t
-WHERE t.finished_at < TO_TIMESTAMP(:before, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+WHERE t.finished_at >= TO_TIMESTAMP(:since, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
+AND t.finished_at < TO_TIMESTAMP(:before, 'YYYY-MM-DD"T"HH24:MI:SS.FF6')
 ORDER BY t.finished_at, t.id FETCH FIRST :limit ROWS ONLY
 
 -- name: find_matching
 SELECT /* slot: columns */ FROM litestar_queue_task t
 WHERE (
     :states IS NULL OR t.state IN (
-        SELECT s.item FROM JSON_TABLE(:states, '$[*]' COLUMNS (item VARCHAR2(9 CHAR) PATH '$')) s
+        SELECT s.item FROM JSON_TABLE(:states, '$[*]' COLUMNS (item VARCHAR2(10 CHAR) PATH '$')) s
     )
 )
 AND /* include: of_queues */

@@ -16,7 +16,7 @@ from litestar_queues.backends.base import Wakeups
 from litestar_queues.backends.closing import UnderWay
 from litestar_queues.backends.place import FilePlace
 from litestar_queues.backends.retry import LostConnectionError, RefusedForNowError, with_retries
-from litestar_queues.backends.sql.engine import Engine
+from litestar_queues.backends.sql.engine import OWNED, Engine
 from litestar_queues.backends.sql.family import Kind
 from litestar_queues.backends.sql.program import ConflictError, Program
 from litestar_queues.errors import (
@@ -217,6 +217,8 @@ class SqlBackend:
         process_local: Whether no other process can see the tasks.
     """
 
+    dispatches = True
+
     def __init__(self, port: SqlPort, *, name: str, process_local: bool) -> None:
         self.port = port
         self.name = name
@@ -318,7 +320,7 @@ class BoundBackend(SqlBackend):
 
 
 def _is_held(there: TaskRecord, one: Held) -> bool:
-    return there.fence == one.fence and there.state is State.RUNNING
+    return there.fence == one.fence and there.state in OWNED
 
 
 def _is_duplicate(error: BackendError) -> bool:

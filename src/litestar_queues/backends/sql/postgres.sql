@@ -24,10 +24,16 @@ CASE WHEN due_at <= /* include: now */
     )
 THEN 1 END IS NOT NULL
 
+-- A claim to run counts an attempt. A reservation counts none, and clears the reference of an earlier run.
+
 -- fragment: take
-state = 'running', attempt = attempt + 1, fence = fence + 1, worker = CAST(:worker AS text),
-started_at = /* include: now */, heartbeat_at = /* include: now */,
-stale_after = CAST(:stale_after AS double precision) /* slot: onupdate */
+state = CAST(:taken AS text), attempt = attempt + CAST(:counted AS integer), fence = fence + 1,
+worker = CAST(:worker AS text), heartbeat_at = /* include: now */,
+stale_after = CAST(:stale_after AS double precision),
+started_at = CASE WHEN CAST(:counted AS integer) = 1 THEN /* include: now */ ELSE started_at END,
+execution_ref = CASE
+    WHEN CAST(:counted AS integer) = 1 THEN coalesce(CAST(:execution_ref AS text), execution_ref)
+END /* slot: onupdate */
 
 -- fragment: held
 json_to_recordset(CAST(CAST(:held AS text) AS json)) AS h (/* slot: held_fields */)
@@ -94,6 +100,12 @@ WHERE state = 'scheduled'
 CREATE INDEX IF NOT EXISTS litestar_queue_task_running ON litestar_queue_task (queue)
 WHERE state = 'running'
 
+-- Dispatched tasks are few as well, and have heartbeats.
+
+-- name: create_dispatched_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_dispatched ON litestar_queue_task (queue)
+WHERE state = 'dispatched'
+
 -- name: create_overdue_index
 CREATE INDEX IF NOT EXISTS litestar_queue_task_overdue ON litestar_queue_task (expires_at, id)
 WHERE expires_at IS NOT NULL AND state IN ('pending', 'scheduled')
@@ -134,7 +146,7 @@ ALTER TABLE litestar_queue_task DROP COLUMN /* slot: column_name */
 
 -- name: widen_states
 ALTER TABLE litestar_queue_task DROP CONSTRAINT IF EXISTS /* slot: state_check */,
-ADD CONSTRAINT /* slot: state_check */ CHECK (state IN (/* slot: states */))
+ADD CONSTRAINT /* slot: states_check */ CHECK (state IN (/* slot: states */))
 
 -- The version of the schema is the record of that name; it never falls.
 
@@ -272,23 +284,28 @@ RETURNING /* slot: columns */
 UPDATE litestar_queue_task SET /* include: take */
 WHERE id = ANY(ARRAY(
     SELECT t.id FROM /* include: held */ JOIN litestar_queue_task AS t ON t.id = h.id AND t.fence = h.fence
-    WHERE h.fence >= 0 AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
+    WHERE h.fence >= 0
+    AND (t.state IN ('pending', 'scheduled') OR (CAST(:dispatched AS integer) = 1 AND t.state = 'dispatched'))
+    AND /* include: claimable */
     AND (
         CAST(:queues AS text) IS NULL
         OR t.queue IN (SELECT json_array_elements_text(CAST(CAST(:queues AS text) AS json)))
     )
     ORDER BY t.priority DESC, t.due_at, t.id LIMIT CAST(:limit AS bigint) /* slot: skip_locked_t */
-)) /* slot: unclaimed */
+)) /* slot: under_fence */
 RETURNING /* slot: columns */
 
--- A row that another transaction has locked holds up the heartbeats of no other, nor is it recovered meanwhile.
+-- A row that another transaction has locked holds up the heartbeats of no other, nor is it recovered meanwhile. After a list
+-- of states, the planner expects few rows, and compares each with each heartbeat: 540 ms for 1,000 of them, and 46 ms with
+-- the CASE.
 
 -- name: touch_heartbeats
 UPDATE litestar_queue_task AS t
 SET heartbeat_at = /* include: now */, progress = coalesce(CAST(h.progress AS /* slot: json */), t.progress),
 stale_after = coalesce(h.stale_after, t.stale_after) /* slot: onupdate */
 FROM /* include: held */
-WHERE t.id = h.id AND t.fence = h.fence AND h.fence >= 0 AND t.state = 'running'
+WHERE t.id = h.id AND t.fence = h.fence AND h.fence >= 0
+AND CASE t.state WHEN 'running' THEN true WHEN 'dispatched' THEN true ELSE false END
 AND t.id = ANY(ARRAY(
     SELECT l.id FROM /* include: held */ JOIN litestar_queue_task AS l ON l.id = h.id
     WHERE h.fence >= 0 /* slot: skip_locked_beats */
@@ -338,14 +355,39 @@ ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS bigint)
 SELECT l.id FROM litestar_queue_task AS l
 WHERE l.id = ANY(ARRAY(SELECT json_array_elements_text(CAST(CAST(:ids AS text) AS json)))) /* slot: skip_locked_l */
 
--- name: find_overdue
+-- name: find_dispatched
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= CAST(:at AS timestamptz)
+WHERE state = 'dispatched'
+AND (
+    CAST(:execution_backends AS text) IS NULL
+    OR execution_backend IN (SELECT json_array_elements_text(CAST(CAST(:execution_backends AS text) AS json)))
+)
+AND (
+    heartbeat_at IS NULL OR stale_after IS NULL
+    OR heartbeat_at + stale_after * interval '1 second' < CAST(:at AS timestamptz)
+)
+ORDER BY heartbeat_at NULLS FIRST, id LIMIT CAST(:limit AS bigint)
+
+-- Dispatched tasks have an index of their own, so that the index of waiting tasks stays as older workers know it. Each part
+-- is limited by itself: the order of the first is that of its index.
+
+-- name: find_overdue
+(
+    SELECT /* slot: columns */ FROM litestar_queue_task
+    WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= CAST(:at AS timestamptz)
+    ORDER BY expires_at, id LIMIT CAST(:limit AS bigint)
+)
+UNION ALL
+(
+    SELECT /* slot: columns */ FROM litestar_queue_task
+    WHERE state = 'dispatched' AND expires_at <= CAST(:at AS timestamptz)
+    ORDER BY expires_at, id LIMIT CAST(:limit AS bigint)
+)
 ORDER BY expires_at, id LIMIT CAST(:limit AS bigint)
 
 -- name: find_finished
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE finished_at IS NOT NULL AND finished_at < CAST(:before AS timestamptz)
+WHERE finished_at >= CAST(:since AS timestamptz) AND finished_at < CAST(:before AS timestamptz)
 ORDER BY finished_at, id LIMIT CAST(:limit AS bigint)
 
 -- name: find_matching
@@ -367,6 +409,9 @@ WHERE state = 'pending' AND /* include: counted */ GROUP BY queue
 UNION ALL
 SELECT queue, 'scheduled', count(*) FROM litestar_queue_task
 WHERE state = 'scheduled' AND /* include: counted */ GROUP BY queue
+UNION ALL
+SELECT queue, 'dispatched', count(*) FROM litestar_queue_task
+WHERE state = 'dispatched' AND /* include: counted */ GROUP BY queue
 UNION ALL
 SELECT queue, 'running', count(*) FROM litestar_queue_task
 WHERE state = 'running' AND /* include: counted */ GROUP BY queue

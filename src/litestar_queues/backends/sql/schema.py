@@ -69,7 +69,8 @@ class Found:
 
     Attributes:
         table: The name of the tasks' table, as the catalogue has it.
-        names: Its own and those of the tables beside it, of its indexes, and of its columns, each with a dot before it.
+        names: Its own and those of the tables beside it, of its indexes, of its columns, each with a dot before it, and of
+            tables with foreign keys that would follow the table when it is dropped, each with `>` before it.
         version: The version that is recorded; 0 where none is.
     """
 
@@ -241,10 +242,15 @@ class Schema:
         lacking = found.lacks_columns(number, self.family.fold)
         if number > 1:
             yield from (f"add_column_{name}" for name in lacking)
-        yield from (name for name, suffix in version.drops.items() if self._named(suffix) in found.names)
+        # With the old table go its indexes. The new one has none that a later version drops.
+        if not any(one.rebuilds for one in self._versions[found.version : number - 1]):
+            yield from (name for name, suffix in version.drops.items() if self._named(suffix) in found.names)
         if is_due and version.rebuilds:
             yield from self._rebuilding(number, found)
-        yield from (name for name, suffix in self._creates(number) if self._named(suffix) not in found.names)
+        is_new = any(one.rebuilds for one in self._versions[found.version : number])
+        for name, suffix in self._creates(number):
+            if self._named(suffix) not in found.names or (is_new and not is_table(suffix)):
+                yield name
         if is_due:
             yield from version.alters
             if number > 1:
@@ -256,6 +262,12 @@ class Schema:
             raise QueueConfigurationError(
                 f"the table {self.table!r} has to be made anew for version {number} of the schema, which would lose what is no "
                 f"queue's: {', '.join(more)}; move these columns to a table of their own"
+            )
+        if referring := sorted(name[1:] for name in found.names if name[:1] == ">"):
+            raise QueueConfigurationError(
+                f"the table {self.table!r} has to be made anew for version {number} of the schema, and foreign keys refer to "
+                f"it, in {', '.join(referring)}: dropping the old table would delete those rows, or fail; upgrade it once "
+                f"with PRAGMA foreign_keys = OFF, or without these foreign keys"
             )
         yield from (f"rebuild_create_{number}", f"rebuild_copy_{number}", "rebuild_drop", "rebuild_rename")
         for earlier in range(1, number):

@@ -10,9 +10,12 @@ due_at <= :now
 AND (expires_at IS NULL OR expires_at > :now)
 AND (:execution_backends IS NULL OR execution_backend IN (SELECT value FROM json_each(:execution_backends)))
 
+-- A claim to run counts an attempt. A reservation counts none, and clears the reference of an earlier run.
+
 -- fragment: take
-state = 'running', attempt = attempt + 1, fence = fence + 1, worker = :worker, started_at = :now, heartbeat_at = :now,
-stale_after = :stale_after /* slot: onupdate */
+state = :taken, attempt = attempt + :counted, fence = fence + 1, worker = :worker, heartbeat_at = :now,
+stale_after = :stale_after, started_at = CASE WHEN :counted = 1 THEN :now ELSE started_at END,
+execution_ref = CASE WHEN :counted = 1 THEN coalesce(:execution_ref, execution_ref) END /* slot: onupdate */
 
 -- fragment: write
 UPDATE litestar_queue_task SET /* slot: changes */ /* slot: onupdate */
@@ -41,7 +44,9 @@ coalesce(CASE WHEN :own = 1 THEN litestar_queue_task.stale_after END, :allowed)
     < unixepoch(substr(:at, 1, 19)) * 1000000 + CAST(substr(:at, 21, 6) AS INTEGER)
 ))
 
--- The name of a table comes quoted, also inside a text. A column stands there with a dot before it.
+-- The name of a table comes quoted, also inside a text. A column stands there with a dot before it, and behind `>` a table
+-- whose foreign keys refer to this one, where the connection enforces them: SQLite deletes or refuses with them when a table
+-- is dropped.
 
 -- name: existing
 SELECT name FROM sqlite_master
@@ -50,6 +55,10 @@ WHERE tbl_name IN (
 )
 UNION ALL
 SELECT '.' || name FROM pragma_table_info(trim('litestar_queue_task', '"'))
+UNION ALL
+SELECT '>' || m.name FROM sqlite_master AS m JOIN pragma_foreign_key_list(m.name) AS f
+WHERE m.type = 'table' AND lower(f."table") = lower(trim('litestar_queue_task', '"'))
+AND (SELECT foreign_keys FROM pragma_foreign_keys) = 1
 
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (
@@ -96,6 +105,12 @@ WHERE finished_at IS NOT NULL
 -- name: create_queue_finished_index
 CREATE INDEX IF NOT EXISTS litestar_queue_task_queue_finished ON litestar_queue_task (queue, state)
 WHERE state IN ('completed', 'failed', 'cancelled', 'expired')
+
+-- Dispatched tasks are few for the same reason: each has a run that is about to start.
+
+-- name: create_dispatched_index
+CREATE INDEX IF NOT EXISTS litestar_queue_task_dispatched ON litestar_queue_task (queue, state)
+WHERE state = 'dispatched'
 
 -- name: create_lock_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task_lock (
@@ -211,13 +226,14 @@ UPDATE litestar_queue_task SET /* include: take */
 WHERE rowid IN (
     SELECT t.rowid FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h CROSS JOIN litestar_queue_task AS t
     WHERE t.id = h.id AND t.fence = h.fence
-    AND t.state IN ('pending', 'scheduled') AND /* include: claimable */
+    AND (t.state IN ('pending', 'scheduled') OR (:dispatched = 1 AND t.state = 'dispatched'))
+    AND /* include: claimable */
     AND (:queues IS NULL OR t.queue IN (SELECT value FROM json_each(:queues)))
     ORDER BY t.priority DESC, t.due_at, t.id LIMIT :limit
 )
 RETURNING /* slot: columns */
 
--- The plus keeps the planner, once it has statistics, from going through the running tasks and looking each up in the
+-- The plus keeps the planner, once it has statistics, from going through all tasks of a state and looking each up in the
 -- batch.
 
 -- name: touch_heartbeats
@@ -225,7 +241,8 @@ UPDATE litestar_queue_task
 SET heartbeat_at = :now, progress = coalesce(h.progress, litestar_queue_task.progress),
 stale_after = coalesce(h.stale_after, litestar_queue_task.stale_after) /* slot: onupdate */
 FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h
-WHERE litestar_queue_task.id = h.id AND litestar_queue_task.fence = h.fence AND +state = 'running'
+WHERE litestar_queue_task.id = h.id AND litestar_queue_task.fence = h.fence
+AND +state IN ('running', 'dispatched')
 RETURNING id
 
 -- name: commit
@@ -264,14 +281,32 @@ SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state = 'running' AND /* include: silent */
 ORDER BY heartbeat_at, id LIMIT :limit
 
+-- name: find_dispatched
+SELECT /* slot: columns */ FROM litestar_queue_task
+WHERE state = 'dispatched'
+AND (:execution_backends IS NULL OR execution_backend IN (SELECT value FROM json_each(:execution_backends)))
+AND (
+    litestar_queue_task.heartbeat_at IS NULL OR litestar_queue_task.stale_after IS NULL
+    OR unixepoch(substr(litestar_queue_task.heartbeat_at, 1, 19)) * 1000000
+    + CAST(substr(litestar_queue_task.heartbeat_at, 21, 6) AS INTEGER)
+    + CAST(round(litestar_queue_task.stale_after * 1000000) AS INTEGER)
+    < unixepoch(substr(:at, 1, 19)) * 1000000 + CAST(substr(:at, 21, 6) AS INTEGER)
+)
+ORDER BY heartbeat_at, id LIMIT :limit
+
+-- Dispatched tasks have an index of their own, so that the index of waiting tasks stays as older workers know it.
+
 -- name: find_overdue
 SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE state IN ('pending', 'scheduled') AND expires_at IS NOT NULL AND expires_at <= :at
+UNION ALL
+SELECT /* slot: columns */ FROM litestar_queue_task
+WHERE state = 'dispatched' AND expires_at <= :at
 ORDER BY expires_at, id LIMIT :limit
 
 -- name: find_finished
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE finished_at IS NOT NULL AND finished_at < :before
+WHERE finished_at IS NOT NULL AND finished_at >= :since AND finished_at < :before
 ORDER BY finished_at, id LIMIT :limit
 
 -- name: find_matching
@@ -288,6 +323,9 @@ WHERE state = 'pending' AND (:queues IS NULL OR queue IN (SELECT value FROM json
 UNION ALL
 SELECT queue, 'scheduled', count(*) FROM litestar_queue_task
 WHERE state = 'scheduled' AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues))) GROUP BY queue
+UNION ALL
+SELECT queue, 'dispatched', count(*) FROM litestar_queue_task
+WHERE state = 'dispatched' AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues))) GROUP BY queue
 UNION ALL
 SELECT queue, 'running', count(*) FROM litestar_queue_task
 WHERE state = 'running' AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues))) GROUP BY queue

@@ -121,8 +121,9 @@ MYSQL = Verdicts(
     codes(
         # Duplicate keys, which two see who give the same key to two tasks at one moment, 1050 who create a table, and 1060
         # who add a column; locks that were waited for too long; deadlocks; rows, tables and prepared statements that changed
-        # since the transaction began; what a group's other member committed first.
-        conflict=(1062, 1050, 1060, 1205, 1213, 1020, 1412, 1613, 1614, 1615, 3101, 3572),
+        # since the transaction began; what a group's other member committed first; and a table that is altered while the
+        # catalogue is read (1684).
+        conflict=(1062, 1050, 1060, 1205, 1213, 1020, 1412, 1613, 1614, 1615, 1684, 3101, 3572),
         # The server shuts down; it killed the connection, or the client's socket did (1152 to 1161, and the client's own).
         lost=(
             *(1053, 1077, 1079, 1080, 1184, 1927, 3169, 4031),

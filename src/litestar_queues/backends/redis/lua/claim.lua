@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Take the first tasks in the order of claiming.
+-- Take the first tasks in the order of claiming: to run them, or to reserve them for a dispatch.
 --
--- asked: now, or nil; worker; limit; queues, tasks (each {id, fence}) and backends, or nil for any; nonce; promoted, how many
+-- asked: now, or nil; worker; reserve, whether they are reserved; stale after, or nil; execution ref, the claimer's own, or nil,
+-- which leaves what is stored; limit; queues, tasks (each {id, fence}) and backends, or nil for any; nonce; promoted, how many
 -- scheduled tasks that came due are made pending beside as many as are wanted; passed, how many overdue ones are looked at.
 -- answer: {records, whether there may be more}
 
@@ -20,19 +21,6 @@ if given then
         end
     end
     return answer({ records, false })
-end
-
--- Two texts of digits and of the same punctuation at the same places compare alike in every locale; ids do not, and the
--- server may run in any: they are compared by their bytes.
-local function before_id(a, b)
-    local length = math.min(#a, #b)
-    for i = 1, length do
-        local x, y = string.byte(a, i), string.byte(b, i)
-        if x ~= y then
-            return x < y
-        end
-    end
-    return #a < #b
 end
 
 local function before(a, b)
@@ -210,30 +198,51 @@ end
 
 local claimed, held = {}, {}
 
+-- The fields that a claim or a reservation changes: the lifecycle's rows of `claim` and of `reserve`. False clears a field.
+
+local function changes_of(record)
+    local changed = {
+        fence = string.format('%.0f', tonumber(record[AT.fence]) + 1),
+        worker = asked.worker,
+        heartbeat_at = now,
+        stale_after = asked.stale_after or false,
+    }
+    if asked.reserve then
+        changed.state = 'dispatched'
+        changed.execution_ref = false
+    else
+        changed.state = 'running'
+        changed.attempt = string.format('%.0f', tonumber(record[AT.attempt]) + 1)
+        changed.started_at = now
+        changed.execution_ref = asked.execution_ref
+    end
+    return changed
+end
+
 local function take(record)
     local id = record[#FIELDS + 1]
-    local task = {
+    local set, cleared = {}, {}
+    for name, value in pairs(changes_of(record)) do
+        if value then
+            set[#set + 1] = name
+            set[#set + 1] = value
+        elseif record[AT[name]] then
+            cleared[#cleared + 1] = name
+        end
+        record[AT[name]] = value
+    end
+    call('HSET', task_key(id), unpack(set))
+    if #cleared > 0 then
+        call('HDEL', task_key(id), unpack(cleared))
+    end
+    place({
         id = id,
         queue = record[AT.queue],
         execution_backend = record[AT.execution_backend],
-        state = 'running',
+        state = record[AT.state],
+        expires_at = record[AT.expires_at],
         heartbeat_at = now,
-    }
-    record[AT.state] = task.state
-    record[AT.attempt] = string.format('%.0f', tonumber(record[AT.attempt]) + 1)
-    record[AT.fence] = string.format('%.0f', tonumber(record[AT.fence]) + 1)
-    record[AT.worker], record[AT.started_at], record[AT.heartbeat_at] = asked.worker, now, now
-    call(
-        'HSET', task_key(id), 'state', task.state, 'attempt', record[AT.attempt], 'fence', record[AT.fence],
-        'worker', asked.worker, 'started_at', now, 'heartbeat_at', now
-    )
-    record[AT.stale_after] = asked.stale_after or false
-    if asked.stale_after then
-        call('HSET', task_key(id), 'stale_after', asked.stale_after)
-    else
-        call('HDEL', task_key(id), 'stale_after')
-    end
-    place(task)
+    })
     claimed[#claimed + 1] = record
     held[#held + 1] = { id, record[AT.fence] }
 end
@@ -246,17 +255,18 @@ local function finish(more)
     return answer({ claimed, more })
 end
 
--- Tasks that are named
+-- Tasks that are named: their runs take dispatched ones in this way, and nobody reserves these again.
 
 if asked.tasks then
     local wanted = {}
+    local takes = asked.reserve and WAITING or UNSTARTED
     local queues, of = asked.queues and set_of(asked.queues), asked.backends and set_of(asked.backends)
     for _, one in ipairs(asked.tasks) do
         local record = read(one[1])
         if
             record
             and record[AT.fence] == one[2]
-            and WAITING[record[AT.state]]
+            and takes[record[AT.state]]
             and (not queues or queues[record[AT.queue]])
             and (not of or of[record[AT.execution_backend]])
             and record[AT.due_at] <= now

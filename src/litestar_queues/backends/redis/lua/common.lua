@@ -9,15 +9,30 @@ local space = KEYS[1]
 local asked = cmsgpack.unpack(ARGV[1])
 local call = redis.call
 
--- @TABLES@ INDEX: the index that a task in a state stands in. ACTIVE: the states in which it keeps its key. WAITING: those
--- in which it can expire. TERMINAL: those that end it. FIELDS: the fields of a record as they are answered, its id after
--- them. AT: their places.
+-- @TABLES@ INDEX: the index that a task in a state stands in. EXPIRING: the one besides, where it can expire. ACTIVE: the states
+-- in which it keeps its key. WAITING: those in which it can be reserved. UNSTARTED: those in which a claim by id takes it.
+-- OWNED: those in which it has heartbeats. TERMINAL: those that end it. FIELDS: the fields of a record as they are answered,
+-- its id after them. AT: their places.
 
 local NEVER = '0000-00-00T00:00:00.000000' -- sorts before every time
 local AFTER_ALL = '\255' -- sorts after every text in UTF-8
 local TIME, ORDER = #NEVER, 10 -- the lengths of a time, and of a priority that sorts
 local SHAPE = TIME + ORDER
 local CHUNK = 2000 -- values in one command: Lua unpacks no more than 8,000
+
+-- Two texts of digits and of the same punctuation at the same places compare alike in every locale; ids do not, and the
+-- server may run in any: they are compared by their bytes.
+
+local function before_id(a, b)
+    local length = math.min(#a, #b)
+    for i = 1, length do
+        local x, y = string.byte(a, i), string.byte(b, i)
+        if x ~= y then
+            return x < y
+        end
+    end
+    return #a < #b
+end
 
 -- Time
 
@@ -68,7 +83,7 @@ local function parts(time)
     return days * 86400 + tonumber(hour) * 3600 + tonumber(minute) * 60 + tonumber(second), tonumber(micro)
 end
 
--- Whether a running task is stale, by the fields `heartbeat_at` and `stale_after`.
+-- Whether the owner of a task is silent, by the fields `heartbeat_at` and `stale_after`.
 --
 -- query: at, a time; window, in microseconds; own, whether the task's own window counts; longest, in microseconds, or nil
 
@@ -231,6 +246,9 @@ local PLACES = {
     later = function(task)
         return lane_of(task.queue, task.execution_backend).later, task.due_at .. order_of(task.priority) .. task.id
     end,
+    dispatched = function(task)
+        return space .. 'dispatched', (task.heartbeat_at or NEVER) .. task.id
+    end,
     running = function(task)
         return space .. 'running', (task.heartbeat_at or NEVER) .. task.id
     end,
@@ -241,16 +259,16 @@ local PLACES = {
 
 local function place(task)
     add(PLACES[INDEX[task.state]](task))
-    if task.expires_at and WAITING[task.state] then
-        add(space .. 'expiring', task.expires_at .. task.id)
+    if task.expires_at and EXPIRING[task.state] then
+        add(space .. EXPIRING[task.state], task.expires_at .. task.id)
     end
     count(task.queue, task.state, 1)
 end
 
 local function displace(task)
     remove(PLACES[INDEX[task.state]](task))
-    if task.expires_at and WAITING[task.state] then
-        remove(space .. 'expiring', task.expires_at .. task.id)
+    if task.expires_at and EXPIRING[task.state] then
+        remove(space .. EXPIRING[task.state], task.expires_at .. task.id)
         remove(space .. 'parked', task.expires_at .. task.id)
     end
     count(task.queue, task.state, -1)
