@@ -17,7 +17,7 @@ from page_lab import ROOT
 
 from litestar_queues.cli import queues_group
 
-SHELL = {"curl", "kill", "jobs", "apt", ".", "echo"}
+SHELL = {"curl", "kill", "jobs", "apt", ".", "echo", "gcloud"}
 """Programs of the reader's system."""
 
 
@@ -56,6 +56,9 @@ def _click(group: Any, arguments: list[str]) -> None:
     command = group.get_command(context, name)
     if command is None:
         raise Wrong(f"{group.name} has no command {name!r}")
+    if isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+        _click(command, rest)
+        return
     try:
         command.make_parser(click.Context(command)).parse_args(list(rest))
     except click.UsageError as error:

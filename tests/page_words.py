@@ -32,6 +32,7 @@ METHODS = {
 
 ATTRIBUTES = {
     "bind_key": "sqlspec.adapters.asyncpg:AsyncpgConfig",
+    "connection_config": "sqlspec.adapters.asyncpg:AsyncpgConfig",
     "driver_features": "sqlspec.adapters.asyncpg:AsyncpgConfig",
     "extension_config": "sqlspec.adapters.asyncpg:AsyncpgConfig",
     "migration_config": "sqlspec.adapters.asyncpg:AsyncpgConfig",
@@ -48,7 +49,7 @@ WORDS = {
     "of the conformance suite": "Reshapes reshape columns",
     "files": "made_up.py dev.py build/demo/summary.json env.py queue.db-shm queue.db-wal",
     "tables and indexes of the queue": "litestar_queue_task litestar_queue_task_lock app_queue_task_lock "
-    "app_queue_task_ready ext_litestar_queues_0001 ext_litestar_queues_0002 litestar_queue_task_record schema",
+    "app_queue_task_ready ext_litestar_queues_0001 ext_litestar_queues_0002 ext_litestar_queues_0003 litestar_queue_task_record schema",
     "records of the queue": "maintenance maintenance.store",
     "values of options": "immediate litestar_queues",
     "transports of SQLSpec's events, and its settings of them": "aq txeventq notify notify_queue poll_queue listen_notify "
@@ -58,12 +59,17 @@ WORDS = {
     "of Python": "DeprecationWarning ResourceWarning SystemExit KeyboardInterrupt GeneratorExit",
     "of asyncio": "add_done_callback",
     "of Kubernetes": "terminationGracePeriodSeconds",
+    "of gcloud and Cloud Run": "--max-retries --task-timeout roles/run.developer projects/PROJECT/locations/REGION/jobs/JOB",
+    "states of a task": "dispatched running",
+    "a form of import paths": "package.module:function",
     "of SQLAlchemy, Alembic and its drivers": "oracledb_async compare_type target_metadata isolation_level",
     "of Oracle, its driver and its image": "call_timeout expire_time tcp_connect_timeout gvenzl/oracle-free",
     "settings and rights of Redis": "everysec noeviction min-replicas-to-write {orders} orders",
     "settings of servers": "max_allowed_packet proto-max-bulk-len",
     "of redis-py; tests/servers/test_redis_page.py holds them": "RedisCluster Sentinel decode_responses",
     "loggers": "opentelemetry",
+    "of cron expressions": "mon feb fri#2",
+    "reasons of skipped fires; tests/integration/test_schedules_page.py holds them": "missed merged",
     "metrics of SQLSpec": "sqlspec_driver_query_total sqlspec_driver_query_duration_seconds",
 }
 """The rest, by what it belongs to."""

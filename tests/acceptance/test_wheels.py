@@ -29,7 +29,8 @@ from litestar_queues_conformance import Capabilities, NobodyWaits
 class Target(NobodyWaits):
     distribution = "mine"
     capabilities = Capabilities(
-        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False
+        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False,
+        dispatch=True,
     )
 
     def __init__(self):

@@ -15,7 +15,7 @@ from waiting import DEADLINE
 
 from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig, schema
 from litestar_queues.backends.advanced_alchemy.table import QueueTable
-from litestar_queues.columns import STATES
+from litestar_queues.columns import STATES, VERSION
 from litestar_queues.errors import QueueConfigurationError
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +77,7 @@ async def test_an_older_table_is_brought_up_to_date(older: tuple[type[Any], sa.E
     with engine.connect() as connection:
         assert differences(connection, made.metadata) == []
         assert connection.scalar(sa.text("SELECT count(*) FROM app_queue_task WHERE max_recoveries = 3")) == 3
-    assert ("schema", 1, "2") in records(engine)
+    assert ("schema", 1, str(VERSION)) in records(engine)
     engine.dispose()
 
 
@@ -106,7 +106,7 @@ async def test_whoever_may_not_change_an_older_table_waits_and_is_told_at_the_en
             sqlalchemy_config=sqlite(tmp_path), model_class=made, migration_timeout=timeout
         )
 
-    with pytest.raises(QueueConfigurationError, match=r"has version 1 .* needs 2: make a migration with Alembic"):
+    with pytest.raises(QueueConfigurationError, match=r"has version 1 .* needs 3: make a migration with Alembic"):
         await config(0).create_backend().open()
     waiting = asyncio.create_task(runs_a_task(config(DEADLINE)))
     async with asyncio.timeout(DEADLINE):
@@ -122,12 +122,12 @@ async def test_a_state_of_a_later_version_is_let_in(
     older: tuple[type[Any], sa.Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, engine = older
-    monkeypatch.setitem(STATES, 3, (*STATES[1], "reserved"))  # type: ignore[misc]
-    monkeypatch.setattr(schema, "VERSION", 3)
-    monkeypatch.setattr("litestar_queues.backends.sql.schema.VERSION", 3)
+    monkeypatch.setitem(STATES, VERSION + 1, (*STATES[VERSION], "reserved"))  # type: ignore[misc]
+    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
+    monkeypatch.setattr("litestar_queues.backends.sql.schema.VERSION", VERSION + 1)
     made = model(base=BigIntAuditBase)
     refused = AdvancedAlchemyBackendConfig(sqlalchemy_config=sqlite(tmp_path), model_class=made, migration_timeout=0)
-    with pytest.raises(QueueConfigurationError, match="see to its check of the states"):
+    with pytest.raises(QueueConfigurationError, match="see to the check and the length of its states"):
         await refused.create_backend().open()
     config = AdvancedAlchemyBackendConfig(sqlalchemy_config=sqlite(tmp_path), model_class=made, create_schema=True)
     with engine.begin() as connection:

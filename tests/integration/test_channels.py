@@ -47,7 +47,7 @@ async def test_every_transition_is_published_in_order(queues_first: Any) -> None
     assert [one["kind"] for one in heard] == ["enqueue", "claim", "complete"]
     assert heard[0] == {
         "kind": "enqueue", "at": heard[0]["at"], "task_id": result.id, "task": "double", "queue": "sums",
-        "state": "pending", "attempt": 0, "fence": 0, "key": "k",
+        "state": "pending", "attempt": 0, "fence": 0, "key": "k", "execution_backend": "local",
     }  # fmt: skip
     assert heard[2]["state_before"] == "running"
 

@@ -25,9 +25,9 @@ from litestar_queues import QueueConfig, QueuePlugin, QueueService, State, TaskR
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.cli import queues_group
 from litestar_queues.cli.group import queue_plugin
-from litestar_queues.lifecycle import Fail
+from litestar_queues.lifecycle import Dispatch, Fail
 from litestar_queues.operations import Move
-from litestar_queues.records import Held
+from litestar_queues.records import Held, Want
 from litestar_queues.worker.troubles import Trouble, TroubleNotes
 
 pytestmark = [
@@ -291,12 +291,25 @@ def test_a_worker_on_windows_says_that_it_cannot_run_there(app: Litestar, monkey
 
 def test_status_counts_tasks_by_queue_and_state_as_json(app: Litestar, ids: dict[str, str]) -> None:
     status = json.loads(run(app, "status", "--json").stdout)
-    assert status.keys() == {"backend", "at", "queues", "totals", "next_due", "stale", "troubles", "remarks"}
+    assert status.keys() == {
+        "backend",
+        "at",
+        "queues",
+        "totals",
+        "next_due",
+        "stale",
+        "dispatched",
+        "scheduler",
+        "troubles",
+        "remarks",
+    }
     assert status["backend"] == "sqlspec[aiosqlite]"
     assert status["queues"] == {"default": {**NONE, "scheduled": 1, "failed": 1}, "mail": {**NONE, "pending": 1}}
     assert status["totals"] == {**NONE, "pending": 1, "scheduled": 1, "failed": 1}
     assert status["next_due"] > status["at"]
     assert status["stale"] == 0
+    assert status["dispatched"] == []
+    assert status["scheduler"] is None
 
 
 def test_status_of_some_queues_shows_those_alone_and_empty_ones_too(app: Litestar, ids: dict[str, str]) -> None:
@@ -309,9 +322,9 @@ def test_status_of_some_queues_shows_those_alone_and_empty_ones_too(app: Litesta
 def test_status_shows_people_a_table(app: Litestar, ids: dict[str, str]) -> None:
     shown = run(app, "status").stdout
     assert "sqlspec[aiosqlite], 20" in shown
-    rows = {cells[0]: cells[1:] for line in shown.splitlines() if len(cells := line.replace("│", " ").split()) == 8}
-    assert rows["mail"] == ["1", "0", "0", "0", "0", "0", "0"]
-    assert rows["default"] == ["0", "1", "0", "0", "1", "0", "0"]
+    rows = {cells[0]: cells[1:] for line in shown.splitlines() if len(cells := line.replace("│", " ").split()) == 9}
+    assert rows["mail"] == ["1", "0", "0", "0", "0", "0", "0", "0"]
+    assert rows["default"] == ["0", "1", "0", "0", "0", "1", "0", "0"]
     assert "comes due at" in shown
 
 
@@ -405,6 +418,27 @@ def test_status_counts_a_task_as_stale_by_the_window_of_its_own_owner(app: Lites
 
     asyncio.run(fill())
     assert json.loads(run(app, "status", "--json").stdout)["stale"] == 1
+
+
+def test_what_runs_elsewhere_is_shown_with_its_backend_its_profile_and_its_reference(app: Litestar) -> None:
+    async def fill() -> str:
+        async with QueueService(queue_plugin(app).config, registry=registry) as service:
+            await service.enqueue_many([quick.using(execution_profile="large").call(one) for one in range(3)])
+            operations = service.operations
+            reserved = await operations.claim(Want(worker="host:1", limit=2, stale_after=3600, reserve=True))
+            await operations.apply([Move(reserved[0], Dispatch("runs/7", 0.000001))])
+            return reserved[0].id
+
+    id_ = asyncio.run(fill())
+    row = {"execution_backend": "local", "execution_profile": "large", "tasks": 2, "reserved": 1, "silent": 1}
+    assert json.loads(run(app, "status", "--json").stdout)["dispatched"] == [row]
+    shown = " ".join(run(app, "status").stdout.split())
+    assert "2 tasks are dispatched to local (large): 1 without a run yet, 1 silent." in shown
+    shown = run(app, "show", id_).stdout
+    assert all(word in shown for word in ("execution_backend", "large", "execution_ref", "runs/7", "dispatched"))
+    assert "local/large" in run(app, "list").stdout
+    other = json.loads(run(app, "status", "--json", "--queue", "idle").stdout)
+    assert other["dispatched"] == []
 
 
 def test_status_shows_what_is_wrong_with_workers_until_they_say_that_it_is_over(app: Litestar) -> None:

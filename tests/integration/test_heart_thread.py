@@ -136,6 +136,14 @@ async def test_the_thread_ends_before_the_application_closes_its_pool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apart, "_CLOSING", DEADLINE)  # however slow the machine is
+    monkeypatch.setattr(apart, "_LET_GO", DEADLINE)
+    work = apart.Aside._work
+
+    def work_and_linger(self: apart.Aside, *runs: apart.Run) -> None:
+        work(self, *runs)
+        threading.Event().wait(0.1)  # as the system may, between a thread's last line and its end
+
+    monkeypatch.setattr(apart.Aside, "_work", work_and_linger)
     config = AiosqliteConfig(connection_config={"database": str(tmp_path / "queues.db"), "pool_size": 2})
     closing: list[bool] = []
     close: Any = config.close_pool

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -15,6 +16,7 @@ from sqlspec import SQLSpec
 from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.extensions.otel import enable_tracing
 from sqlspec.extensions.prometheus import enable_metrics
+from waiting import DEADLINE
 
 from litestar_queues import QueueConfig, QueueService, task
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
@@ -24,6 +26,9 @@ from litestar_queues.lifecycle import Complete, Requeue
 from litestar_queues.observability.counters import COUNTERS
 from litestar_queues.operations import Move
 from litestar_queues.records import Held, TaskRecord, Want
+from litestar_queues.schedules.firing import fire_due
+from litestar_queues.schedules.model import PREFIX, read_all, write_schedule
+from litestar_queues.schedules.spec import ScheduleSpec
 from litestar_queues.task import TaskRegistry
 
 pytestmark = pytest.mark.anyio
@@ -135,11 +140,24 @@ async def test_each_counter_counts_what_it_says(
     both = await operations.claim(Want(worker="w", limit=2))
     await operations.apply([Move(one, Complete("null")) for one in both])
     assert new() == {"queue.enqueue": 2, "queue.claim": 2, "queue.complete": 2}
+    await service.schedules.create(work, name="often", interval=3600)
+    for since in (10, 5):  # the second fire finds that the first one's task is active
+        now = service.clock.now()
+        [often] = read_all(await operations.backend.read_records(PREFIX)).values()
+        spec = ScheduleSpec(interval=3600, anchor=now - timedelta(seconds=since))
+        due = often.evolve(definition=replace(often.definition, spec=spec), cursor=now - timedelta(seconds=20))
+        await operations.backend.write_records([write_schedule(due)])
+        await fire_due(operations, [due.evolve(version=due.version + 1)], now)
+    found = new()
+    assert 10_000 <= found.pop("queue.fire_late_ms") < 10_000 + 1000 * DEADLINE
+    assert found == {"queue.enqueue": 1, "queue.fire": 1, "queue.fire_skipped": 1}
+    await operations.complete_task(await claim(service))
+    assert new() == {"queue.claim": 1, "queue.complete": 1}
     monkeypatch.setattr(SQLSpecBackend, "wakeups", Tells())
     await service.enqueue(work)
     assert new() == {"queue.enqueue": 1, "queue.notify": 1}
     assert seen == set(COUNTERS)
-    assert len(COUNTERS) == 9
+    assert len(COUNTERS) == 12
 
 
 async def test_a_heartbeat_that_finds_its_task_lost_is_no_outcome(

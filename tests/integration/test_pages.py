@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from command_lab import Wrong, check_line
 from page_lab import PAGES, ROOT, blocks, commands
@@ -24,12 +25,14 @@ from litestar_queues.backends.redis import RedisBackendConfig
 from litestar_queues.backends.sqlspec import Location, QueueStore, ServerAddress, SQLSpecBackendConfig, stores
 from litestar_queues.backends.valkey import ValkeyBackendConfig
 from litestar_queues.events.base import TaskEventKind
+from litestar_queues.execution.cloudrun import CloudRunExecutionConfig
 from litestar_queues.options import TaskOptions
 from litestar_queues.records import TaskRecord
+from litestar_queues.schedules.options import SCHEDULE_OPTIONS
 from litestar_queues_conformance.guarantees import GUARANTEES
 
 HOW_TO = [page for page in PAGES if page.startswith("docs/how-to/")]
-HELD = ("docs/how-to/testing.md", "docs/how-to/write-a-backend.md")
+HELD = ("docs/how-to/testing.md", "docs/how-to/write-a-backend.md", "docs/how-to/write-an-execution-backend.md")
 """Pages that tests of their own hold."""
 OURS = ["README.md", "docs/reference/glossary.md", *(page for page in HOW_TO if page not in HELD)]
 """Pages whose every name is looked up."""
@@ -38,12 +41,14 @@ SAMPLES = {
     "README.md": (2, "tests/integration/test_readme.py"),
     "docs/how-to/add-an-adapter.md": (2, "tests/integration/test_adapter_page.py"),
     "docs/how-to/advanced-alchemy.md": (5, "tests/integration/test_alchemy_page.py"),
+    "docs/how-to/cloud-run.md": (1, "tests/integration/test_cloudrun_page.py"),
     "docs/how-to/databases.md": (
         9,
         "tests/integration/test_databases_page.py, tests/servers/test_databases_page_on_postgres.py",
     ),
     "docs/how-to/notifications.md": (1, "tests/integration/test_notifications_page.py"),
     "docs/how-to/redis.md": (4, "tests/servers/test_redis_page.py"),
+    "docs/how-to/schedules.md": (3, "tests/integration/test_schedules_page.py"),
     "docs/how-to/worker-deaths.md": (1, "tests/integration/test_deaths_page.py"),
     "docs/how-to/transactions.md": (2, "tests/integration/test_transactions_page.py"),
 }
@@ -52,6 +57,7 @@ ELSEWHERE = {
     "conformance/README.md": "the tests of the conformance suite hold it: its samples need a backend of the reader",
     "docs/how-to/testing.md": "tests/integration/test_testing_page.py runs them",
     "docs/how-to/write-a-backend.md": "tests/integration/test_backend_page.py compares them with the example",
+    "docs/how-to/write-an-execution-backend.md": "tests/integration/test_execution_page.py compares them, and runs them",
 }
 """Pages whose samples are not run from here, with the reason."""
 
@@ -61,6 +67,7 @@ CONFIGS: dict[str, Any] = {
     "AdvancedAlchemyBackendConfig": AdvancedAlchemyBackendConfig,
     "RedisBackendConfig": RedisBackendConfig,
     "ValkeyBackendConfig": ValkeyBackendConfig,
+    "CloudRunExecutionConfig": CloudRunExecutionConfig,
     "QueueStore": QueueStore,
     "ServerAddress": ServerAddress,
     "Location": Location,
@@ -81,7 +88,7 @@ PATH = re.compile(r"litestar_queues\w*(\.\w+)*(:\w+)?")
 def fields() -> set[str]:
     """Every option and field that a page may name by itself."""
     names = {one.name for config in CONFIGS.values() for one in dataclasses.fields(config)}
-    names |= {*TaskOptions.__struct_fields__, *TaskRecord.__struct_fields__, "session"}
+    names |= {*TaskOptions.__struct_fields__, *SCHEDULE_OPTIONS, *TaskRecord.__struct_fields__, "session"}
     return (
         names | set(QueueTaskModel.__table__.columns.keys()) | {name for cls in CLASSES.values() for name in dir(cls)}
     )
@@ -221,8 +228,9 @@ def _problem(node: ast.AST) -> str | None:
 def _options() -> set[str]:
     from litestar_queues.cli import queues_group
 
-    mine = {name for command in queues_group.commands.values() for one in command.params for name in one.opts}
-    return mine | {"--help"}
+    groups = [queues_group, *(one for one in queues_group.commands.values() if isinstance(one, click.Group))]
+    all_commands = [command for group in groups for command in group.commands.values()]
+    return {name for command in all_commands for one in command.params for name in one.opts} | {"--help"}
 
 
 OPTIONS = _options()
@@ -232,9 +240,8 @@ OPTIONS = _options()
 def test_the_options_of_a_table_are_fields(page: str) -> None:
     for table in re.findall(r"^\| option \|.*\n((?:^\|.*\n)+)", PAGES[page], flags=re.MULTILINE):
         for name in re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE):
-            assert any(name in inspect.signature(one).parameters for one in CONFIGS.values()) or page.endswith(
-                "testing.md"
-            )
+            known = any(name in inspect.signature(one).parameters for one in CONFIGS.values())
+            assert known or name in SCHEDULE_OPTIONS or page.endswith("testing.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -14,7 +14,7 @@ FILES = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, flags=re.M
 
 
 def test_every_sample_is_a_file_and_every_test_in_them_passes(tmp_path: Path) -> None:
-    assert len(FILES) == PAGE.count("```python") == 10
+    assert len(FILES) == PAGE.count("```python") == 11
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     plugins = ("-p", "no:cacheprovider", "-p", "no:litestar_queues_conformance")

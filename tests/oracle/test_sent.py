@@ -18,7 +18,7 @@ from litestar_queues.backends.sql.program import Call, Program, Steps
 from litestar_queues.backends.sql.values import ENQUEUED
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import Complete, Fail, State, step
-from litestar_queues.records import Finished, Held, Matching, NamedRecord, NewTask, Overdue, Stale, Want
+from litestar_queues.records import Dispatched, Finished, Held, Matching, NamedRecord, NewTask, Overdue, Stale, Want
 from litestar_queues_matrix.oracle_standin import client
 from litestar_queues_matrix.oracle_standin.client import BadBindError, Lob, Sent, checked
 from litestar_queues_matrix.oracle_standin.words import SETUP
@@ -72,6 +72,7 @@ async def test_every_statement_of_the_file_is_sent_as_it_stands_with_just_its_pa
     assert await backend.delete([Held(first.id, first.fence + 1)]) == {first.id}
     for query in (
         Stale.since(now),
+        Dispatched(at=now),
         Overdue(now),
         Finished(now),
         Matching(states=(State.FAILED,), names=("n",), key="k"),

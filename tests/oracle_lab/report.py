@@ -9,6 +9,7 @@ from litestar_queues.backends.sql.families import ORACLE, statements_of
 from litestar_queues.backends.sql.schema import schema_of
 from oracle_lab.alchemy import MODELS, statements
 from oracle_lab.corpus import WRONG
+from oracle_lab.rules import parts
 from oracle_lab.validators import VALIDATORS
 
 __all__ = ("Report", "examine")
@@ -49,7 +50,11 @@ class Report:
 
 def examine(table: str = "ops.Order") -> Report:
     """Ask each validator that is to be had, once, about our statements for this table and about the wrong ones."""
-    named = {name: one.text for name, one in statements_of(ORACLE, table).items()}
+    named = {
+        f"{name} {place}".removesuffix(" 0"): part
+        for name, one in statements_of(ORACLE, table).items()
+        for place, part in enumerate(parts(one.text))
+    }
     named |= {f"drop {place}": text for place, text in enumerate(schema_of(ORACLE, table).drops())}
     for model in MODELS:
         named |= dict(statements(model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-__all__ = ("RULES", "complaints", "json_tables", "outline")
+__all__ = ("RULES", "complaints", "json_tables", "outline", "parts")
 
 LONGEST_NAME = 128
 """Bytes, from 12.2 on; 30 before."""
@@ -144,6 +144,30 @@ _CLAUSES = {
     "TRUE or FALSE": r"\b(?:TRUE|FALSE)\b",
 }
 _COLUMN = re.compile(r"\w+ (?:VARCHAR2\(\d+ CHAR\)|NUMBER(?:\(\d+\))?|CLOB) PATH '\$(?:\[\d+\])?'")
+
+
+_LOOP = re.compile(r"FOR \w+ IN \((.*?)\) LOOP$", re.DOTALL | re.MULTILINE)
+_EXECUTED = re.compile(
+    r"EXECUTE IMMEDIATE q'\[(.*?)\]'(?: \|\| \w+\.\w+(?: \|\| '(.*?)')?)?;$", re.DOTALL | re.MULTILINE
+)
+_BLOCK = re.compile(r"(BEGIN|QUERY|EXECUTED|END LOOP;|END;|\s)+")
+
+
+def parts(text: str) -> list[str]:
+    """The statements of a block of PL/SQL, with `some` in the place of names that it looks up; any other is one part.
+
+    Raises:
+        ValueError: The block has anything else than loops over queries, and statements that are executed in them.
+    """
+    if not text.startswith("BEGIN"):
+        return [text]
+    if _BLOCK.fullmatch(_EXECUTED.sub("EXECUTED", _LOOP.sub("QUERY", text))) is None:
+        raise ValueError(f"a block of another form: {text[:200]}")
+    executed = [
+        f"{found[1]}{'some' if '||' in found[0].rpartition(']')[2] else ''}{found[2] or ''}"
+        for found in _EXECUTED.finditer(text)
+    ]
+    return [*_LOOP.findall(text), *executed]
 
 
 def outline(text: str) -> str:

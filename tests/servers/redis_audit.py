@@ -10,7 +10,9 @@ from acceptance.redis_database import RedisDatabase
 from litestar_queues_matrix.servers import resp
 
 _NEVER = "0000-00-00T00:00:00.000000"
-_ACTIVE = ("pending", "scheduled", "running")
+_UNSTARTED = ("pending", "scheduled", "dispatched")
+_ACTIVE = (*_UNSTARTED, "running")
+_BY_TIME = ("ids", "dispatched", "running", "finished", "expiring", "expiring_dispatched", "parked")
 
 
 def audit(database: RedisDatabase) -> None:
@@ -43,7 +45,7 @@ def audit(database: RedisDatabase) -> None:
 
 
 def _is_set(key: str) -> bool:
-    return key in ("ids", "running", "finished", "expiring", "parked") or key.startswith(("ready:", "later:", "heads:"))
+    return key in _BY_TIME or key.startswith(("ready:", "later:", "heads:"))
 
 
 def _expected(rows: dict[str, dict[str, Any]], parked: list[str]) -> dict[str, list[str]]:
@@ -62,12 +64,12 @@ def _expected(rows: dict[str, dict[str, Any]], parked: list[str]) -> dict[str, l
                 put(f"ready:{lane}", order + due + id_)
             case "scheduled":
                 put(f"later:{lane}", due + order + id_)
-            case "running":
-                put("running", (row["heartbeat_at"] or _NEVER) + id_)
+            case "dispatched" | "running":
+                put(row["state"], (row["heartbeat_at"] or _NEVER) + id_)
             case "completed" | "failed" | "cancelled" | "expired":
                 put("finished", row["finished_at"] + id_)
-        if row["expires_at"] and row["state"] in ("pending", "scheduled"):
-            put("expiring", aside)
+        if row["expires_at"] and row["state"] in _UNSTARTED:
+            put("expiring_dispatched" if row["state"] == "dispatched" else "expiring", aside)
     for key in [key for key in sets if key.startswith(("ready:", "later:"))]:
         kind, length, rest = key.split(":", 2)
         backend, queue = rest.encode()[: int(length)].decode(), rest.encode()[int(length) + 1 :].decode()

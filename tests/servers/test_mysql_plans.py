@@ -55,7 +55,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "promote": {"now": "2030-01-01 00:00:00", "limit": 10},
     "promote_queue": {"now": "2030-01-01 00:00:00", "limit": 10, "queue": "mine"},
     "find_overdue": {"at": "2030-01-01 00:00:00", "limit": 10},
-    "find_finished": {"before": "2030-01-01 00:00:00", "limit": 10},
+    "find_finished": {"since": "1000-01-01 00:00:00", "before": "2030-01-01 00:00:00", "limit": 10},
     "next_due": {},
     "next_due_queues": {"queues": WANTED},
 }
@@ -74,7 +74,7 @@ BY_ID = {
 def test_what_comes_first_is_read_off_an_index_without_sorting(lab: Lab, name: str) -> None:
     everything(lab, 300)
     plan = lab.plan(name, **PLANS[name])
-    [own] = [row for row in plan if row["table"] == "t" and row["key"] != "PRIMARY"]
+    own = next(row for row in plan if row["table"] == "t" and row["key"] != "PRIMARY")
     assert own["key"].startswith("litestar_queue_task_")
     assert own["type"] in ("ref", "range")
     assert "filesort" not in (own["Extra"] or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,10 +12,12 @@ from acceptance.redis_database import RedisDatabase
 from redis_audit import audit
 from redis_lab import Opens, database, opened, pair, server
 
+from litestar_queues.backends.redis.backend import RedisBackend
 from litestar_queues.backends.redis.keys import INDEX
 from litestar_queues.lifecycle import (
     Cancel,
     Complete,
+    Dispatch,
     Event,
     Expire,
     Fail,
@@ -27,7 +30,20 @@ from litestar_queues.lifecycle import (
     State,
     step,
 )
-from litestar_queues.records import PRIORITY_MAX, PRIORITY_MIN, Finished, Held, Matching, NewTask, Overdue, Stale, Want
+from litestar_queues.records import (
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    WINDOW_MAX,
+    Dispatched,
+    Finished,
+    Held,
+    Matching,
+    NewTask,
+    Overdue,
+    Stale,
+    TaskRecord,
+    Want,
+)
 from litestar_queues_matrix.servers import Server, resp
 
 __all__ = ("database", "opened", "pair", "server")
@@ -138,7 +154,13 @@ async def test_times_and_priorities_sort_to_both_ends(opened: Opens) -> None:
     claimed = await backend.claim(Want(worker="w", limit=99), now=last)
     assert [record.id for record in claimed] == ["high", "2262", "latest"]
     assert [record.due_at for record in claimed] == [last, datetime(2262, 4, 12, tzinfo=UTC), last]
-    assert [record.id for record in await backend.find(Stale(last), 99)] == ["higher", "low", "lower", "now", "until"]
+    assert [record.id for record in await backend.find(Stale.since(last), 99)] == [
+        "higher",
+        "low",
+        "lower",
+        "now",
+        "until",
+    ]
 
 
 async def test_a_clock_that_goes_back_hides_nothing(database: RedisDatabase, opened: Opens) -> None:
@@ -214,7 +236,7 @@ async def test_after_every_operation_each_index_is_what_the_tasks_say(database: 
                         moved.append(step(one, draw.choice(events), at(now)))
                     except IllegalTransition:
                         continue
-                await backend.commit(moved, stale=Stale.since(draw.choice)((None, None, at(now - 10))))
+                await backend.commit(moved, stale=draw.choice((None, None, Stale.since(at(now - 10)))))
                 await backend.touch_heartbeats(
                     [Held(one.id, one.fence, draw.choice((None, "1"))) for one in stored], now=at(now)
                 )
@@ -288,3 +310,81 @@ async def test_a_task_of_an_older_version_reads_as_it_would_be_upgraded(
     assert (stored.recoveries, stored.max_recoveries, stored.stale_after, stored.history) == (0, 3, None, None)
     [claimed] = await backend.claim(Want(worker="w", limit=1))
     assert await backend.commit([step(claimed, Complete("1"), at(1))]) == {"old"}
+
+
+async def reserved(backend: RedisBackend, *new: NewTask) -> list[TaskRecord]:
+    """Enqueue tasks, and reserve them for a minute."""
+    await backend.enqueue_many(new, now=T0)
+    return await backend.claim(Want(worker="d", limit=9999, reserve=True, stale_after=60.0), now=T0)
+
+
+async def test_a_reservation_whose_reply_was_lost_is_made_once(
+    database: RedisDatabase, opened: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = await opened(notifications=False)
+    await backend.enqueue_many([NewTask(id=str(n), name="x", expires_at=at(9)) for n in range(3)], now=T0)
+    asked: list[Mapping[str, Any]] = []
+    run = backend._run
+
+    async def run_twice(name: str, values: Mapping[str, Any]) -> Any:
+        asked.append(values)
+        await run(name, values)
+        return await run(name, values)
+
+    monkeypatch.setattr(backend, "_run", run_twice)
+    taken = await backend.claim(Want(worker="d", limit=2, reserve=True, stale_after=60.0), now=T0)
+    monkeypatch.undo()
+    assert [(one.id, one.state, one.fence, one.attempt) for one in taken] == [
+        ("0", State.DISPATCHED, 1, 0), ("1", State.DISPATCHED, 1, 0),
+    ]  # fmt: skip
+    assert await backend.get(["0", "1"]) == {one.id: one for one in taken}
+    assert await backend.commit([step(taken[0], Dispatch("runs/1", 5.0), at(1))]) == {"0"}
+    again, _ = await run("claim", asked[0])
+    assert [row[-1] for row in again] == ["1"]  # the other one has moved on
+    audit(database)
+
+
+async def test_a_dispatched_task_without_a_heartbeat_or_a_window_is_found_at_any_time(opened: Opens) -> None:
+    backend = await opened(notifications=False)
+    tasks = await reserved(
+        backend, *(NewTask(id=name, name="x") for name in ("neither", "no-window", "silent-é", "whole"))
+    )
+    changes: list[dict[str, Any]] = [
+        {"heartbeat_at": None, "stale_after": None}, {"heartbeat_at": at(9), "stale_after": None}, {"heartbeat_at": None, "stale_after": WINDOW_MAX},
+        {"heartbeat_at": at(9)},
+    ]  # fmt: skip
+    moved = [one.evolve(fence=one.fence + 1, **change) for one, change in zip(tasks, changes, strict=True)]
+    await backend.commit(moved)
+    for moment, found in ((datetime.min.replace(tzinfo=UTC), 3), (at(69), 3), (at(69.000001), 4)):
+        ids = [one.id for one in await backend.find(Dispatched(at=moment), 9)]
+        assert ids == ["neither", "silent-é", "no-window", "whole"][:found]
+    assert [one.id for one in await backend.find(Dispatched(at=at(0)), 2)] == ["neither", "silent-é"]
+
+
+async def test_a_search_for_silent_dispatched_tasks_takes_turns_and_reads_those_that_it_finds(
+    server: Server, opened: Opens
+) -> None:
+    backend = await opened(notifications=False)
+    new = [NewTask(id=f"{n:04}", name="x", execution_backend=("far", "farther")[n // 1500]) for n in range(2500)]
+    tasks = await reserved(backend, *new)
+    await backend.touch_heartbeats([one.held for one in tasks[:1499]], now=at(1))
+    query = Dispatched(at=at(60.5), execution_backends=("far",))
+    await backend.find(query, 1)
+    calls(server)
+    assert [one.id for one in await backend.find(query, 99)] == ["1499"]
+    made = calls(server)
+    assert made["evalsha"] == 3
+    assert made["hmget"] == 2500 + 1
+    assert len(await backend.find(Dispatched(at=at(99)), 1200)) == 1200
+    assert calls(server)["evalsha"] == 2
+
+
+async def test_overdue_tasks_come_in_one_order_whether_they_wait_or_are_dispatched(opened: Opens) -> None:
+    backend = await opened(notifications=False)
+    ids = ["a", "aé", "b", "é", "\U0001f389"]
+    await reserved(backend, *(NewTask(id=id_, name="x", expires_at=at(5)) for id_ in ids[::2]))
+    await backend.enqueue_many([NewTask(id=id_, name="x", expires_at=at(5)) for id_ in ids[1::2]], now=T0)
+    await backend.enqueue_many([NewTask(id="z", name="x", expires_at=at(4))], now=T0)
+    assert [one.id for one in await backend.find(Overdue(at(5)), 9)] == ["z", *ids]
+    assert [one.id for one in await backend.find(Overdue(at(5)), 3)] == ["z", *ids[:2]]
+    assert [one.id for one in await backend.find(Overdue(at(4.9)), 3)] == ["z"]

@@ -24,7 +24,7 @@ from litestar_queues.backends.sql.families import MYSQL, POSTGRES, Family, Versi
 from litestar_queues.backends.sql.program import Call, Program, Rows, advance
 from litestar_queues.backends.sql.schema import Schema, schema_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
-from litestar_queues.columns import STATES
+from litestar_queues.columns import STATES, VERSION
 from litestar_queues_matrix.servers import Server, start
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ INSERT = (
     "execution_backend, created_at, due_at) VALUES ('{0}', 'n', 'q', '{1}', 0, 0, 1, 0, '[]', '{{}}', '{{}}', 'local', "
     "'2030-01-01 00:00:00', '2030-01-01 00:00:00')"
 )
-THIRD = Path(__file__).parents[1] / "unit" / "third_version.sql"
+NEXT = Path(__file__).parents[1] / "unit" / "next_version.sql"
 
 
 @pytest.fixture(scope="module", params=["postgresql", "mysql", "mariadb"])
@@ -100,19 +100,19 @@ def first_version(database: Database) -> None:
     database.execute(INSERT.format("old", "pending"))
 
 
-def third(family: Family, monkeypatch: pytest.MonkeyPatch) -> Schema:
+def next_version(family: Family, monkeypatch: pytest.MonkeyPatch) -> Schema:
     """A version to come, with a longer state more, and an index more and one less where it can have a condition."""
-    monkeypatch.setitem(STATES, 3, (*STATES[1], "dispatched"))  # type: ignore[misc]
+    monkeypatch.setitem(STATES, VERSION + 1, (*STATES[VERSION], "overwhelmed"))  # type: ignore[misc]
     changes: dict[str, Any] = {"alters": ("widen_states",)}
     lists = family.lists
     if family is POSTGRES:
         changes |= {"creates": {"create_history_index": "_history"}, "drops": {"drop_overdue_index": "_overdue"}}
     else:
-        was = {2: {"state": lists.types["state"]}}
+        was = {**lists.earlier, VERSION: {"state": lists.types["state"]}}
         lists = replace(lists, types={**lists.types, "state": "VARCHAR(12)"}, earlier=was)
     later = replace(family, lists=lists, versions=(*family.versions, Version(**changes)))
     statements = load(Path(inspect.getfile(load)).with_name(f"{family.name}.sql"), later)
-    more = load(THIRD, later) if family is POSTGRES else {}
+    more = load(NEXT, later) if family is POSTGRES else {}
     return Schema(later, statements | more, TABLE)
 
 
@@ -121,19 +121,19 @@ def test_a_version_can_bring_a_state_and_change_indexes(
     database: Database, monkeypatch: pytest.MonkeyPatch, begins: Callable[[Database], None]
 ) -> None:
     begins(database)
-    schema = third(database.family, monkeypatch)
+    schema = next_version(database.family, monkeypatch)
     for _ in range(2):
         database.run(schema.create())
     found = database.run(schema.look())
-    assert found.version == 3
+    assert found.version == VERSION + 1
     assert schema.steps(found) == []
-    database.execute(INSERT.format("new", "dispatched"))
+    database.execute(INSERT.format("new", "overwhelmed"))
     with pytest.raises((psycopg.errors.CheckViolation, pymysql.err.OperationalError), match=r"(?i)check|constraint"):
         database.execute(INSERT.format("worse", "dreaming"))
     if database.family is POSTGRES:
         assert {f"{TABLE}_history", f"{TABLE}_ready"} <= found.names
         assert f"{TABLE}_overdue" not in found.names
-    assert database.execute(f"SELECT version, value FROM {TABLE}_record")[0][0] == 2
+    assert database.execute(f"SELECT version, value FROM {TABLE}_record")[0][0] == VERSION
 
 
 async def test_several_that_upgrade_at_one_moment_do_it_once(database: Database) -> None:
@@ -146,7 +146,7 @@ async def test_several_that_upgrade_at_one_moment_do_it_once(database: Database)
     finally:
         for backend in backends:
             await backend.close()
-    assert database.execute(f"SELECT version FROM {TABLE}_record")[0][0] == 1
+    assert database.execute(f"SELECT version FROM {TABLE}_record")[0][0] == VERSION - 1
 
 
 WAITING = {

@@ -18,7 +18,13 @@ from queue_in_files import FilesBackend, FilesBackendConfig, from_environment
 from queue_in_files.conformance import Target as FilesTarget
 
 NOTHING = Capabilities(
-    multi_process=True, durable=True, server_clock=False, notifications=False, transactional=False, columns=False
+    multi_process=True,
+    durable=True,
+    server_clock=False,
+    notifications=False,
+    transactional=False,
+    columns=False,
+    dispatch=False,
 )
 Capabilities(multi_process=True)  # type: ignore[call-arg]
 

@@ -40,13 +40,15 @@ AND /* include: claimable */ AND /* include: behind */
 -- name: claim_held_candidates
 SELECT id, -priority, due_at FROM litestar_queue_task
 WHERE (id, fence) IN (SELECT h.id, h.fence FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h)
-AND state IN ('pending', 'scheduled') AND /* include: claimable */ AND /* include: behind */
+AND (state IN ('pending', 'scheduled') OR (:dispatched = 1 AND state = 'dispatched'))
+AND /* include: claimable */ AND /* include: behind */
 AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
 /* include: first */
 
 -- name: lock_candidates
 SELECT /* slot: columns */ FROM litestar_queue_task
-WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('pending', 'scheduled') AND /* include: claimable */
+WHERE id IN (SELECT value FROM json_each(:ids))
+AND (state IN ('pending', 'scheduled') OR (:dispatched = 1 AND state = 'dispatched')) AND /* include: claimable */
 
 -- name: write_fenced
 UPDATE litestar_queue_task SET /* slot: changes */
@@ -56,4 +58,4 @@ WHERE litestar_queue_task.id = c.id AND litestar_queue_task.fence = c.fence - 1
 -- name: write_heartbeats
 UPDATE litestar_queue_task SET heartbeat_at = c.heartbeat_at, progress = c.progress, stale_after = c.stale_after
 FROM (SELECT /* slot: beat_fields */ FROM json_each(:batch)) AS c
-WHERE litestar_queue_task.id = c.id AND litestar_queue_task.fence = c.fence AND state = 'running'
+WHERE litestar_queue_task.id = c.id AND litestar_queue_task.fence = c.fence AND state IN ('running', 'dispatched')

@@ -27,7 +27,7 @@ ORDER BY priority DESC, due_at, id LIMIT :limit
 -- name: claim_held_lock
 SELECT /* slot: columns */ FROM litestar_queue_task
 WHERE (id, fence) IN (SELECT h.id, h.fence FROM (SELECT /* slot: held_fields */ FROM json_each(:held)) AS h)
-AND state IN ('pending', 'scheduled') AND /* include: claimable */
+AND (state IN ('pending', 'scheduled') OR (:dispatched = 1 AND state = 'dispatched')) AND /* include: claimable */
 AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
 ORDER BY priority DESC, due_at, id LIMIT :limit
 

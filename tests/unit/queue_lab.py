@@ -34,6 +34,7 @@ class WatchedBackend:
     name = "watched"
     process_local = True
     wakeups = None
+    dispatches = True
 
     def __init__(self, inner: MemoryBackend | None = None) -> None:
         self.inner = inner or MemoryBackend()

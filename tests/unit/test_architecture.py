@@ -48,6 +48,10 @@ def inside(module: str, *packages: str) -> bool:
     return any(module == f"{PACKAGE}.{p}" or module.startswith(f"{PACKAGE}.{p}.") for p in packages)
 
 
+ELSEWHERE = {f"{PACKAGE}.execution.{name}" for name in ("remote", "process", "cloudrun.entrypoint")}
+"""What runs in a process of its own, started by an execution backend: it stands above the service, as a worker does."""
+
+
 def broken(of: set[str], *forbidden: str) -> list[str]:
     return sorted(f"{m} -> {i}" for m in of for i in IMPORTS[m] if inside(i, *forbidden) or i == PACKAGE)
 
@@ -108,7 +112,7 @@ def test_the_core_knows_neither_the_worker_nor_litestar() -> None:
         m
         for m in MODULES
         if not inside(m, "worker", "plugin", "cli", "background", "litestar", "testing") and m != PACKAGE
-    }
+    } - ELSEWHERE
     assert broken(core, "worker", "plugin", "cli") == []
 
 
@@ -125,7 +129,13 @@ def test_the_core_knows_neither_the_worker_nor_litestar() -> None:
     ],
 )
 def test_dependencies_point_one_way(low: str, high: tuple[str, ...]) -> None:
-    assert broken({m for m in MODULES if inside(m, low)}, *high) == []
+    assert broken({m for m in MODULES if inside(m, low)} - ELSEWHERE, *high) == []
+
+
+def test_only_commands_know_what_runs_elsewhere() -> None:
+    known = {m for m in MODULES if IMPORTS[m] & ELSEWHERE and not inside(m, "cli")}
+    assert known <= ELSEWHERE
+    assert broken(ELSEWHERE, "plugin", "cli", "testing") == []
 
 
 CLIENTS = (

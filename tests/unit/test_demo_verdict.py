@@ -19,7 +19,7 @@ from demo.patience import Patience
 
 
 def report(**results: str) -> dict[str, Any]:
-    outcomes = ("passed", "failed", "not found out", "not run")
+    outcomes = ("kept", "broken", "not found out", "absent", "incomplete", "not run")
     guarantees = {id_: {"id": id_, "result": result} for id_, result in results.items()}
     return {
         "ended": "complete",
@@ -42,20 +42,26 @@ VERDICTS = {0: "PASSED", 1: "FAILED", 7: "NOT FOUND OUT"}
 @pytest.mark.parametrize(
     ("results", "problems", "late", "code", "says"),
     [
-        ({"A": "passed", "B": "passed"}, [], [], 0, "PASSED  0 of 60 tasks lost, 0 recovered, 0 fence losses, 2 of 2 "),
         (
-            {"A": "passed", "B": "not found out"},
+            {"A": "incomplete", "B": "kept"},
+            [],
+            [],
+            0,
+            "PASSED  0 of 60 tasks lost, 0 recovered, 0 fence losses, 2 of 2 ",
+        ),
+        (
+            {"A": "incomplete", "B": "not found out"},
             [],
             ["B not found out: late"],
             7,
-            "0 recovered, 0 fence losses, 1 of 2 guarantees kept, 1 not found out: the machine was too slow (",
+            "0 recovered, 0 fence losses, 1 of 2 guarantees held, 1 not found out: the machine was too slow (",
         ),
         (
-            {"A": "failed", "B": "not found out"},
-            ["A failed: no"],
+            {"A": "broken", "B": "not found out"},
+            ["A broken: no"],
             ["B not found out: late"],
             1,
-            "FAILED  0 of 60 tasks lost, 0 recovered, 0 fence losses, 0 of 2 guarantees kept, 1 broken, 1 not found out",
+            "FAILED  0 of 60 tasks lost, 0 recovered, 0 fence losses, 0 of 2 guarantees held, 1 broken, 1 not found out",
         ),
     ],
 )
@@ -72,7 +78,7 @@ def test_the_verdict_tells_what_was_broken_from_what_was_not_found_out(  # noqa:
     demo.problems, demo.not_found_out = problems, late
     assert demo._conclude(account(), report(**results)) == code
     said = capsys.readouterr().out
-    assert said.strip().startswith(("A failed", "B not", VERDICTS[code]))
+    assert said.strip().startswith(("A broken", "B not", VERDICTS[code]))
     assert f"\n{VERDICTS[code]}  0 of 60 tasks lost, " in said
     assert says in said
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -80,8 +86,8 @@ def test_the_verdict_tells_what_was_broken_from_what_was_not_found_out(  # noqa:
 
 
 def test_what_became_of_all_guarantees_is_said() -> None:
-    results = {"A": "passed", "B": "failed", "C": "not found out", "D": "not run"}
-    assert promises(report(**results)) == "1 of 4 guarantees kept, 1 broken, 1 not found out, 1 not looked at"
+    results = {"A": "incomplete", "B": "broken", "C": "not found out", "D": "not run"}
+    assert promises(report(**results)) == "1 of 4 guarantees held, 1 broken, 1 not found out, 1 not looked at"
 
 
 def test_a_task_that_has_not_ended_is_lost_only_where_all_had_their_time(tmp_path: Path) -> None:

@@ -23,10 +23,13 @@ def some(count: int) -> list[TaskEvent]:
 
 
 def test_an_event_says_what_happened_and_carries_no_payload() -> None:
-    event = task_event(EventName.FAIL, RECORD.evolve(state=State.FAILED, error='"secret"', worker="w"), at=NOW)
+    record = RECORD.evolve(
+        state=State.FAILED, error='"secret"', worker="w", execution_backend="far", execution_profile="large", execution_ref="run"
+    )  # fmt: skip
+    event = task_event(EventName.FAIL, record, at=NOW)
     assert event == TaskEvent(
         kind=TaskEventKind.FAIL, at=NOW, task_id="t0", task="n", queue="q", state=State.FAILED, attempt=0, fence=0,
-        key="k", worker="w",
+        key="k", worker="w", execution_backend="far", execution_profile="large", execution_ref="run",
     )  # fmt: skip
 
 
@@ -36,6 +39,7 @@ def test_every_event_of_the_lifecycle_can_be_told() -> None:
         "fence_loss",
         "loop_blocked",
         "abandon",
+        "fire",
     }
 
 

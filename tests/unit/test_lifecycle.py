@@ -16,10 +16,13 @@ from litestar_queues.lifecycle import (
     GUARDS,
     TERMINAL,
     TRANSITIONS,
+    UNSTARTED,
     WAITING,
     Cancel,
     Claim,
     Complete,
+    Dispatch,
+    Divert,
     Event,
     EventName,
     Expire,
@@ -29,6 +32,7 @@ from litestar_queues.lifecycle import (
     NullHeartbeat,
     Release,
     Requeue,
+    Reserve,
     Revive,
     Snooze,
     State,
@@ -54,6 +58,8 @@ def make(state: State, **fields: Any) -> TaskRecord:
         given["due_at"] = LATER
     if state is State.RUNNING:
         given |= {"worker": "w1", "started_at": PAST, "heartbeat_at": PAST, "progress": "{}", "stale_after": 9.5}
+    if state is State.DISPATCHED:
+        given |= {"worker": "d1", "heartbeat_at": PAST, "stale_after": 60.0}
     if state in TERMINAL:
         given["finished_at"] = PAST
     if state is State.COMPLETED:
@@ -65,12 +71,15 @@ def make(state: State, **fields: Any) -> TaskRecord:
 
 OWNED = {"worker": "w2", "started_at": NOW, "heartbeat_at": NOW, "stale_after": None}
 CLEARED = {"heartbeat_at": None, "stale_after": None}
+RESERVED = {"state": State.DISPATCHED, "worker": "d2", "heartbeat_at": NOW, "stale_after": 30.0, "execution_ref": None}
+UNOWNED = {"worker": None, "started_at": None, **CLEARED}
 ENDED = {**CLEARED, "finished_at": NOW}
 AGAIN = {**CLEARED, "due_at": NOW}
 REVIVED = {
     "state": State.PENDING, "attempt": 0, "due_at": NOW, "result": None, "error": None, "progress": None,
     "finished_at": None, "started_at": None, "worker": None, "recoveries": 0,
 }  # fmt: skip
+REFUSED_THERE = '{"type": "DispatchRefused", "message": "no such job"}'
 LOST = '{"type": "HeartbeatLost", "message": "silent", "traceback": null}'
 INTERRUPTED = (
     '{"type": "Interrupted", "message": "its worker left before the attempt ended, and the task must not run a second '
@@ -102,6 +111,79 @@ CASES: dict[str, tuple[TaskRecord, Event, dict[str, Any]]] = {
     ),
     "a task whose expiry lies ahead is claimed": (
         make(State.PENDING, expires_at=NOW + TICK), Claim("w2"), {"state": State.RUNNING, "attempt": 2, **OWNED},
+    ),
+    "a claim that brings a reference stores it": (
+        make(State.PENDING, execution_ref="old"), Claim("w2", 7.5, "run"),
+        {"state": State.RUNNING, "attempt": 2, **OWNED, "stale_after": 7.5, "execution_ref": "run"},
+    ),
+    "a claim that brings no reference keeps what is stored": (
+        make(State.PENDING, execution_ref="old"), Claim("w2"), {"state": State.RUNNING, "attempt": 2, **OWNED},
+    ),
+    "a pending task is reserved for a dispatch, and its attempts are not counted": (
+        make(State.PENDING, attempt=0), Reserve("d2", 30.0), RESERVED,
+    ),
+    "a reservation clears the reference of the last run, and not when the last attempt started": (
+        make(State.PENDING, execution_ref="old", started_at=PAST, error='"e"'), Reserve("d2", 30.0), RESERVED,
+    ),
+    "a task due at this very moment is reserved": (make(State.PENDING, due_at=NOW), Reserve("d2", 30.0), RESERVED),
+    "a scheduled task whose time has come is reserved": (
+        make(State.SCHEDULED, due_at=PAST), Reserve("d2", 30.0), RESERVED,
+    ),
+    "a reserved task gets the reference of its run, once, and the window of the run": (
+        make(State.DISPATCHED), Dispatch("run", 900.0),
+        {"execution_ref": "run", "heartbeat_at": NOW, "stale_after": 900.0},
+    ),
+    "a run claims its task before the reference is stored": (
+        make(State.DISPATCHED, attempt=0), Claim("r", 7.5, "run"),
+        {"state": State.RUNNING, "attempt": 1, **OWNED, "worker": "r", "stale_after": 7.5, "execution_ref": "run"},
+    ),
+    "a run claims its task after the reference was stored, and keeps it": (
+        make(State.DISPATCHED, execution_ref="run"), Claim("w2"),
+        {"state": State.RUNNING, "attempt": 2, **OWNED},
+    ),
+    "a run claims its task in time": (
+        make(State.DISPATCHED, expires_at=NOW + TICK), Claim("w2"), {"state": State.RUNNING, "attempt": 2, **OWNED},
+    ),
+    "a dispatched task that is given back keeps its place, its attempts and its reference": (
+        make(State.DISPATCHED, started_at=PAST, execution_ref="run"), Release(), {"state": State.PENDING, **UNOWNED},
+    ),
+    "a dispatched task that must not run a second time can be given back": (
+        make(State.DISPATCHED, max_recoveries=0), Release(), {"state": State.PENDING, **UNOWNED},
+    ),
+    "a dispatched task that is put off is scheduled, and its attempts stay": (
+        make(State.DISPATCHED, recoveries=1), Snooze(LATER), {"state": State.SCHEDULED, "due_at": LATER, **UNOWNED},
+    ),
+    "a dispatched task that is put off to the past is pending": (
+        make(State.DISPATCHED), Snooze(PAST), {"state": State.PENDING, "due_at": NOW, **UNOWNED},
+    ),
+    "a dispatched task that is put off to this very moment is pending": (
+        make(State.DISPATCHED), Snooze(NOW), {"state": State.PENDING, "due_at": NOW, **UNOWNED},
+    ),
+    "a dispatched task that is diverted goes to the other execution backend, keeps its place, and remembers why": (
+        make(State.DISPATCHED, execution_backend="cloudrun", execution_ref="run"), Divert("local", REFUSED_THERE),
+        {
+            "state": State.PENDING, "execution_backend": "local", "execution_ref": None,
+            "history": remembered("divert", 1, "DispatchRefused", "no such job"), **UNOWNED,
+        },
+    ),
+    "a dispatched task that is not heard of is pending, its attempts untouched and its recovery counted": (
+        make(State.DISPATCHED, attempt=0, recoveries=2, max_recoveries=3, execution_ref="run"), LoseHeartbeat(LOST),
+        {
+            "state": State.PENDING, "recoveries": 3, "error": LOST, "due_at": NOW,
+            "history": remembered("lose_heartbeat", 0, "HeartbeatLost", "silent"), **UNOWNED,
+        },
+    ),
+    "a dispatched task that is not heard of and has spent its budget fails": (
+        make(State.DISPATCHED, recoveries=3, max_recoveries=3), LoseHeartbeat(LOST),
+        {"state": State.FAILED, "error": LOST, **ENDED},
+    ),
+    "a dispatched task that is not heard of and must not run a second time fails": (
+        make(State.DISPATCHED, max_recoveries=0), LoseHeartbeat(LOST),
+        {"state": State.FAILED, "error": LOST, **ENDED},
+    ),
+    "a dispatched task is cancelled": (make(State.DISPATCHED), Cancel(), {"state": State.CANCELLED, **ENDED}),
+    "a dispatched task expires at its very moment": (
+        make(State.DISPATCHED, expires_at=NOW), Expire(), {"state": State.EXPIRED, **ENDED},
     ),
     "a completed task keeps its result and forgets an earlier error": (
         make(State.RUNNING, error='"e"'), Complete("9"),
@@ -217,13 +299,14 @@ def test_every_guard_and_every_effect_is_used() -> None:
 EXAMPLES: dict[EventName, Event] = {
     event.name: event
     for event in (
-        Claim("w2"), Complete("1"), Fail('"e"', LATER), Requeue(), Release(), Snooze(LATER), LoseHeartbeat('"e"'), NullHeartbeat(),
+        Claim("w2"), Reserve("d2", 30.0), Dispatch("run", 9.0), Divert("far", '"e"'), Complete("1"), Fail('"e"', LATER), Requeue(), Release(), Snooze(LATER), LoseHeartbeat('"e"'), NullHeartbeat(),
         Cancel(), Expire(), Revive(),
     )
 }  # fmt: skip
 ALLOWED = {
-    State.PENDING: {"claim", "cancel", "expire"},
-    State.SCHEDULED: {"claim", "cancel", "expire"},
+    State.PENDING: {"claim", "reserve", "cancel", "expire"},
+    State.SCHEDULED: {"claim", "reserve", "cancel", "expire"},
+    State.DISPATCHED: {"claim", "dispatch", "divert", "release", "snooze", "lose_heartbeat", "cancel", "expire"},
     State.RUNNING: {"complete", "fail", "requeue", "release", "snooze", "lose_heartbeat", "null_heartbeat", "cancel"},
     State.COMPLETED: set(),
     State.FAILED: {"revive"},
@@ -235,7 +318,7 @@ REFUSED = [(state, name) for state in State for name in EventName if name.value 
 
 def test_there_is_an_example_of_every_event() -> None:
     assert set(EXAMPLES) == set(EventName)
-    assert len(REFUSED) == len(State) * len(EventName) - 16
+    assert len(REFUSED) == len(State) * len(EventName) - 26
 
 
 @pytest.mark.parametrize(("state", "name"), REFUSED)
@@ -252,6 +335,11 @@ def test_an_event_that_the_state_does_not_know_is_refused_by_name(state: State, 
         (make(State.SCHEDULED, due_at=NOW + TICK), Claim("w"), "`due_at` has come"),
         (make(State.PENDING, due_at=NOW + TICK), Claim("w"), "`due_at` has come"),
         (make(State.PENDING, expires_at=NOW), Claim("w"), "`expires_at` has not"),
+        (make(State.PENDING, due_at=NOW + TICK), Reserve("d", 9.0), "`due_at` has come"),
+        (make(State.PENDING, expires_at=NOW), Reserve("d", 9.0), "`expires_at` has not"),
+        (make(State.DISPATCHED, expires_at=NOW), Claim("w"), "`expires_at` has not"),
+        (make(State.DISPATCHED, execution_ref="run"), Dispatch("another", 9.0), "no reference is stored yet"),
+        (make(State.DISPATCHED, expires_at=NOW + TICK), Expire(), "`expires_at` has come"),
         (make(State.PENDING), Expire(), "`expires_at` has come"),
         (make(State.SCHEDULED, expires_at=NOW + TICK), Expire(), "`expires_at` has come"),
         (make(State.FAILED, expires_at=NOW), Revive(), "`expires_at` has not come"),
@@ -269,7 +357,8 @@ def test_an_event_whose_guard_does_not_hold_is_refused_with_what_it_takes(
 
 def test_no_state_and_no_event_is_missing_from_the_groups() -> None:
     assert {State.PENDING, State.SCHEDULED} == WAITING
-    assert {State.PENDING, State.SCHEDULED, State.RUNNING} == ACTIVE
+    assert {State.PENDING, State.SCHEDULED, State.DISPATCHED} == UNSTARTED
+    assert {State.PENDING, State.SCHEDULED, State.DISPATCHED, State.RUNNING} == ACTIVE
     assert {State.COMPLETED, State.FAILED, State.CANCELLED, State.EXPIRED} == TERMINAL
     assert {state for state in State if holds_key(state)} == ACTIVE
 
@@ -277,7 +366,13 @@ def test_no_state_and_no_event_is_missing_from_the_groups() -> None:
 @pytest.mark.parametrize("row", [row for row in TRANSITIONS if row.to in TERMINAL])
 def test_a_terminal_task_has_an_end_and_no_heartbeat(row: lifecycle.Transition) -> None:
     assert "finish" in row.effects
-    assert row.state is not State.RUNNING or "disown" in row.effects
+    assert row.state not in (State.RUNNING, State.DISPATCHED) or "disown" in row.effects
+
+
+@pytest.mark.parametrize("row", [row for row in TRANSITIONS if row.state is State.DISPATCHED and row.to in WAITING])
+def test_a_dispatched_task_that_waits_again_is_nobodys_and_has_its_attempts(row: lifecycle.Transition) -> None:
+    assert {"not_started", "disown"} <= set(row.effects)
+    assert not {"count_attempt", "return_attempt", "reset_attempts"} & set(row.effects)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,9 @@ def test_the_matrix_is_every_backend_on_every_server_that_it_runs_on() -> None:
         (["passed", "not run"], ["asyncpg"], 0),
         (["passed", "not run"], ["asyncpg@postgresql18", "asyncpg@postgresql17"], 1),
         (["passed", "failed"], [], 1),
+        (["passed", "incomplete"], [], 8),
+        (["incomplete", "not found out"], [], 7),
+        (["incomplete", "failed"], [], 1),
         (["not run", "not run"], [], 5),
     ],
 )

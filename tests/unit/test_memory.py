@@ -11,23 +11,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from litestar_queues.backends.base import BackendConfig, QueueBackend
+from litestar_queues.backends.base import BackendConfig, DispatchingBackend, QueueBackend
 from litestar_queues.backends.memory import MemoryBackend, MemoryBackendConfig
 from litestar_queues.clock import ManualClock
 from litestar_queues.lifecycle import (
+    UNSTARTED,
     WAITING,
     Cancel,
     Complete,
+    Dispatch,
+    Divert,
+    Event,
     Fail,
     IllegalTransition,
     LoseHeartbeat,
+    Release,
     Requeue,
     Revive,
     Snooze,
     State,
     step,
 )
-from litestar_queues.records import NewTask, TaskRecord, Want, claim_order
+from litestar_queues.records import Dispatched, NewTask, TaskRecord, Want, claim_order, is_silent
 
 pytestmark = pytest.mark.anyio
 QUEUES = ("a", "b")
@@ -68,8 +73,10 @@ class Indexes(RuleBasedStateMachine):
         assert answer.is_new is (holder is None)
         assert answer.record.id == (new.id if holder is None else holder.id)
 
-    @rule(limit=st.integers(0, 3), queues=st.sampled_from([None, ("a",), ("a", "b"), ("b", "c"), ()]), where=st.sampled_from([None, ("local",), ()]))  # fmt: skip
-    def claim(self, limit: int, queues: tuple[str, ...] | None, where: tuple[str, ...] | None) -> None:
+    @rule(limit=st.integers(0, 3), queues=st.sampled_from([None, ("a",), ("a", "b"), ("b", "c"), ()]), where=st.sampled_from([None, ("local",), ()]), reserve=st.booleans())  # fmt: skip
+    def claim(
+        self, *, limit: int, queues: tuple[str, ...] | None, where: tuple[str, ...] | None, reserve: bool
+    ) -> None:
         now = self.clock.now()
         expected = sorted(
             (
@@ -79,9 +86,21 @@ class Indexes(RuleBasedStateMachine):
             ),
             key=claim_order,
         )  # fmt: skip
-        claimed = now_(self.backend.claim(Want(worker="w", limit=limit, queues=queues, execution_backends=where)))
+        want = Want(worker="w", limit=limit, queues=queues, execution_backends=where, reserve=reserve, stale_after=2.0)
+        claimed = now_(self.backend.claim(want))
         assert [t.id for t in claimed] == [t.id for t in expected[:limit]]
-        assert all(t.state is State.RUNNING for t in claimed)
+        assert all(t.state is (State.DISPATCHED if reserve else State.RUNNING) for t in claimed)
+
+    @rule(data=st.data(), reserve=st.booleans())
+    def claim_by_id(self, *, data: st.DataObject, reserve: bool) -> None:
+        if not self.tasks():
+            return
+        now = self.clock.now()
+        task = data.draw(st.sampled_from(sorted(self.tasks(), key=lambda t: t.id)))
+        may = task.state in (WAITING if reserve else UNSTARTED)
+        may = may and task.due_at <= now and (task.expires_at is None or task.expires_at > now)
+        want = Want(worker="w", limit=1, tasks=(task.held,), reserve=reserve, stale_after=2.0)
+        assert now_(self.backend.claim(want)) == ([step(task, want.event, now)] if may else [])
 
     @rule(data=st.data())
     def happen(self, data: st.DataObject) -> None:
@@ -89,12 +108,12 @@ class Indexes(RuleBasedStateMachine):
             return
         now = self.clock.now()
         task = data.draw(st.sampled_from(sorted(self.tasks(), key=lambda t: t.id)))
-        event = data.draw(
-            st.sampled_from(
-                [Complete("1"), Fail('"e"'), Fail('"e"', now + timedelta(seconds=2)), Requeue(), Cancel(), Revive(),
-                 Snooze(now + timedelta(seconds=1)), LoseHeartbeat('"e"')]
-            )
-        )  # fmt: skip
+        events: list[Event] = [
+            Complete("1"), Fail('"e"'), Fail('"e"', now + timedelta(seconds=2)), Requeue(), Cancel(), Revive(),
+            Snooze(now + timedelta(seconds=1)), LoseHeartbeat('"e"'), Release(), Dispatch("run", 2.0),
+            Divert("far", '"e"'), Divert("local", '"e"'),
+        ]  # fmt: skip
+        event = data.draw(st.sampled_from(events))
         try:
             after = step(task, event, now)
         except IllegalTransition:
@@ -123,7 +142,9 @@ class Indexes(RuleBasedStateMachine):
         assert {s: set(ids) for s, ids in self.backend._by_state.items()} == {
             s: {t.id for t in tasks if t.state is s} for s in State
         }
-        assert set(self.backend._expiring) == {t.id for t in tasks if t.state in WAITING and t.expires_at is not None}
+        assert set(self.backend._expiring) == {t.id for t in tasks if t.state in UNSTARTED and t.expires_at is not None}
+        query = Dispatched(at=self.clock.now())
+        assert {t.id for t in now_(self.backend.find(query, 999))} == {t.id for t in tasks if is_silent(t, query)}
         for queues in (None, ("a",), ("b", "c")):
             later = [t.due_at for t in tasks if t.state is State.SCHEDULED and (queues is None or t.queue in queues)]
             assert now_(self.backend.next_due(queues)) == min(later, default=None)
@@ -137,6 +158,7 @@ def test_every_index_says_what_a_look_at_every_task_says() -> None:
 
 def test_it_is_a_backend_and_its_config_makes_one() -> None:
     assert isinstance(MemoryBackend(), QueueBackend)
+    assert isinstance(MemoryBackend(), DispatchingBackend)
     assert isinstance(MemoryBackendConfig(), BackendConfig)
     assert isinstance(MemoryBackendConfig().create_backend(), MemoryBackend)
 

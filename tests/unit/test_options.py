@@ -28,6 +28,8 @@ from litestar_queues import (
 )
 from litestar_queues.backends.memory import MemoryBackend, MemoryBackendConfig
 from litestar_queues.options import OPTION_NAMES
+from litestar_queues.schedules.options import SCHEDULE_OPTIONS, ScheduleOptions, ScheduleSettings
+from litestar_queues.task import DeclaredOptions
 
 pytestmark = pytest.mark.anyio
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001  # on purpose
@@ -225,7 +227,7 @@ async def stored(lab: Lab, call: TaskCall[Any] | str, *args: Any, **given: Any) 
 async def test_every_option_is_stored() -> None:
     async with open_lab() as lab:
         make_tasks(lab)
-        before = await lab.backend.inner.now()
+        before = lab.service.clock.now()
         record = await stored(
             lab, "add", 1, b=2, queue="mail", priority=7, retries=3, timeout=timedelta(minutes=1), key="k",
             run_after=timedelta(hours=1), expires_in=7200, metadata={"who": "me"}, description="adds",
@@ -351,6 +353,13 @@ def test_type_checkers_know_the_options_that_there_are() -> None:
     assert EnqueueOptions.__optional_keys__ == set(OPTION_NAMES)
 
 
+def test_the_decorator_takes_the_options_of_a_schedule_too() -> None:
+    assert list(get_type_hints(ScheduleOptions)) == list(SCHEDULE_OPTIONS)
+    assert get_type_hints(ScheduleOptions) == get_type_hints(ScheduleSettings)
+    assert get_type_hints(DeclaredOptions) == get_type_hints(EnqueueOptions) | get_type_hints(ScheduleOptions)
+    assert set(OPTION_NAMES).isdisjoint(SCHEDULE_OPTIONS)
+
+
 TAKERS = {
     "the decorator": task,
     "enqueue": QueueService.enqueue,
@@ -369,7 +378,8 @@ def test_whatever_takes_options_takes_all_of_them(taker: str) -> None:
         if "task" in hints and hints["task"] is str:  # a name: the options stand beside keyword arguments of any name
             assert {name: hints[name] for name in OPTION_NAMES} == get_type_hints(EnqueueOptions)
         elif "options" in hints:
-            assert hints["options"] == Unpack[EnqueueOptions]
+            declared = taker == "the decorator"
+            assert hints["options"] == (Unpack[DeclaredOptions] if declared else Unpack[EnqueueOptions])
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litestar_queues.errors import InvalidTaskError
-from litestar_queues.lifecycle import ACTIVE, State
+from litestar_queues.errors import InvalidTaskError, QueueConfigurationError
+from litestar_queues.lifecycle import ACTIVE, Claim, Reserve, State
 from litestar_queues.records import (
     KEY_MAX,
     NAME_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
     QUEUE_MAX,
+    Dispatched,
     NewTask,
     TaskRecord,
+    Want,
     admit,
     claim_order,
+    is_silent,
 )
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -144,3 +147,44 @@ def test_tasks_are_claimed_by_priority_then_age_then_id(tasks: list[tuple[int, i
     expected.sort(key=lambda t: t[1])
     expected.sort(key=lambda t: t[0], reverse=True)
     assert [r.id for r in sorted(records, key=claim_order)] == [t[2] for t in expected]
+
+
+@pytest.mark.parametrize("fields", [{"reserve": True}, {"reserve": True, "stale_after": 5.0, "execution_ref": "run"}])
+def test_a_reservation_without_an_end_or_with_a_reference_cannot_be_made(fields: dict[str, Any]) -> None:
+    with pytest.raises(QueueConfigurationError, match="a reservation has a stale_after and no execution_ref"):
+        Want(worker="d", limit=1, **fields)
+
+
+def test_what_a_claimer_asks_for_says_what_happens_to_the_tasks() -> None:
+    assert Want(worker="w", limit=1).event == Claim("w")
+    assert Want(worker="w", limit=1, stale_after=5.0, execution_ref="run").event == Claim("w", 5.0, "run")
+    assert Want(worker="d", limit=1, stale_after=5.0, reserve=True).event == Reserve("d", 5.0)
+
+
+TICK = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named", "silent"),
+    [
+        ({}, None, True),
+        ({"heartbeat_at": NOW - timedelta(seconds=30)}, None, False),
+        ({"heartbeat_at": NOW - timedelta(seconds=30) - TICK}, None, True),
+        ({"heartbeat_at": NOW - timedelta(days=1), "stale_after": 1e9}, None, False),
+        ({"heartbeat_at": None}, None, True),
+        ({"heartbeat_at": NOW, "stale_after": None}, None, True),
+        ({"execution_ref": "run"}, None, True),
+        ({}, ("cloudrun",), True),
+        ({}, ("local", "CloudRun"), False),
+        ({}, (), False),
+        ({"heartbeat_at": None}, (), False),
+        *(({"state": state, "heartbeat_at": None}, None, False) for state in State if state is not State.DISPATCHED),
+    ],
+)
+def test_a_dispatched_task_is_silent_by_its_own_window(
+    fields: dict[str, Any], named: tuple[str, ...] | None, *, silent: bool
+) -> None:
+    dispatched = admit(new(execution_backend="cloudrun"), NOW).evolve(
+        state=State.DISPATCHED, worker="d", heartbeat_at=NOW - timedelta(hours=1), stale_after=30.0
+    )
+    assert is_silent(dispatched.evolve(**fields), Dispatched(at=NOW, execution_backends=named)) is silent

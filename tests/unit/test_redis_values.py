@@ -7,10 +7,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from litestar_queues.backends.redis.keys import FIELDS, INDEX, Namespace, tables
+from litestar_queues.backends.redis.keys import EXPIRING, FIELDS, INDEX, OWNED, Namespace, tables
 from litestar_queues.backends.redis.scripts import SCRIPTS, scripts
 from litestar_queues.backends.redis.values import committed, pack, packed_time, read_time, record_of, submitted, unpack
-from litestar_queues.lifecycle import TERMINAL, WAITING, State, holds_key
+from litestar_queues.lifecycle import TERMINAL, UNSTARTED, WAITING, State, holds_key
 from litestar_queues.records import NewTask, TaskRecord, admit
 
 T0 = datetime(2031, 5, 17, 10, 20, 30, 123_456, tzinfo=UTC)
@@ -65,11 +65,16 @@ def test_where_a_task_is_indexed_follows_from_its_state() -> None:
     assert {state: INDEX[state] for state in State} == {
         State.PENDING: "ready",
         State.SCHEDULED: "later",
+        State.DISPATCHED: "dispatched",
         State.RUNNING: "running",
         **dict.fromkeys(TERMINAL, "finished"),
     }
+    assert set(EXPIRING) == UNSTARTED
+    assert {state for state, index in EXPIRING.items() if index == "expiring"} == WAITING
+    assert frozenset({State.DISPATCHED, State.RUNNING}) == OWNED
     text = tables()
-    for name, states in (("ACTIVE", [s for s in State if holds_key(s)]), ("WAITING", WAITING)):
+    sets = {"ACTIVE": [s for s in State if holds_key(s)], "WAITING": WAITING, "UNSTARTED": UNSTARTED, "OWNED": OWNED}
+    for name, states in sets.items():
         inside = text.partition(f"local {name} = {{ ")[2].partition(" }")[0]
         assert inside.split(", ") == [f"{state.value} = true" for state in sorted(states)]
 
@@ -77,7 +82,7 @@ def test_where_a_task_is_indexed_follows_from_its_state() -> None:
 def test_every_script_begins_with_what_it_declares_and_only_an_enqueue_may_be_refused_for_memory() -> None:
     first = {name: script.text.partition("\n")[0] for name, script in scripts().items()}
     assert set(first) == set(SCRIPTS)
-    reads = {"count", "find", "find_stale", "get", "next_due", "now", "read_named", "scan"}
+    reads = {"count", "find", "find_dispatched", "find_stale", "get", "next_due", "now", "read_named", "scan"}
     assert {name for name, line in first.items() if line == "#!lua flags=no-writes"} == reads
     assert {name for name, line in first.items() if line == "#!lua flags=allow-oom"} == set(SCRIPTS) - reads - {
         "enqueue"

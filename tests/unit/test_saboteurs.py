@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
 
-from litestar_queues_conformance.examine import Verdict, judge
+from litestar_queues_conformance import saboteur_run
+from litestar_queues_conformance.examine import Suspect, Verdict, judge
 from litestar_queues_conformance.guarantees import GUARANTEES
-from litestar_queues_conformance.saboteur_run import run, uncovered
+from litestar_queues_conformance.saboteur_run import main, run, suspect, uncovered
 from litestar_queues_conformance.saboteurs import BENIGN, EXEMPT, ORDER, SABOTEURS, Saboteur, first
 from litestar_queues_conformance.target import load_target
 
@@ -33,6 +35,8 @@ CAUGHT = Verdict(
         ("ReportsCandidates", ("rec", "own")),
         ("OwnerOfCancelledBeatsOn", ("can", "hbt")),
         ("LockRunsOutLate", ("lck",)),
+        ("DeletesThenInsertsRecords", ("sch",)),
+        ("ForgetsTheFold", ("sch",)),
     ],
 )
 def test_a_saboteur_is_caught_first_under_its_own_id(name: str, areas: tuple[str, ...]) -> None:
@@ -128,9 +132,59 @@ def test_the_order_holds_every_guarantee_once() -> None:
     assert first([]) is None
 
 
+def verdict(guarantee: str | None, *broken: str) -> Verdict:
+    return Verdict("Name", "It is wrong.", guarantee, broken, (), "", 1, 0.0)
+
+
+def test_a_defect_of_the_core_is_not_named_by_what_it_does_to_dispatched_tasks() -> None:
+    assert verdict("LIF-03", "EXE-13", "LIF-03").right
+    assert not verdict("LIF-03", "EXE-13", "KEY-10", "LIF-03").right
+    assert not verdict("LIF-03", "EXE-13").right
+    assert verdict("EXE-13", "EXE-13", "LIF-03").right
+    assert not verdict("EXE-13", "LIF-03").right
+    assert verdict(None, "EXE-13", "LIF-03").first == "EXE-13"
+
+
+def test_a_defect_is_named_by_what_it_does_to_schedules_only_where_it_is_there_for_them() -> None:
+    assert verdict("RCD-02", "SCH-12", "RCD-02").right
+    assert verdict("EXE-13", "EXE-13", "SCH-12", "RCD-02").right
+    assert not verdict("RCD-02", "SCH-12").right
+    assert verdict("SCH-12", "EXE-13", "SCH-12", "RCD-02").right
+    assert not verdict("SCH-12", "SCH-12", "SCH-04").right
+
+
+def test_the_cases_of_schedules_are_run_against_saboteurs_that_are_there_for_them() -> None:
+    assert "sch" in suspect("StoresARacedIdAgain").areas
+    assert "sch" in suspect("NeverPromotes").areas
+    assert "sch" not in suspect("LockRunsOutLate").areas
+    assert "sch" not in suspect("ReservesWhatItChose").areas
+
+
 @pytest.mark.parametrize("name", [*SABOTEURS, *BENIGN])
 def test_every_backend_can_be_named_on_the_command_line_and_says_what_it_does(name: str) -> None:
     backend = SABOTEURS.get(name) or BENIGN[name]
     assert load_target(backend.target.name) is backend.target
     assert backend.__doc__
     assert backend.__doc__.strip().endswith(".")
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "one/3"])
+def test_a_part_that_there_is_not_is_refused(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--part", part])
+    assert "1/3, 2/3 or 3/3" in capsys.readouterr().err
+
+
+def test_the_parts_of_a_run_are_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def conclude(suspects: Sequence[Suspect], *_: object, **__: object) -> int:
+        ran.extend(one.name for one in suspects)
+        return 0
+
+    monkeypatch.setattr(saboteur_run, "conclude", conclude)
+    for part in ("1/3", "2/3", "3/3"):
+        before = len(ran)
+        main(["--part", part])
+        assert len(ran) - before in (len(SABOTEURS | BENIGN) // 3, len(SABOTEURS | BENIGN) // 3 + 1)
+    assert sorted(ran) == sorted([*SABOTEURS, *BENIGN])

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from litestar_queues import State
@@ -17,9 +20,13 @@ from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.lifecycle import Complete, Fail
 from litestar_queues.operations import QueueOperations
 from litestar_queues.records import Enqueued, TaskRecord, admit
+from litestar_queues.schedules import firing
+from litestar_queues.schedules.deciding import Choice
+from litestar_queues.schedules.model import Schedule
 from litestar_queues.worker.heart import Heart
 from litestar_queues.worker.holding import Holding, Phase
 from litestar_queues.worker.reaper import Reaper
+from litestar_queues.worker.scheduler import Scheduler
 from litestar_queues.worker.settler import Settler
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -42,6 +49,14 @@ def seeds() -> list[Outcome]:
 def test_where_nothing_goes_wrong_no_rule_is_broken(seeds: list[Outcome]) -> None:
     assert [outcome.violations for outcome in seeds] == [()] * 8
     assert sum(outcome.executions for outcome in seeds) > 200, "they did something"
+
+
+def test_each_fire_has_one_task_where_nothing_goes_wrong_and_where_much_does() -> None:
+    peace = [simulate(seed, SCHEDULED) for seed in range(3)]
+    assert [outcome.violations for outcome in peace] == [()] * 3
+    assert sum(outcome.executions for outcome in peace) > 30, "they fired"
+    faults = Setting(tasks=2, schedules=6, seconds=400)
+    assert [simulate(seed, faults).violations for seed in range(3)] == [()] * 3
 
 
 def test_a_seed_gives_the_same_run_again_and_another_seed_another_one() -> None:
@@ -237,6 +252,48 @@ def store_that_ignores_the_fence(patch: Patch) -> None:
     patch.setattr(MemoryBackend, "commit_one", whatever)
 
 
+def scheduler_that_draws_ids(patch: Patch) -> None:
+    numbers = count()
+
+    def drawn(_: Schedule, __: Any) -> str:
+        return f"00000000-0000-8000-8000-{next(numbers):012}"
+
+    patch.setattr(Schedule, "id_of", drawn)
+
+
+def scheduler_that_forgets(patch: Patch) -> None:
+    """A leader that moves a schedule on, and enqueues none of its fires at each third time."""
+
+    def some(*args: Any) -> Choice:
+        choice = choose(*args)
+        return msgspec.structs.replace(choice, enqueue=choice.enqueue if choice.schedule.enqueued % 3 else ())
+
+    choose = firing.choose
+    patch.setattr(firing, "choose", some)
+
+
+def scheduler_that_is_ahead(patch: Patch) -> None:
+    fire = Scheduler._fire
+
+    async def early(self: Scheduler, operations: QueueOperations) -> Any:
+        own = self._clock
+        self._clock = SimpleNamespace(now=lambda: own.now() + timedelta(seconds=50))
+        try:
+            return await fire(self, operations)
+        finally:
+            self._clock = own
+
+    patch.setattr(Scheduler, "_fire", early)
+
+
+def scheduler_that_does_nothing(patch: Patch) -> None:
+    async def look(_: Scheduler, __: QueueOperations) -> float:
+        return 5.0
+
+    patch.setattr(Scheduler, "look", look)
+
+
+SCHEDULED = Setting(most=0, noise=False, windows=False, tasks=2, schedules=6, seconds=120)
 FREEZES = Setting(kinds=(Kind.FREEZE,), noise=False, windows=False)
 DEFECTS: list[tuple[Callable[[Patch], None], str, Setting]] = [
     (settler_that_drops, "thrown away", PEACE),
@@ -254,6 +311,10 @@ DEFECTS: list[tuple[Callable[[Patch], None], str, Setting]] = [
     (store_that_forgets, "lost", PEACE),
     (store_that_counts_twice, "attempts", PEACE),
     (store_that_ignores_the_fence, "settled twice", FREEZES),
+    (scheduler_that_draws_ids, "fires", SCHEDULED),
+    (scheduler_that_forgets, "fires", SCHEDULED),
+    (scheduler_that_is_ahead, "fires", SCHEDULED),
+    (scheduler_that_does_nothing, "fires", SCHEDULED),
 ]
 SEEDS = 12
 

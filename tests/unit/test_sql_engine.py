@@ -19,6 +19,8 @@ from litestar_queues.lifecycle import (
     WAITING,
     Cancel,
     Complete,
+    Dispatch,
+    Divert,
     Expire,
     Fail,
     IllegalTransition,
@@ -33,6 +35,7 @@ from litestar_queues.lifecycle import (
 )
 from litestar_queues.records import (
     Count,
+    Dispatched,
     Enqueued,
     Finished,
     Held,
@@ -121,6 +124,9 @@ class Actor:
             Fail('"no"', None),
             Fail('"no"', self.time()),
             Requeue(),
+            Dispatch(self.random.choice(("run/1", "run/2", "run/3")), self.random.choice((5.0, 20.000001))),
+            Dispatch("run/4", 5.0),
+            Divert(self.random.choice(BACKENDS), '"refused"'),
             Release(),
             Snooze(self.time()),
             LoseHeartbeat('"lost"'),
@@ -136,6 +142,7 @@ class Actor:
 
     def held(self) -> tuple[Held, ...]:
         some = self.random.sample(self.known, min(len(self.known), 6))
+        some += [record for record in self.known if record.state is State.DISPATCHED and record not in some][:3]
         return tuple(
             Held(r.id, r.fence - self.random.choice((0, 0, 0, 1)), self.random.choice((None, '"50 %"')), self.window())
             for r in some
@@ -149,10 +156,13 @@ class Actor:
             await self.both("enqueue_many", tasks)
 
     async def claim(self) -> None:
+        reserve = self.random.random() < 0.3
         want = Want(
             worker=self.random.choice(("w1", "w2")),
             limit=self.random.choice((0, 1, 3, 10)),
-            stale_after=self.window(),
+            stale_after=5.0 if reserve else self.window(),
+            reserve=reserve,
+            execution_ref=None if reserve else self.random.choice((None, None, "run/own")),
             queues=self.subset(QUEUES),
             tasks=self.held() if self.random.random() < 0.3 else None,
             execution_backends=self.subset(BACKENDS),
@@ -164,7 +174,7 @@ class Actor:
 
     async def commit(self) -> None:
         changed: dict[str, TaskRecord] = {}
-        running = [record for record in self.known if record.state is State.RUNNING]
+        running = [record for record in self.known if record.state in (State.RUNNING, State.DISPATCHED)]
         others = self.random.sample(self.known, min(len(self.known), 4))
         for record in {r.id: r for r in (*running, *others)}.values():
             for event in self.random.sample(self.events(), 5):
@@ -198,6 +208,7 @@ class Actor:
             (
                 self.stale(),
                 Overdue(self.time()),
+                Dispatched(at=self.time(), execution_backends=self.subset(BACKENDS)),
                 Finished(self.time()),
                 Matching(states=(State.FAILED, State.RUNNING), queues=self.subset(QUEUES)),
                 Matching(names=("app.one",), key=self.random.choice(KEYS)),
@@ -255,6 +266,41 @@ def new(id_: str, **fields: Any) -> NewTask:
 
 def after(seconds: float) -> datetime:
     return ManualClock().now() + timedelta(seconds=seconds)
+
+
+def reserving(limit: int = 1) -> Want:
+    return Want(worker="dispatcher", limit=limit, reserve=True, stale_after=30)
+
+
+async def test_a_run_claims_its_own_task_under_the_fence_that_stands_and_keeps_the_reference(lab: Lab) -> None:
+    await lab.enqueue_many([new("a")])
+    [reserved] = await lab.claim(reserving(), now=after(0))
+    assert (reserved.state, reserved.fence, reserved.attempt) == (State.DISPATCHED, 1, 0)
+    assert (reserved.worker, reserved.started_at, reserved.execution_ref) == ("dispatcher", None, None)
+    assert await lab.commit([step(reserved, Dispatch("run/1", 60), after(1))]) == {"a"}
+
+    def run(fence: int, **more: Any) -> Want:
+        return Want(worker="run", limit=1, tasks=(Held("a", fence),), **more)
+
+    assert await lab.claim(run(1), now=after(2)) == [], "that fence was the reservation's"
+    assert await lab.claim(Want(worker="w", limit=9), now=after(2)) == [], "a claim by queue takes no dispatched task"
+    again = Want(worker="d", limit=1, tasks=(Held("a", 2),), reserve=True, stale_after=30)
+    assert await lab.claim(again, now=after(2)) == [], "it is reserved already"
+    [claimed] = await lab.claim(run(2), now=after(2))
+    assert (claimed.state, claimed.fence, claimed.attempt) == (State.RUNNING, 3, 1)
+    assert (claimed.worker, claimed.started_at, claimed.execution_ref) == ("run", after(2), "run/1")
+    assert await lab.claim(run(2), now=after(3)) == [], "another run of the same task is too late"
+
+
+async def test_a_run_brings_its_own_reference_and_a_new_reservation_clears_it(lab: Lab) -> None:
+    await lab.enqueue_many([new("a", max_attempts=2)])
+    [reserved] = await lab.claim(reserving(), now=after(0))
+    own = Want(worker="run", limit=1, tasks=(reserved.held,), execution_ref="run/own")
+    [claimed] = await lab.claim(own, now=after(1))
+    assert claimed.execution_ref == "run/own"
+    await lab.commit([step(claimed, Fail('"no"', after(2)), after(2))])
+    [again] = await lab.claim(reserving(), now=after(3))
+    assert (again.execution_ref, again.attempt, again.started_at) == (None, 1, after(1))
 
 
 async def test_next_due_is_the_first_scheduled_task_of_the_queues_asked(lab: Lab) -> None:

@@ -112,7 +112,7 @@ def test_what_would_be_no_defect_on_a_server_is_not_run_there_with_the_reason() 
     assert on_mysql.not_run == ()
 
 
-def test_the_kill_matrix_names_the_server() -> None:
+def test_the_kill_matrix_names_the_server_and_the_mode_of_time() -> None:
     verdict = Verdict(
         name="Some@postgresql18",
         defect="Something is wrong.",
@@ -123,7 +123,8 @@ def test_the_kill_matrix_names_the_server() -> None:
         passed=1,
         seconds=0.0,
         server="PostgreSQL 18.1",
+        times=("store",),
     )
-    assert "| KEY-01 | `Some@postgresql18` | Something is wrong. | KEY-03 | PostgreSQL 18.1 |" in markdown(
+    assert "| KEY-01 | `Some@postgresql18` | Something is wrong. | store | KEY-03 | PostgreSQL 18.1 |" in markdown(
         [verdict], {}
     )

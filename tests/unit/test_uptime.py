@@ -203,7 +203,8 @@ async def test_a_worker_leaves_a_store_that_was_emptied_and_writes_nothing_more_
         assert (ended.given_back, ended.unsettled) == ([], [result.id])
         assert (await lab.stored(result.id)).state is State.RUNNING
         written = [kind for kind, _ in lab.backend.calls[noticed[0] : calls] if kind in WRITES]
-        assert written == []
+        # A heartbeat that was on its way then may still arrive: it names a task and a fence, and changes nothing elsewhere.
+        assert written in ([], ["touch_heartbeats"])
         assert f"leaves, with 1 tasks ({result.id}): " in caplog.text
         assert f"1 outcomes unstored, because its store is gone: {result.id}" in caplog.text
 

@@ -112,4 +112,12 @@ def _texts(rows: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, ...]]:
 
 
 def _lines(rows: Iterable[Iterable[Any]]) -> list[str]:
-    return sorted(" | ".join(" ".join(str(value).split()) for value in row) for row in rows)
+    return sorted(_EACH_CAST.sub(_cast_once, " | ".join(" ".join(str(value).split()) for value in row)) for row in rows)
+
+
+_EACH_CAST = re.compile(r"ARRAY\[(\('\w+'::character varying\)::text(?:, )?)+\]")
+"""A list in the condition of an index, as PostgreSQL writes it once the type of the column was changed."""
+
+
+def _cast_once(found: re.Match[str]) -> str:
+    return f"({found[0].replace('(', '').replace(')::text', '')})::text[]"

@@ -21,9 +21,9 @@ EDITS = {
     "litestar_queues/columns.py": [
         (
             '    Column(name="history"',
-            '    Column(name="tags", kind="text", nullable=True, enqueued=True, since=3),\n    Column(name="history"',
+            '    Column(name="tags", kind="text", nullable=True, enqueued=True, since=4),\n    Column(name="history"',
         ),
-        ("VERSION = 2", "VERSION = 3"),
+        ("VERSION = 3", "VERSION = 4"),
     ],
     "litestar_queues/records.py": [
         (

@@ -1,11 +1,15 @@
 """What the shop does in the background."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from litestar_queues import ExponentialBackoff, current_task, non_retryable, task
+from litestar_queues import ExponentialBackoff, current_task, non_retryable, schedule, task
 from shop import warehouse
+
+BERLIN = ZoneInfo("Europe/Berlin")
 
 
 class Line(Struct):
@@ -57,3 +61,16 @@ async def deliver_payment(payment: Payment) -> int:
     if status >= 500:
         raise ConnectionError(f"the warehouse is out of order: status {status}")  # the task is retried
     return status
+
+
+@task(
+    "shop.report", queue="documents", retries=3, timeout=600, cron="0 3 * * *", timezone=BERLIN.key, catch_up="all"
+)  # after two nights without workers, there are two reports
+async def report(days: int = 1) -> str:
+    """Report on the days before the fire, which stays the same if the task is late; a real shop reads its orders here."""
+    fire = current_task().fire or datetime.now(UTC)  # somebody may also enqueue the task
+    last = fire.astimezone(BERLIN).date() - timedelta(days=1)
+    return f"report of {days} days until {last}"
+
+
+schedule(report, 7, cron="0 4 * * mon", timezone=BERLIN.key, name="shop.report.weekly")

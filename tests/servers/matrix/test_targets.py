@@ -59,7 +59,7 @@ async def test_where(store: Store, check: Check, number: int) -> None:
 """
     )
     result = pytester.runpytest_subprocess("--backend=psycopg@postgresql", "-n2", "test_one.py")
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=8)  # in both modes of time
     result.stdout.fnmatch_lines(["conformance: on PostgreSQL *(postgresql*, from *)"])
     [url] = {*Path("urls").read_text().split()}
     with pytest.raises(ask.NotAnswering):

@@ -16,9 +16,11 @@ from litestar_queues.lifecycle import TERMINAL, WAITING, Claim, IllegalTransitio
 from litestar_queues.records import (
     MUTABLE,
     Count,
+    Dispatched,
     Enqueued,
     Finished,
     Held,
+    Matching,
     NamedRecord,
     NewTask,
     Overdue,
@@ -160,10 +162,12 @@ class FilesBackend:
             case Overdue(at):
                 late = [(r.expires_at, r.id, r) for r in records if r.state in WAITING and r.expires_at is not None]
                 return [r for _, _, r in nsmallest(limit, (one for one in late if one[0] <= at))]
-            case Finished(before):
+            case Finished(before, since):
                 old = [(r.finished_at, r.id, r) for r in records if r.state in TERMINAL and r.finished_at is not None]
-                return [r for _, _, r in nsmallest(limit, (one for one in old if one[0] < before))]
-            case _:
+                return [r for _, _, r in nsmallest(limit, (one for one in old if (since or _NEVER) <= one[0] < before))]
+            case Dispatched():  # it keeps none
+                return []
+            case Matching():
                 found = [
                     r
                     for r in records

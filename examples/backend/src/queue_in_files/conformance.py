@@ -12,11 +12,15 @@ from queue_in_files import FilesBackend, FilesBackendConfig
 
 
 class Target(NobodyWaits):
-    """Stores of this backend, for the suite."""
-
     distribution = "queue-in-files"
     capabilities = Capabilities(
-        multi_process=True, durable=True, server_clock=False, notifications=False, transactional=False, columns=False
+        multi_process=True,
+        durable=True,
+        server_clock=False,
+        notifications=False,
+        transactional=False,
+        columns=False,
+        dispatch=False,
     )
 
     def config(self, env: Mapping[str, str]) -> dict[str, Any]:  # plain data that names a new, empty store

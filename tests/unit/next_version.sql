@@ -1,4 +1,4 @@
--- What a version after the second could change on SQLite. For tests.
+-- What the next version could change on SQLite. For tests.
 
 -- name: create_history_index
 CREATE INDEX IF NOT EXISTS litestar_queue_task_history ON litestar_queue_task (id) WHERE history IS NOT NULL
