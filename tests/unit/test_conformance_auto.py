@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
-from litestar_queues_conformance.auto import TargetRun, exit_code, summary
-from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
+from litestar_queues_conformance.auto import TargetRun, _judge, exit_code, summary
+from litestar_queues_conformance.outcomes import INCOMPLETE, NOT_FOUND_OUT
 
 pytest_plugins = ["pytester"]
 
@@ -71,14 +72,14 @@ def test_auto_runs_every_target_that_can_be_had_and_lists_the_others(suite: pyte
     result.stdout.fnmatch_lines(
         [
             "== stubs:good",
-            "*1 passed*",
+            "*2 passed*",  # the case, in both modes of time
             "== stubs:served",
             "conformance: backend stubs:served, *",
             "conformance: on Stub 1.0",
             "| backend*| result*| guarantees*| server*| seconds |",
             "|-*",
-            "| stubs:good*| passed | 1 passed, * not run | CPython *|",
-            "| stubs:served | passed | 1 passed, * not run | Stub 1.0 *|",
+            "| stubs:good*| passed | 1 incomplete, * not run | CPython *|",
+            "| stubs:served | passed | 1 incomplete, * not run | Stub 1.0 *|",
             "not run: stubs:absent: there is no such server",
         ]
     )
@@ -90,11 +91,19 @@ def test_auto_fails_where_a_target_fails_and_still_runs_the_others(suite: pytest
     assert result.ret == 1
     result.stdout.fnmatch_lines(
         [
-            "| stubs:bad*| failed | 1 failed, *",
+            "| stubs:bad*| failed | 1 broken, *",
             "| stubs:nosuch | failed | *cannot be loaded*",
             "| stubs:good*| passed *",
         ]
     )
+
+
+def test_auto_tells_of_a_run_in_which_cases_are_missing(suite: pytest.Pytester) -> None:
+    suite.makeconftest("from litestar_queues_conformance import target\ntarget.known_targets = lambda: ['stubs:good']")
+    missing = "LCK-04 and not test_a_former_owner_frees_nothing"
+    result = suite.runpytest_subprocess("--backend=auto", "-p", "no:cacheprovider", "-k", missing)
+    assert result.ret == INCOMPLETE
+    result.stdout.fnmatch_lines(["| stubs:good | incomplete | 1 incomplete, * not run | CPython *|"])
 
 
 def test_auto_writes_a_report_for_each_target(suite: pytest.Pytester) -> None:
@@ -107,10 +116,36 @@ def test_a_run_in_which_nothing_ran_is_no_success() -> None:
     absent = TargetRun("a", "not run", "no server")
     assert exit_code([absent]) == 5
     assert exit_code([absent, TargetRun("b", "passed", "")]) == 0
+    short = TargetRun("e", "incomplete", "")
+    assert exit_code([absent, TargetRun("b", "passed", ""), short]) == INCOMPLETE
     late = TargetRun("d", "not found out", "")
-    assert exit_code([TargetRun("b", "passed", ""), late]) == NOT_FOUND_OUT
-    assert exit_code([TargetRun("b", "passed", ""), late, TargetRun("c", "failed", "")]) == 1
+    assert exit_code([TargetRun("b", "passed", ""), short, late]) == NOT_FOUND_OUT
+    assert exit_code([TargetRun("b", "passed", ""), short, late, TargetRun("c", "failed", "")]) == 1
     assert summary([absent]).splitlines()[-1] == "not run: a: no server"
+
+
+@pytest.mark.parametrize(
+    ("code", "ended", "broken", "outcome"),
+    [
+        (0, "complete", 0, "passed"),
+        (0, "unfinished", 0, "failed"),
+        (1, "complete", 1, "failed"),
+        (2, "interrupted", 0, "not found out"),
+        (2, "interrupted", 1, "failed"),
+        (-9, "unfinished", 1, "failed"),
+        (NOT_FOUND_OUT, "complete", 0, "not found out"),
+        (INCOMPLETE, "complete", 0, "incomplete"),
+        (INCOMPLETE, "complete", 1, "failed"),
+        (4, "error", 0, "failed"),
+    ],
+)
+def test_a_run_is_judged_by_its_exit_code_and_its_report(
+    tmp_path: Path, code: int, ended: str, broken: int, outcome: str
+) -> None:
+    document = {"versions": {}, "summary": {"kept": 3, "broken": broken}, "ended": ended, "ended_because": None}
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(document))
+    assert _judge("a", code, path, 1.0).outcome == outcome
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
@@ -122,7 +157,7 @@ def test_a_server_is_started_once_for_a_run_and_known_in_all_its_processes(
     # xdist's workers are given the path that the process began with, so it has to begin with the targets on it.
     run = suite.runpytest_subprocess if workers else suite.runpytest
     result = run("--backend=stubs:served", "-p", "no:cacheprovider", *workers, "test_one.py")
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)  # in both modes of time
     result.stdout.fnmatch_lines(["conformance: on Stub 1.0"])
     assert (suite.path / "log").read_text() == "start stop "
     assert "STUB_SERVER" not in os.environ

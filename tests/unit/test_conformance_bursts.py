@@ -45,6 +45,7 @@ class StubTarget:
             notifications=False,
             transactional=False,
             columns=False,
+            dispatch=True,
         )
 
     def config(self, env: Mapping[str, str]) -> dict[str, Any]:
@@ -172,7 +173,7 @@ async def test_a_start_that_takes_too_long_says_how_many_clients_have_reached_th
     store.config["hang"] = True
     crew.close()
     with pytest.raises(BurstFailed, match=r"0 of 3 clients have reached the barrier after \d"):
-        crew.run(_Order(store.config, say, ["a"], opens=False), start_seconds=0.5)
+        crew.run(_Order(store.config, say, ["a"], opens=False, telling=None), start_seconds=0.5)
 
 
 async def wait_a_little(client: Client, given: None) -> None:

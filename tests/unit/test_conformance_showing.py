@@ -7,10 +7,16 @@ import pytest
 pytest_plugins = ["pytester"]
 
 SCREEN = 40
+# By the store's own time, each case would fail a second time: here, one failure is enough.
 HEAD = """
 import pytest
 from litestar_queues_conformance import Check, Store, Violation, guarantee
 """
+
+
+@pytest.fixture(params=["given", "store"])
+def mode(request: pytest.FixtureRequest) -> str:
+    return f"--queue-time={request.param}"
 
 
 def shown(pytester: pytest.Pytester, case: str, *arguments: str) -> list[str]:
@@ -37,8 +43,8 @@ async def test_many(store: Store, check: Check) -> None:
 """
 
 
-def test_twenty_two_records_that_differ_fit_on_a_screen(pytester: pytest.Pytester) -> None:
-    lines = shown(pytester, TWENTY_TWO)
+def test_twenty_two_records_that_differ_fit_on_a_screen(pytester: pytest.Pytester, mode: str) -> None:
+    lines = shown(pytester, TWENTY_TWO, mode)
     assert len(lines) < 8
     assert "check.equal(" in lines[2]
     assert "KEY-01: what was found: 22 entries differ: [0] fence of" in lines[3]
@@ -46,13 +52,15 @@ def test_twenty_two_records_that_differ_fit_on_a_screen(pytester: pytest.Pyteste
     assert all(len(line) < 2000 for line in lines)
 
 
-def test_the_same_is_shown_of_a_failure_in_a_worker_of_xdist(pytester: pytest.Pytester) -> None:
-    lines = shown(pytester, TWENTY_TWO, "-n", "1")
+def test_the_same_is_shown_of_a_failure_in_a_worker_of_xdist(pytester: pytest.Pytester, mode: str) -> None:
+    lines = shown(pytester, TWENTY_TWO, mode, "-n", "1")
     assert len(lines) < 12
     assert any("22 entries differ" in line for line in lines)
 
 
-def test_an_error_of_the_backend_is_shown_from_the_case_on_without_its_middle(pytester: pytest.Pytester) -> None:
+def test_an_error_of_the_backend_is_shown_from_the_case_on_without_its_middle(
+    pytester: pytest.Pytester, mode: str
+) -> None:
     lines = shown(
         pytester,
         """
@@ -67,6 +75,7 @@ def deep(n: int) -> None:
 async def test_raises(store: Store, check: Check) -> None:
     deep(60)
 """,
+        mode,
     )
     assert len(lines) < SCREEN + 30
     assert "in test_raises" in lines[1]
@@ -74,7 +83,7 @@ async def test_raises(store: Store, check: Check) -> None:
     assert all(len(line) < 2000 for line in lines)
 
 
-def test_a_history_of_the_state_machine_is_shown_whole(pytester: pytest.Pytester) -> None:
+def test_a_history_of_the_state_machine_is_shown_whole(pytester: pytest.Pytester, mode: str) -> None:
     lines = shown(
         pytester,
         """
@@ -85,13 +94,14 @@ async def test_noted(store: Store, check: Check) -> None:
         error.add_note(f"step {step}")
     raise error
 """,
+        mode,
     )
     assert [line for line in lines if "step 0" in line]
     assert [line for line in lines if "step 49" in line]
 
 
-def test_another_style_is_pytests_own(pytester: pytest.Pytester) -> None:
-    lines = shown(pytester, TWENTY_TWO, "--tb=long")
+def test_another_style_is_pytests_own(pytester: pytest.Pytester, mode: str) -> None:
+    lines = shown(pytester, TWENTY_TWO, mode, "--tb=long")
     assert any("A case can be long" in line for line in lines)
 
 

@@ -111,7 +111,7 @@ def test_what_is_wrong_with_a_target_is_named(monkeypatch: pytest.MonkeyPatch, n
 
 def test_a_target_that_works_leaves_nothing_behind() -> None:
     target = MemoryTarget()
-    try_target("memory", target, {})
+    assert try_target("memory", target, {}) is MemoryBackend
     assert target._stores == {}
 
 
@@ -152,7 +152,8 @@ from litestar_queues_conformance import Capabilities, NobodyWaits
 class Target(NobodyWaits):
     distribution = "mine"
     capabilities = Capabilities(
-        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False
+        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False,
+        dispatch=True,
     )
     stores = {}
 

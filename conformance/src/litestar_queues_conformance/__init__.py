@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from litestar_queues_conformance.capabilities import Capabilities
     from litestar_queues_conformance.guarantees import GUARANTEES, Guarantee, Profile
-    from litestar_queues_conformance.harness import Check, NoEvidence, NotFoundOut, Store, Violation, guarantee
+    from litestar_queues_conformance.harness import T0, Check, NoEvidence, NotFoundOut, Store, Violation, at, guarantee
     from litestar_queues_conformance.target import NobodyWaits, Target
 
 __all__ = (
     "GUARANTEES",
+    "T0",
     "Capabilities",
     "Check",
     "Guarantee",
@@ -27,6 +28,7 @@ __all__ = (
     "Store",
     "Target",
     "Violation",
+    "at",
     "guarantee",
 )
 
@@ -35,7 +37,7 @@ __version__ = "1.0.0a1"
 _HOMES = {
     "Capabilities": "capabilities",
     **dict.fromkeys(("GUARANTEES", "Guarantee", "Profile"), "guarantees"),
-    **dict.fromkeys(("Check", "NoEvidence", "NotFoundOut", "Store", "Violation", "guarantee"), "harness"),
+    **dict.fromkeys(("T0", "Check", "NoEvidence", "NotFoundOut", "Store", "Violation", "at", "guarantee"), "harness"),
     **dict.fromkeys(("NobodyWaits", "Target"), "target"),
 }
 

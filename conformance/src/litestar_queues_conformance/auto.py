@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from litestar_queues_conformance.outcomes import COMPLETE, NOT_FOUND_OUT, Outcome
+from litestar_queues_conformance.outcomes import COMPLETE, INCOMPLETE, NOT_FOUND_OUT, Outcome
 from litestar_queues_conformance.target import Target, UnknownTarget, load_target
 
 __all__ = ("TargetRun", "exit_code", "report_path", "run_targets", "summary")
@@ -57,13 +57,14 @@ def run_targets(
     interrupted = False
     with tempfile.TemporaryDirectory(prefix="litestar-queues-") as folder:
         for name in names:
+            path = (report_path(Path(folder) / "report.json", name) if report is None else report(name)).absolute()
+            path.unlink(missing_ok=True)  # of an earlier run, whatever becomes of this one
             if interrupted:
                 runs.append(TargetRun(name, "not run", "the run was interrupted"))
                 continue
             if (absent := _absent(name)) is not None:
                 runs.append(absent)
                 continue
-            path = (report_path(Path(folder) / "report.json", name) if report is None else report(name)).absolute()
             code, seconds = _run(name, arguments, path, cwd)
             interrupted = code == _INTERRUPTED
             runs.append(_judge(name, code, path, seconds))
@@ -71,12 +72,18 @@ def run_targets(
 
 
 def exit_code(runs: Sequence[TargetRun]) -> int:
-    """1 if any target failed, else 7 if something was not found out, 5 if no target was run, as pytest says it; else 0."""
+    """What the command ends with.
+
+    1 if any target failed, else 7 if something was not found out, else 8 if a run was incomplete; 5 if no target was run, as
+    pytest says it; else 0.
+    """
     outcomes = {run.outcome for run in runs}
     if "failed" in outcomes:
         return 1
     if "not found out" in outcomes:
         return NOT_FOUND_OUT
+    if "incomplete" in outcomes:
+        return INCOMPLETE
     return 0 if "passed" in outcomes else _NO_TESTS
 
 
@@ -114,7 +121,6 @@ def _absent(name: str) -> TargetRun | None:
 
 
 def _run(name: str, arguments: Sequence[str], report: Path, cwd: Path) -> tuple[int, float]:
-    report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", *arguments, f"--queue-backend={name}", f"--report-json={report}"]
     sys.stdout.write(f"\n== {name}\n")
     sys.stdout.flush()
@@ -133,7 +139,7 @@ def _judge(name: str, code: int, path: Path, seconds: float) -> TargetRun:
         document = json.loads(path.read_text(encoding="utf-8"))
         server = document["versions"].get("server", "")
         kept = ", ".join(f"{count} {outcome}" for outcome, count in document["summary"].items() if count)
-        failed, complete = document["summary"]["failed"] > 0, document["ended"] == COMPLETE
+        failed, complete = document["summary"]["broken"] > 0, document["ended"] == COMPLETE
         if not complete:
             why = f": {document['ended_because']}" if document["ended_because"] else ""
             kept = f"the run did not come to its end ({document['ended']}{why}); {kept}"
@@ -143,6 +149,8 @@ def _judge(name: str, code: int, path: Path, seconds: float) -> TargetRun:
         outcome = "failed"
     elif code == NOT_FOUND_OUT or cut_short:
         outcome = "not found out"
+    elif code == INCOMPLETE:
+        outcome = "incomplete"
     else:
         outcome = "passed" if code == 0 and complete else "failed"
     return TargetRun(name, outcome, kept, server, round(seconds, 1))

@@ -21,6 +21,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from random import Random
@@ -30,8 +31,10 @@ from typing import Any, Protocol
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.errors import BackendUnavailableError
 from litestar_queues_conformance.harness import Check, NotFoundOut, Store, not_found_out
+from litestar_queues_conformance.moments import Present, Telling
 from litestar_queues_conformance.patience import START_SECONDS, Deadline, Late, Stopwatch, starting, within
 from litestar_queues_conformance.target import Target, load_target
+from litestar_queues_conformance.telling import told_to
 
 __all__ = ("CLIENTS", "BurstFailed", "Client", "ClientRaised", "Crew", "Raised", "burst", "refuse_errors")
 
@@ -75,6 +78,12 @@ class Client:
     config: dict[str, Any]
     backend: QueueBackend | None
     """Opened before the first round; None where actions open clients themselves."""
+    telling: Telling | None = None
+    """How the case's times become those of calls."""
+
+    async def open(self, config: dict[str, Any]) -> QueueBackend:
+        """Another client of this store."""
+        return await told_to(await self.target.open(config), self.telling)
 
     @property
     def opened(self) -> QueueBackend:
@@ -115,6 +124,7 @@ class _Order:
     action: Action
     rounds: Sequence[Any]
     opens: bool
+    telling: Telling | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,8 @@ class _Answers:
     """What a process sends back in the end."""
 
     rounds: list[Any]
+    moments: dict[datetime, None]
+    """Those of the case at which it called the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +194,8 @@ class Crew:
         except BaseException:
             self.close()
             raise
+        if isinstance(order.telling, Present):
+            order.telling.moments |= collected.moments
         by_client = [collected.answers[index] for index in range(self.clients)]
         return [list(answers) for answers in zip(*by_client, strict=True)]
 
@@ -254,6 +268,7 @@ class _Collected:
         self.answers = dict[int, list[Any]]()
         self.failures = dict[int, _Failure]()
         self.lost = set[int]()
+        self.moments = dict[datetime, None]()
         self.late = False
         self._started = Stopwatch()
         self.watch: Stopwatch | None = None
@@ -272,6 +287,7 @@ class _Collected:
                 self.here.add(index)
             case _Answers():
                 self.answers[index] = said.rounds
+                self.moments |= said.moments
             case _Failure():
                 self.failures[index] = said
 
@@ -316,7 +332,9 @@ async def burst(
         ClientRaised: A client raised outside its action.
         BurstFailed: A client was lost or late.
     """
-    order = _Order(store.config, action, rounds, opens)
+    if store.telling is not None:
+        await store.telling.begin(await store.actor())
+    order = _Order(store.config, action, rounds, opens, store.telling)
     if store.multi_process:
         return crew.run(order, seconds)
     barrier = asyncio.Barrier(crew.clients)
@@ -332,7 +350,9 @@ async def burst(
         return met
 
     backends = [None if opens else await store.actor() for _ in range(crew.clients)]
-    clients = [Client(index, store.target, store.config, backend) for index, backend in enumerate(backends)]
+    clients = [
+        Client(index, store.target, store.config, backend, store.telling) for index, backend in enumerate(backends)
+    ]
     deadline = Deadline(seconds)
     try:
         async with within(deadline), asyncio.TaskGroup() as group:
@@ -375,7 +395,7 @@ def _serve(pipe: Connection, barrier: Any, ended: Any, target_name: str, index: 
             consequence, unavailable = isinstance(error, BrokenBarrierError), isinstance(error, BackendUnavailableError)
             pipe.send(_Failure(told, consequence, unavailable))
         else:
-            pipe.send(_Answers(answers))
+            pipe.send(_Answers(answers, order.telling.moments if isinstance(order.telling, Present) else {}))
 
 
 def _end_with_parent() -> None:
@@ -389,9 +409,9 @@ def _end_with_parent() -> None:
 async def _take_part(
     target: Target, index: int, order: _Order, meet: Callable[[], Awaitable[None]], note: Callable[[], None]
 ) -> list[Any]:
-    backend = None if order.opens else await target.open(order.config)
+    backend = None if order.opens else await told_to(await target.open(order.config), order.telling)
     try:
-        return await _rounds(Client(index, target, order.config, backend), order, meet, note)
+        return await _rounds(Client(index, target, order.config, backend, order.telling), order, meet, note)
     finally:
         if backend is not None:
             await backend.close()

@@ -52,6 +52,15 @@ class Capabilities:
         }
     )
 
+    dispatch: bool = field(
+        metadata={
+            "says": (
+                "Tasks can run elsewhere: the backend keeps dispatched tasks, which their runs claim by id. Without it a "
+                "reservation is refused with a typed error."
+            )
+        }
+    )
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of all capabilities."""

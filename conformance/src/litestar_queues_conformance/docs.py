@@ -34,6 +34,11 @@ PROFILES = {
     Profile.BULK: "Every backend keeps them; where a target declares no columns, ARW checks that there are none.",
     Profile.TRANSACTIONAL: "Where a target declares no transactions, each case checks that sessions are refused.",
     Profile.NOTIFICATIONS: "Where a target declares no notifications, each case checks that there are none.",
+    Profile.DISPATCH: "Where a target declares no dispatch, each case checks that a reservation is refused by its error.",
+    Profile.SCHEDULING: (
+        "Every backend keeps them: the cases run the library's own scheduler over the port. Each is checked with times that "
+        "are given and, where no time has to pass, with the store's own."
+    ),
 }
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from litestar_queues_conformance.cases import CASES
+from litestar_queues_conformance.guarantees import GUARANTEES, Profile
 from litestar_queues_conformance.machine import EXAMPLES_VARIABLE, SHRINK_VARIABLE
 from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
 from litestar_queues_conformance.saboteurs.order import first
@@ -35,6 +36,8 @@ __all__ = ("SEED", "Suspect", "Verdict", "document", "examine", "examine_all", "
 SEED = 1
 _EXAMPLES = 50
 """How many histories the state machine draws for each backend that it is run on."""
+_APART = frozenset({Profile.DISPATCH, Profile.SCHEDULING})
+"""Profiles whose cases meet everything that the core promises, of tasks of their own."""
 _NAMED = re.compile(r"\bViolation: ([A-Z]{3}-\d{2}): ")
 
 
@@ -49,6 +52,7 @@ class Suspect:
         guarantee: The one that has to catch it first; None where nothing may be broken.
         areas: The files of cases that are run, as in `test_key.py` for "key".
         ids: The guarantees whose cases of these are run; None means all.
+        time: The mode of time in which they are run: "given", "store", or "both".
     """
 
     name: str
@@ -57,6 +61,7 @@ class Suspect:
     guarantee: str | None
     areas: tuple[str, ...]
     ids: tuple[str, ...] | None = None
+    time: str = "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +84,17 @@ class Verdict:
     """What the backend ran on, in its target's words."""
     not_found_out: tuple[str, ...] = ()
     """The cases that have not found out anything."""
+    times: tuple[str, ...] = ()
+    """The modes of time in which its guarantee was found broken."""
 
     @property
     def first(self) -> str | None:
-        """The guarantee that names the reason."""
+        """The guarantee that names the reason: a defect of the core is not named by what it does to a profile of its own kind."""
+        if self.guarantee is not None:
+            # What is wrong with every task is wrong with dispatched ones and with occurrences, which says nothing of those.
+            others = _APART - {GUARANTEES[self.guarantee].profile}
+            if near := [id_ for id_ in self.broken if GUARANTEES[id_].profile not in others]:
+                return first(near)
         return first(self.broken)
 
     @property
@@ -122,6 +134,7 @@ def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
     late = [case for case in report["cases"] if case["outcome"] == "not found out"]
     named = {case["case"]: found[1] for case in failed if (found := _NAMED.search(case["message"] or ""))}
     broken = tuple(_ordered(set(named.values())))
+    times = {case["time"] for case in failed if named.get(case["case"]) == suspect.guarantee} - {None}
     example = next(
         (case["message"] for case in failed if case["case"] in named and named[case["case"]] == broken[0]), ""
     )
@@ -136,6 +149,7 @@ def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
         seconds=round(time.monotonic() - started, 1),
         server=report["versions"].get("server", ""),
         not_found_out=tuple(f"{case['case']}: {case['message']}" for case in late),
+        times=tuple(sorted(times)),
     )
 
 
@@ -180,10 +194,17 @@ def markdown(verdicts: Sequence[Verdict], exempt: Mapping[str, str]) -> str:
         return f"| {' | '.join([*cells, *([server] if servers else [])])} |"
 
     lines = [
-        row("Guarantee", "Saboteur", "What is wrong with it", "Also broken by it", server="On"),
-        row(*("---",) * 4, server="---"),
+        row("Guarantee", "Saboteur", "What is wrong with it", "Caught by time", "Also broken by it", server="On"),
+        row(*("---",) * 5, server="---"),
         *(
-            row(one.guarantee, f"`{one.name}`", one.defect, ", ".join(one.broken[1:]) or "-", server=one.server)
+            row(
+                one.guarantee,
+                f"`{one.name}`",
+                one.defect,
+                " and ".join(one.times) or "-",
+                ", ".join(one.broken[1:]) or "-",
+                server=one.server,
+            )
             for one in verdicts
             if one.guarantee is not None
         ),
@@ -215,6 +236,7 @@ def _suite(suspect: Suspect, folder: Path, *, seed: int) -> dict[str, Any]:
         "--tb=short",
     ]
     options += [f"--queue-backend={suspect.target}", f"--queue-seed={seed}", f"--report-json={report}"]
+    options += [f"--queue-time={suspect.time}"]
     if suspect.ids is not None:
         options += ["-k", " or ".join(suspect.ids)]
     before = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")

@@ -4,7 +4,12 @@ This file is the source of the guarantees' page, of the terminal's table and of 
 library alone. An id is never given to another promise, and never renumbered: a promise that is withdrawn leaves a gap.
 
 Words: to *settle* is to commit a `complete` or a `fail` without retry; to *give back* is to commit a `requeue`, a
-`snooze` or a `fail` with retry; a *lost owner* is a client whose claim was superseded, settled or recovered by another.
+`snooze` or a `fail` with retry; a *lost owner* is a client whose claim was superseded, settled or recovered by another. A
+*reservation* is a claim with `want.reserve`, which makes tasks `dispatched`; a *dispatcher* makes it, and commits a
+`dispatch` to store the reference of the *run* that it started elsewhere.
+
+A *scheduler* reads schedules, and enqueues an *occurrence*, which is a task, for each *fire* that is due. A *look* is one
+pass of a scheduler over the schedules. A fire that no look finds within the schedule's `misfire_grace` is *missed*.
 """
 
 from __future__ import annotations
@@ -26,6 +31,10 @@ class Profile(StrEnum):
     """What is kept of many tasks at once, and of tables that are not as the backend would make them."""
     TRANSACTIONAL = "transactional"
     """What is kept by backends that enqueue in a transaction of the application's."""
+    DISPATCH = "dispatch"
+    """What is kept by backends that keep dispatched tasks, which their runs claim by id."""
+    SCHEDULING = "scheduling"
+    """What the schedules of the library do on every backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,8 @@ AREAS: dict[str, str] = {
     "BLK": "Many tasks at once",
     "ARW": "Tables of other shapes",
     "TXN": "Transactions of the application's",
+    "EXE": "Tasks that run elsewhere",
+    "SCH": "Schedules",
 }
 """What each group of guarantees is about, in the order in which they are read."""
 
@@ -116,9 +127,9 @@ _CORE: dict[str, str] = {
     "none given means any, an empty filter means none.",
     "CLM-08": "A task that matches MUST be found behind any number of tasks that do not.",
     "CLM-09": "A claim by id MUST take only the tasks named, each only under the fence given, and only such as could be "
-    "claimed anyway.",
+    "claimed anyway, or are dispatched.",
     "CLM-10": "A fence MUST never repeat for a task: a claim raises it by exactly one, and so does each commit.",
-    "CLM-11": "Only waiting tasks MUST be claimed, and those that a claim passes over MUST stay as they are.",
+    "CLM-11": "A claim without ids MUST take only waiting tasks, and MUST leave those that it passes over as they are.",
     "CLM-12": "A claim MUST NOT wait for tasks that another client's unfinished claim holds: it passes them over, and takes "
     "what is free, in the order of claiming.",
     "OWN-01": "A lost owner MUST NOT settle the task: its `complete` or `fail` is refused whatever has become of the task.",
@@ -132,7 +143,8 @@ _CORE: dict[str, str] = {
     "task's coming due change a fence or refuse a commit.",
     "HBT-01": "A heartbeat MUST set `heartbeat_at` of a running task under the fence given, and its progress and "
     "`stale_after` where they are given, and nothing else.",
-    "HBT-02": "A batch of heartbeats MUST be answered with exactly the ids that are running under the fences given.",
+    "HBT-02": "A batch of heartbeats MUST be answered with exactly the ids that are running or dispatched under the fences "
+    "given.",
     "HBT-03": "A lost owner's heartbeat MUST leave no trace: not on a later attempt, not on a waiting task, not on a "
     "terminal one.",
     "HBT-04": "A task whose heartbeat was nulled MUST count as stale at once, and MUST be lost to its earlier owner.",
@@ -150,25 +162,25 @@ _CORE: dict[str, str] = {
     "REC-07": "`Stale` MUST judge a task by the window that its owner's claim or latest heartbeat stored, whoever recovers it; "
     "by the query's window where they stored none, or where the query says that it counts for all.",
     "REC-08": "`Stale` MUST leave out every task with a heartbeat whose window is not shorter than `longest`.",
-    "CAN-01": "A waiting or running task that is cancelled MUST be stored as cancelled, as `lifecycle.step` has it, and "
+    "CAN-01": "A waiting, dispatched or running task that is cancelled MUST be stored as cancelled, as `lifecycle.step` has it, and "
     "MUST never be claimed.",
     "CAN-02": "The owner of a cancelled task MUST learn of it by its next heartbeat, and MUST NOT settle the task.",
     "EXP-01": "A waiting task MUST NOT be claimed from its `expires_at` on, not in that very microsecond, and MUST NOT keep "
     "a claim from taking others.",
     "EXP-02": "A task that was claimed in time and is waiting again MUST NOT be claimed once its `expires_at` has come.",
-    "EXP-03": "`Overdue` MUST find exactly the waiting tasks whose `expires_at` is the time given or earlier, the earliest "
-    "first, then by id, up to the limit.",
+    "EXP-03": "`Overdue` MUST find exactly the waiting and dispatched tasks whose `expires_at` is the time given or earlier, "
+    "the earliest first, then by id, up to the limit.",
     "RET-01": "A deletion MUST forget exactly the terminal tasks that are under the fence given, and answer with their ids.",
     "RET-02": "A task MUST NOT be deleted while it is active.",
     "RET-03": "`Finished` MUST find exactly the terminal tasks, in each of the terminal states, that finished before the "
-    "time given (not at it), the earliest first, then by id, up to the limit.",
+    "time given (not at it), and where another time is given, at that one or later, the earliest first, then by id, up to the limit.",
     "RET-04": "A deleted task MUST be gone for every reader, from every query and every count.",
     "STA-01": "The counts MUST be those of the stored tasks in each queue and state, after every transition, over all "
     "queues or those named.",
     "STA-02": "`Matching` MUST find exactly the tasks that every given filter admits, the newest first, then by id, up to "
     "the limit.",
     "STA-03": "`next_due` MUST tell when the first scheduled task of the queues comes due, and None where there is none; "
-    "pending, running and terminal tasks do not count.",
+    "pending, dispatched, running and terminal tasks do not count.",
     "LCK-01": "A lock MUST have one owner at a time, also when several want it at once; locks with different names are "
     "different locks.",
     "LCK-02": "A lock that ran out MUST be free for another owner, and MUST NOT be free a microsecond earlier.",
@@ -226,6 +238,87 @@ _TRANSACTIONAL: dict[str, str] = {
     "it rolls back.",
 }
 
+_DISPATCH: dict[str, str] = {
+    "EXE-01": "Two dispatchers MUST NOT reserve one task under one fence, however many claim at once.",
+    "EXE-02": "A reservation MUST store and return each task exactly as `step(task, want.event, now)` makes it: it counts no "
+    "attempt, and clears an earlier reference.",
+    "EXE-03": "A reservation MUST take the tasks that a claim with the same filters and limit would take, in the same order.",
+    "EXE-04": "A reservation MUST NOT take a task that is neither pending nor scheduled, whether by id or by queue.",
+    "EXE-05": "A claim without ids MUST NOT take a dispatched task, even if its reservation has run out.",
+    "EXE-06": "A claim by id MUST take a dispatched task under its stored fence, before the reference is stored and after.",
+    "EXE-07": "A claim by id MUST NOT take a dispatched task under a fence other than the stored one.",
+    "EXE-08": "Of several runs that claim one dispatched task at once, exactly one MUST get it.",
+    "EXE-09": "A claim that has an `execution_ref` MUST store it, whatever reference is stored already.",
+    "EXE-10": "A claim by id without an `execution_ref` MUST keep the reference that is stored.",
+    "EXE-11": "A commit MUST store every transition of a dispatched task exactly as `lifecycle.step` has it.",
+    "EXE-12": "A commit MUST NOT store a reference, or anything else, under an earlier fence of a dispatched task, even if the "
+    "task was cancelled, claimed, released or deleted since.",
+    "EXE-13": "If a run claims its task while the dispatcher stores the reference, exactly one of the two MUST be stored.",
+    "EXE-14": "A task MUST keep its key through reservation, reference, release, recovery and diversion: an enqueue returns the "
+    "dispatched holder.",
+    "EXE-15": "A heartbeat under the fence of a dispatched task MUST set its `heartbeat_at`, the `stale_after` that is given, "
+    "and nothing else.",
+    "EXE-16": "A heartbeat under another fence MUST NOT change a dispatched task.",
+    "EXE-17": "`Dispatched` MUST find exactly the dispatched tasks that have been silent for longer than their own "
+    "`stale_after`, to the microsecond. A task without a heartbeat or a `stale_after` counts as silent.",
+    "EXE-18": "`Dispatched` MUST NOT find a task of an execution backend that the query leaves out: None names all, an empty "
+    "tuple none.",
+    "EXE-19": "`Dispatched` MUST return the tasks with the oldest heartbeat first, those without any before all others, then by "
+    "id, up to the limit.",
+    "EXE-20": "A dispatched task that is released, snoozed, or recovered with budget left MUST be claimable again from its new "
+    "`due_at` on, in its place of the order.",
+    "EXE-21": "`Stale` MUST NOT find a dispatched task.",
+    "EXE-22": "A commit with `stale` MUST reject a dispatched task.",
+    "EXE-23": "A claim MUST NOT take a task that was cancelled or has expired while it was dispatched.",
+    "EXE-24": "A claim by id MUST NOT take a dispatched task from its `expires_at` on, not in that very microsecond.",
+    "EXE-25": "`Overdue` MUST find the dispatched tasks whose `expires_at` is the time given or earlier, in their places among "
+    "the waiting ones.",
+    "EXE-26": "A deletion MUST NOT remove a dispatched task.",
+    "EXE-27": "The counts MUST include each dispatched task once, as dispatched, from its reservation to its next event.",
+    "EXE-28": "A claim for the execution backend to which a task was diverted MUST find the task.",
+    "EXE-29": "A claim for an earlier execution backend of a diverted task MUST NOT take the task.",
+    "EXE-30": "If `now` is omitted, a reservation, a claim by id and a heartbeat of a dispatched task MUST use the store's own "
+    "clock.",
+    "EXE-31": "A backend MUST have `dispatches` true exactly where its target declares `dispatch`.",
+    "EXE-32": "A claim of a dispatched task MUST store and return the task exactly as `step(task, want.event, now)` makes it: "
+    "it counts one attempt.",
+}
+
+_SCHEDULING: dict[str, str] = {
+    "SCH-01": "Each fire MUST be enqueued exactly once, however many schedulers look at its schedule at once.",
+    "SCH-02": "If a scheduler ends before, inside or after any of its calls of the port, the next look MUST leave each due fire "
+    "enqueued exactly once.",
+    "SCH-03": "A scheduler that enqueues a fire again MUST NOT change its stored occurrence, in whichever state that is.",
+    "SCH-04": "A scheduler that read an earlier version of a schedule MUST NOT change the stored schedule.",
+    "SCH-05": 'With `catch_up="skip"`, a look MUST NOT enqueue a missed fire.',
+    "SCH-06": 'With `catch_up="once"`, all missed fires MUST become one occurrence, which has the id of the first of them.',
+    "SCH-07": 'With `catch_up="all"`, a look MUST enqueue exactly the latest missed fires, up to `catch_up_limit`.',
+    "SCH-08": 'With `overlap="skip"`, a look MUST NOT enqueue a fire while the last occurrence is active.',
+    "SCH-09": 'With `overlap="allow"`, a look MUST enqueue every fire that is due, also while earlier occurrences are active.',
+    "SCH-10": 'With `overlap="queue"`, fires that come due while an occurrence is active MUST be enqueued one after another, '
+    "in their order, each after the end of the one before.",
+    "SCH-11": "A schedule that is paused and resumed MUST enqueue exactly the fires that come due while it is not paused.",
+    "SCH-12": "`run_now` MUST enqueue one task at once, also if the schedule is paused or its last occurrence is active.",
+    "SCH-13": "A fire at a fixed time that the clock skips or repeats MUST be enqueued once: at the end of the gap, or in the "
+    "first pass.",
+    "SCH-14": "A schedule that runs by real time MUST enqueue a fire of its own for each pass of a time that the clock repeats.",
+    "SCH-15": "A schedule MUST enqueue its next fire whether its last occurrence completed, failed, expired, was cancelled, "
+    "recovered or deleted.",
+    "SCH-16": "If another active task holds the key of an occurrence, its fire MUST be skipped, and no other.",
+    "SCH-17": "A change of a schedule MUST hold for exactly the fires that come due after it.",
+    "SCH-18": "The fires that are due at the removal of a schedule MUST be the last that it enqueues.",
+    "SCH-19": "Synchronising the schedules of older code MUST NOT change a stored schedule.",
+    "SCH-20": "If several versions of the code are synchronised at once, the stored schedules MUST be those of the latest one.",
+    "SCH-21": "A deletion of old tasks MUST keep an occurrence until its schedule has come past its fire.",
+    "SCH-22": "A deletion of old tasks MUST keep an occurrence for a day after its end.",
+    "SCH-23": "A deletion of old tasks MUST find every other one that is old enough, also behind occurrences that it keeps.",
+    "SCH-24": "A schedule MUST fire whatever schedules of its name another store holds.",
+    "SCH-25": "If the scheduler that leads is gone, another one MUST fire as soon as the lock is free.",
+    "SCH-26": "A look MUST fire every schedule that is due, however many there are, and however alike their names are.",
+    "SCH-27": "A schedule MUST read back as it was written, up to the longest name and the largest definition.",
+    "SCH-28": "An occurrence MUST be stored with everything that its schedule gives it, and with the time of its fire.",
+}
+
 GUARANTEES: dict[str, Guarantee] = {
     id_: Guarantee(id_, must, profile)
     for profile, musts in (
@@ -233,6 +326,8 @@ GUARANTEES: dict[str, Guarantee] = {
         (Profile.NOTIFICATIONS, _NOTIFICATIONS),
         (Profile.BULK, _BULK),
         (Profile.TRANSACTIONAL, _TRANSACTIONAL),
+        (Profile.DISPATCH, _DISPATCH),
+        (Profile.SCHEDULING, _SCHEDULING),
     )
     for id_, must in musts.items()
 }

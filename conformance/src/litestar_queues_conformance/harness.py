@@ -11,18 +11,21 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import pytest
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.lifecycle import State
 from litestar_queues.records import NewTask, TaskRecord
 from litestar_queues_conformance.compare import difference
 from litestar_queues_conformance.guarantees import GUARANTEES
+from litestar_queues_conformance.moments import SLACK, Present, Telling
 from litestar_queues_conformance.patience import SLOW, slowness_so_far
 from litestar_queues_conformance.target import Target
+from litestar_queues_conformance.telling import told_to
 
 __all__ = (
     "CASE_SECONDS",
@@ -31,6 +34,7 @@ __all__ = (
     "NoEvidence",
     "NotFoundOut",
     "Store",
+    "ToldIn",
     "Violation",
     "at",
     "guarantee",
@@ -43,6 +47,7 @@ T0 = datetime(2031, 5, 17, 10, 20, 30, 123_456, tzinfo=UTC)
 """When cases take place that pass `now=`: not this machine's time, and with microseconds."""
 
 C = TypeVar("C", bound=Callable[..., Any])
+ToldIn = Literal["both", "given"]
 
 
 def at(seconds: float = 0, *, microseconds: int = 0) -> datetime:
@@ -85,12 +90,14 @@ def not_found_out(error: BaseException) -> NotFoundOut | None:
             return None
 
 
-def guarantee(*ids: str, deadline: float = CASE_SECONDS) -> Callable[[C], C]:
+def guarantee(*ids: str, deadline: float = CASE_SECONDS, time: ToldIn = "both") -> Callable[[C], C]:
     """Make a function a case for these guarantees; each needs at least one `check` in every run of it.
 
     Args:
         *ids: The guarantees, as they are registered.
         deadline: Fair seconds after which the case is given up as not found out, whatever it waits for; see `patience`.
+        time: In which modes of time the case runs, each in a test of its own: "given" runs it with given times alone. A case
+            that has an argument `time` is given the mode, and sees to it itself.
 
     Raises:
         ValueError: An id is not registered, or none is given.
@@ -98,7 +105,7 @@ def guarantee(*ids: str, deadline: float = CASE_SECONDS) -> Callable[[C], C]:
     unknown = [id_ for id_ in ids if id_ not in GUARANTEES]
     if unknown or not ids:
         raise ValueError(f"no such guarantee: {', '.join(unknown) or 'none was named'}; they stand in guarantees.py")
-    mark = pytest.mark.guarantee(*ids, deadline=deadline)
+    mark = pytest.mark.guarantee(*ids, deadline=deadline, time=time)
 
     def decorate(case: C) -> C:
         mark(case)
@@ -114,6 +121,8 @@ class Check:
         self._evidence: dict[str, int] = dict.fromkeys(ids, 0)
         self._violations: list[str] = []
         self._unknown: dict[str, str] = {}
+        self._absent: dict[str, str] = {}
+        self._partial: dict[str, str] = {}
 
     def __call__(self, id_: str, holds: object, message: str) -> None:
         """Raises `Violation` unless `holds` is true."""
@@ -145,9 +154,20 @@ class Check:
         self._record(id_, None)
 
     def unknown(self, id_: str, why: str) -> None:
-        """Say that nothing can be found out here: the guarantee then counts as not run, unless another case checks it."""
+        """Say that nothing can be found out here: the guarantee then counts as not found out."""
         self._evidence_for(id_)
         self._unknown[id_] = why
+
+    def absent(self, id_: str, capability: str) -> None:
+        """Say that the guarantee was found absent, as the target declares; after the checks which found that."""
+        if not self._evidence_for(id_):
+            raise ValueError(f"{id_} cannot be absent before a check found that")
+        self._absent[id_] = f"{capability} is declared absent, and is absent"
+
+    def partial(self, id_: str, what: str) -> None:
+        """Say that less was checked than a whole run checks, as the suite was told."""
+        self._evidence_for(id_)
+        self._partial[id_] = what
 
     @property
     def evidence(self) -> Mapping[str, int]:
@@ -163,6 +183,16 @@ class Check:
     def unknowns(self) -> Mapping[str, str]:
         """The guarantees of which nothing could be found out, each with the reason."""
         return self._unknown
+
+    @property
+    def absences(self) -> Mapping[str, str]:
+        """The guarantees that were found absent, as declared, each with the capability."""
+        return self._absent
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """The guarantees that were checked in part only, each with the part."""
+        return self._partial
 
     def _evidence_for(self, id_: str) -> int:
         __tracebackhide__ = True
@@ -181,12 +211,21 @@ class Check:
 class Store:
     """A new, empty store of the target, and its clients. Whatever a case opened is closed and removed after it."""
 
-    def __init__(self, target_name: str, target: Target, env: Mapping[str, str], random: Random) -> None:
+    def __init__(
+        self,
+        target_name: str,
+        target: Target,
+        env: Mapping[str, str],
+        random: Random,
+        telling: Telling | None = None,
+    ) -> None:
         self.target_name = target_name
         """What `load_target` takes, in this process or another."""
         self.target = target
         self.random = random
         """Everything that a case draws comes from here, so that one seed repeats it."""
+        self.telling = telling
+        """How the case's times become those of calls; None passes them as they are."""
         self._env = env
         self.config: dict[str, Any] = target.config(env)
         """What `target.open` takes, in this process or another."""
@@ -198,11 +237,20 @@ class Store:
         """Whether other processes can open this store."""
         return self.target.capabilities.multi_process
 
+    def slack(self, since: datetime) -> timedelta:
+        """How much later than the case says something ends that began at this time: by the store's own clock, if that is now."""
+        return SLACK if isinstance(self.telling, Present) and self.telling.moment == since else timedelta(0)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The states that a task of this store can be in."""
+        return tuple(one for one in State if one is not State.DISPATCHED or self.target.capabilities.dispatch)
+
     async def actor(self) -> QueueBackend:
         """Another opened client of this store."""
         backend = await self.target.open(self.config)
         self._actors.append(backend)
-        return backend
+        return await told_to(backend, self.telling)
 
     async def actors(self, n: int) -> list[QueueBackend]:
         """So many opened clients of this store."""
@@ -210,7 +258,7 @@ class Store:
 
     def another(self) -> Store:
         """A second store of the same target, isolated from this one."""
-        other = Store(self.target_name, self.target, self._env, self.random)
+        other = Store(self.target_name, self.target, self._env, self.random, self.telling)
         self._others.append(other)
         return other
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar_queues.lifecycle import ACTIVE, TERMINAL, WAITING, Claim, IllegalTransition, State, step
+from litestar_queues.lifecycle import ACTIVE, TERMINAL, UNSTARTED, WAITING, IllegalTransition, State, step
 from litestar_queues.records import (
     Count,
+    Dispatched,
     Enqueued,
     Finished,
     Held,
@@ -26,11 +27,14 @@ from litestar_queues.records import (
     admit,
     beaten,
     claim_order,
+    is_silent,
     is_stale,
 )
 from litestar_queues_conformance.fields import CHANGING
 
 __all__ = ("Model", "as_of")
+
+_OWNED = (State.RUNNING, State.DISPATCHED)
 
 
 def as_of(record: TaskRecord, now: datetime) -> TaskRecord:
@@ -62,17 +66,17 @@ class Model:
         for record in sorted(self.tasks.values(), key=claim_order):
             if len(claimed) < want.limit and _wanted(record, want):
                 try:
-                    claimed.append(self._put(step(record, Claim(want.worker, want.stale_after), now)))
+                    claimed.append(self._put(step(record, want.event, now)))
                 except IllegalTransition:
                     continue
         return claimed
 
     def touch_heartbeats(self, held: Sequence[Held], now: datetime) -> set[str]:
-        """Set the heartbeat of what is running under the fence given."""
+        """Set the heartbeat of what is running or dispatched under the fence given."""
         kept: set[str] = set()
         for one in held:
             record = self.tasks.get(one.id)
-            if record is not None and record.fence == one.fence and record.state is State.RUNNING:
+            if record is not None and record.fence == one.fence and record.state in _OWNED:
                 self.tasks[one.id] = beaten(record, one, now)
                 kept.add(one.id)
         return kept
@@ -91,11 +95,15 @@ class Model:
             case Stale():
                 found = [r for r in self.tasks.values() if is_stale(r, query)]
                 return _first(found, limit, lambda r: (r.heartbeat_at is not None, r.heartbeat_at))
+            case Dispatched():
+                found = [r for r in self.tasks.values() if is_silent(r, query)]
+                return _first(found, limit, lambda r: (r.heartbeat_at is not None, r.heartbeat_at))
             case Overdue(at):
-                found = [r for r in self._in(WAITING) if r.expires_at is not None and r.expires_at <= at]
+                found = [r for r in self._in(UNSTARTED) if r.expires_at is not None and r.expires_at <= at]
                 return _first(found, limit, lambda r: r.expires_at)
-            case Finished(before):
-                found = [r for r in self._in(TERMINAL) if r.finished_at is not None and r.finished_at < before]
+            case Finished(before, since):
+                ended = [(r.finished_at, r) for r in self._in(TERMINAL) if r.finished_at is not None]
+                found = [r for at, r in ended if at < before and (since is None or since <= at)]
                 return _first(found, limit, lambda r: r.finished_at)
             case _:
                 found = [
@@ -176,13 +184,17 @@ class Model:
             return self.tasks[id_]
         return versions[max(len(versions) - 1 - age, 0)]
 
-    def running(self) -> list[TaskRecord]:
-        """The running tasks."""
-        return self._in([State.RUNNING])
+    def owned(self) -> list[TaskRecord]:
+        """The running and the dispatched tasks."""
+        return self._in(_OWNED)
 
-    def once_running(self) -> list[TaskRecord]:
-        """Every version in which a task ran, for as long as the task is stored."""
-        return [r for id_ in self.tasks for r in self.versions[id_] if r.state is State.RUNNING]
+    def once_owned(self) -> list[TaskRecord]:
+        """Every version in which a task ran or was dispatched, for as long as the task is stored."""
+        return [r for id_ in self.tasks for r in self.versions[id_] if r.state in _OWNED]
+
+    def once_dispatched(self) -> list[TaskRecord]:
+        """Every version in which a task was dispatched, for as long as the task is stored."""
+        return [r for id_ in self.tasks for r in self.versions[id_] if r.state is State.DISPATCHED]
 
     def holder(self, key: str) -> TaskRecord | None:
         """The active task with this key."""
@@ -219,8 +231,10 @@ class Model:
 
 
 def _wanted(record: TaskRecord, want: Want) -> bool:
+    by_id = want.tasks is not None and not want.reserve
     return (
-        (want.queues is None or record.queue in want.queues)
+        record.state in (UNSTARTED if by_id else WAITING)
+        and (want.queues is None or record.queue in want.queues)
         and (want.execution_backends is None or record.execution_backend in want.execution_backends)
         and (want.tasks is None or any(one.id == record.id and one.fence == record.fence for one in want.tasks))
     )

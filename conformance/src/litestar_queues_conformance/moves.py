@@ -5,7 +5,7 @@ Every move is made of the port's own calls at times around `T0`, so that a case 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,8 @@ from litestar_queues.lifecycle import (
     TRANSITIONS,
     Cancel,
     Complete,
+    Dispatch,
+    Divert,
     Event,
     EventName,
     Expire,
@@ -30,7 +32,7 @@ from litestar_queues.lifecycle import (
     Transition,
     step,
 )
-from litestar_queues.records import Matching, NewTask, TaskRecord, Want
+from litestar_queues.records import Held, Matching, NewTask, TaskRecord, Want
 from litestar_queues_conformance.compare import shown
 from litestar_queues_conformance.harness import T0, Store, Violation, at
 
@@ -38,12 +40,17 @@ __all__ = (
     "ERROR",
     "FATES",
     "LOST",
+    "REF",
+    "REFUSED",
     "RESULT",
     "ROWS",
+    "WINDOW",
     "WRITES",
+    "beat_at",
     "claim_all",
     "claim_one",
     "commit",
+    "dispatched",
     "event_of",
     "everything",
     "ids",
@@ -51,6 +58,8 @@ __all__ = (
     "picture",
     "pictures",
     "reach",
+    "reserve_all",
+    "reserve_one",
     "row_name",
     "running",
     "stored",
@@ -60,6 +69,11 @@ __all__ = (
 ERROR = '{"type": "ValueError", "message": "no"}'
 RESULT = '{"answer": 42}'
 LOST = '{"type": "HeartbeatLost"}'
+REFUSED = '{"type": "DispatchRefused", "message": "no quota"}'
+REF = "projects/p/locations/eu/jobs/j/executions/x-1"
+"""The reference of a run."""
+WINDOW = 60.0
+"""Seconds for which a reservation, or a run, may be silent here unless a case says otherwise."""
 _ALL = 1_000_000
 
 
@@ -110,6 +124,12 @@ async def claim_one(
     return claimed[0]
 
 
+async def beat_at(actor: QueueBackend, beats: Sequence[tuple[Held, datetime]]) -> None:
+    """Beat for each task at its time: for those of one time in one call, so that they have one time, whosever clock tells it."""
+    for now in dict.fromkeys(moment for _, moment in beats):
+        await actor.touch_heartbeats([held for held, moment in beats if moment == now], now=now)
+
+
 async def claim_all(actor: QueueBackend, *, now: datetime, worker: str = "worker-a", **want: Any) -> list[TaskRecord]:
     """Claim whatever there is."""
     return await actor.claim(Want(worker=worker, limit=_ALL, **want), now=now)
@@ -129,6 +149,57 @@ async def running(
     return await claim_one(actor, waiting, worker=worker, now=now, stale_after=stale_after)
 
 
+async def reserve_all(
+    actor: QueueBackend,
+    *,
+    now: datetime,
+    worker: str = "dispatcher-a",
+    stale_after: float = WINDOW,
+    limit: int = _ALL,
+    **want: Any,
+) -> list[TaskRecord]:
+    """Reserve whatever there is."""
+    return await actor.claim(Want(worker=worker, limit=limit, reserve=True, stale_after=stale_after, **want), now=now)
+
+
+async def reserve_one(
+    actor: QueueBackend,
+    record: TaskRecord,
+    *,
+    worker: str = "dispatcher-a",
+    now: datetime = T0,
+    stale_after: float = WINDOW,
+) -> TaskRecord:
+    """Reserve this task under the fence that it has here.
+
+    Raises:
+        Violation: It was not given.
+    """
+    reserved = await reserve_all(actor, now=now, worker=worker, stale_after=stale_after, tasks=(record.held,))
+    if ids(reserved) != [record.id]:
+        raise Violation(
+            f"a task that could be reserved was not given to its only dispatcher: {shown(record)}, due {record.due_at}; "
+            f"the reservation at {now} returned {shown(reserved)}"
+        )
+    return reserved[0]
+
+
+async def dispatched(
+    store: Store,
+    actor: QueueBackend,
+    *,
+    ref: str | None = None,
+    worker: str = "dispatcher-a",
+    now: datetime = T0,
+    stale_after: float = WINDOW,
+    **fields: Any,
+) -> TaskRecord:
+    """A new task with these fields that a dispatcher reserved at `now`; with `ref`, its run was started then."""
+    waiting = await store.enqueue(actor, now=now, **fields)
+    reserved = await reserve_one(actor, waiting, worker=worker, now=now, stale_after=stale_after)
+    return reserved if ref is None else await commit(actor, reserved, Dispatch(ref, stale_after), now)
+
+
 async def superseded(store: Store, actor: QueueBackend, **fields: Any) -> tuple[TaskRecord, TaskRecord]:
     """A task as its lost owner knows it, and as `worker-b` has it now."""
     lost = await running(store, actor, max_attempts=5, **fields)
@@ -146,6 +217,8 @@ async def reach(store: Store, actor: QueueBackend, state: State, **fields: Any) 
         case State.EXPIRED:
             waiting = await store.enqueue(actor, **{"expires_at": at(1.5), **fields})
             return await commit(actor, waiting, Expire(), at(2))
+        case State.DISPATCHED:
+            return await reserve_one(actor, await store.enqueue(actor, **fields), now=at(1))
         case State.RUNNING:
             return await claim_one(actor, await store.enqueue(actor, **fields), now=at(1))
         case _:
@@ -159,7 +232,9 @@ _LAST: dict[State, Event] = {
     State.CANCELLED: Cancel(),
 }
 
-ROWS: tuple[Transition, ...] = tuple(row for row in TRANSITIONS if row.event is not EventName.CLAIM)
+ROWS: tuple[Transition, ...] = tuple(
+    row for row in TRANSITIONS if row.event not in (EventName.CLAIM, EventName.RESERVE)
+)
 """Every transition that is a commit."""
 
 
@@ -190,6 +265,8 @@ _EVENTS: dict[tuple[EventName, str], tuple[Event, dict[str, Any]]] = {
     (EventName.CANCEL, "always"): (Cancel(), {}),
     (EventName.EXPIRE, "overdue"): (Expire(), {"expires_at": at(9)}),
     (EventName.REVIVE, "not_overdue"): (Revive(), {}),
+    (EventName.DISPATCH, "unreferenced"): (Dispatch(f"{REF}/\u00e9", 77.5), {}),
+    (EventName.DIVERT, "always"): (Divert("another", REFUSED), {"execution_backend": "cloudrun"}),
 }
 
 WRITES: dict[str, Event] = {
@@ -239,7 +316,7 @@ FATES: dict[str, Fate] = {
 
 async def kinds(store: Store, actor: QueueBackend, **fields: Any) -> dict[str, TaskRecord]:
     """One task in every state."""
-    return {state.value: await reach(store, actor, state, **fields) for state in State}
+    return {state.value: await reach(store, actor, state, **fields) for state in store.states}
 
 
 async def everything(actor: QueueBackend) -> list[TaskRecord]:

@@ -60,6 +60,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(also: --seed, where no other plugin has it)",
     )
     group.addoption(
+        "--queue-time",
+        dest="queue_time",
+        choices=("both", "given", "store", "once"),
+        default="both",
+        help="whose time the cases run by: that which the suite gives (given), the store's own (store), as in production, or "
+        "both, one after the other; once: by the store's own, and each case once. Anything but both leaves cases out",
+    )
+    group.addoption(
         "--report-json",
         dest="queue_report_json",
         metavar="PATH",
@@ -69,8 +77,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, Any, Any]:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, Any, Any]:
     """Add the short names once everybody who could want them has been loaded."""
+    if any(str(one).startswith(("--backend", "--queue-backend")) for one in args):
+        _remove_old_report(early_config)
     result = yield
     group = parser.getgroup("litestar-queues")
     with suppress(ValueError, ArgumentError):  # somebody else's option
@@ -103,7 +115,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Load the target and turn to the suite's cases, where a backend is named."""
-    config.addinivalue_line("markers", "guarantee(*ids, deadline): a case of the conformance suite, and what it checks")
+    config.addinivalue_line(
+        "markers", "guarantee(*ids, deadline, time): a case of the conformance suite, and what it checks"
+    )
     name: str | None = config.getoption("queue_backend")
     if name is None or name == AUTO:
         return
@@ -111,6 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from litestar_queues_conformance.session import ConformanceSession  # noqa: PLC0415  # see above
     from litestar_queues_conformance.showing import ShortFailures  # noqa: PLC0415
     from litestar_queues_conformance.target import UnknownTarget, load_target  # noqa: PLC0415
+    from litestar_queues_conformance.tested import tested  # noqa: PLC0415
     from litestar_queues_conformance.trial import BrokenTarget, try_target  # noqa: PLC0415
 
     try:
@@ -124,15 +139,31 @@ def pytest_configure(config: pytest.Config) -> None:
     seed: int | None = config.getoption("queue_seed") if workerinput is None else workerinput["litestar_queues_seed"]
     if seed is None:
         seed = random.SystemRandom().randrange(2**32)
+    session = ConformanceSession(config, name, target, seed)
+    config.pluginmanager.register(session, "litestar-queues-conformance-session")
     if workerinput is None and not config.getoption("collectonly"):
         _serve(config, target)
         try:
-            try_target(name, target, os.environ)
+            session.report.tested = tested(try_target(name, target, os.environ))
         except BrokenTarget as error:
             raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(ShortFailures(config), "litestar-queues-conformance-failures")
-    session = ConformanceSession(config, name, target, seed)
-    config.pluginmanager.register(session, "litestar-queues-conformance-session")
+
+
+def _remove_old_report(config: pytest.Config) -> None:
+    """Remove the report of an earlier run, so that nobody takes it for this one's, however this one ends."""
+    known = config.known_args_namespace
+    path: str | None = known.queue_report_json
+    if path is None or known.collectonly or hasattr(config, "workerinput"):
+        return
+    old = config.invocation_params.dir / path
+    if old.is_file() and not old.is_symlink():  # not /dev/stderr, which leads to a file
+        try:
+            old.unlink()
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--report-json={path}: the report that is there cannot be removed: {error}"
+            ) from None
 
 
 def _import_suite() -> None:

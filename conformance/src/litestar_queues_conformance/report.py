@@ -6,15 +6,19 @@ import asyncio
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from litestar_queues_conformance.guarantees import GUARANTEES
-from litestar_queues_conformance.outcomes import COMPLETE, OUTCOMES, UNFINISHED, Outcome
+from litestar_queues_conformance.machine import histories
+from litestar_queues_conformance.manifest import expected
+from litestar_queues_conformance.outcomes import COMPLETE, RESULTS, UNFINISHED, Result
 from litestar_queues_conformance.patience import within
 from litestar_queues_conformance.target import Target
+from litestar_queues_conformance.tested import suite
 
 __all__ = ("CaseResult", "GuaranteeResult", "Report", "versions")
 
@@ -36,6 +40,14 @@ class CaseResult:
     """Why it failed, or has not found out anything."""
     unknown: dict[str, str] = field(default_factory=dict[str, str])
     """Why nothing could be found out about one of its guarantees."""
+    time: str | None = None
+    """The mode of time in which it ran; None where it has no times."""
+    key: str | None = None
+    """What the manifest calls it; None for a case that is not the suite's own."""
+    absent: dict[str, str] = field(default_factory=dict[str, str])
+    """The guarantees that it found absent, as the target declares, each with the capability."""
+    partial: dict[str, str] = field(default_factory=dict[str, str])
+    """The guarantees that it checked in part only, as it was told, each with the part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +57,9 @@ class GuaranteeResult:
     id: str
     must: str
     profile: str
-    result: Outcome
+    result: Result
     reason: str | None
-    """Why it failed, was not found out, or was not run."""
+    """Why it is not kept."""
     cases: tuple[str, ...]
     """Those that ran."""
 
@@ -64,6 +76,15 @@ class Report:
     """Every case that was collected, and its guarantees."""
     deselected: set[str] = field(default_factory=set[str])
     cases: dict[str, CaseResult] = field(default_factory=dict[str, CaseResult])
+    options: tuple[str, ...] = ()
+    """What pytest was given on its command line."""
+    started: str = ""
+    """When the run began, in UTC."""
+    finished: str | None = None
+    tested: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The class of the backend's clients, its file, and the distribution that owns it; see `tested`."""
+    narrowed: tuple[str, ...] = ()
+    """By what the run was told to leave out cases."""
     ended: str = UNFINISHED
     """`COMPLETE`, or in what other way the run ended."""
     ended_because: str | None = None
@@ -80,31 +101,41 @@ class Report:
 
     def _judge(self, id_: str) -> GuaranteeResult:
         ran = [case for case in self.cases.values() if id_ in (case.guarantees or self.collected.get(case.case, ()))]
-        failed = [case for case in ran if case.outcome == "failed"]
-        unsettled = [case for case in ran if case.outcome == "not found out"]
-        result: Outcome
-        if failed:
-            # A case can be there for several guarantees: the one that it names in its message comes first.
-            failed.sort(key=lambda case: not (case.message or "").partition("Violation: ")[2].startswith(id_))
-            result, reason = "failed", failed[0].message
-        elif unsettled:
-            result, reason = "not found out", unsettled[0].message
-        elif missing := self._missing(id_) if ran else 0:
-            result, reason = "not run", f"the run ended before {missing} of its {missing + len(ran)} cases"
-        elif any(case.evidence.get(id_) for case in ran):
-            result, reason = "passed", None
-        else:
-            unknown = (case.unknown[id_] for case in ran if id_ in case.unknown)
-            result, reason = "not run", next(unknown, None) or self._absence(id_)
         registered = GUARANTEES[id_]
+        result, reason = self._result(id_, ran)
         names = tuple(case.case for case in ran)
         return GuaranteeResult(id_, registered.must, registered.profile.value, result, reason, names)
 
-    def _missing(self, id_: str) -> int:
-        """How many of its cases were selected and have no result."""
-        return sum(
-            id_ in ids and case not in self.deselected | self.cases.keys() for case, ids in self.collected.items()
-        )
+    def _result(self, id_: str, ran: list[CaseResult]) -> tuple[Result, str | None]:
+        """What its cases that ran say of a guarantee, and why it is not kept."""
+        failed = [case for case in ran if case.outcome == "failed"]
+        unsettled = [case.message for case in ran if case.outcome == "not found out"]
+        unsettled += [case.unknown[id_] for case in ran if id_ in case.unknown]
+        if failed:
+            # A case can be there for several guarantees: the one that it names in its message comes first.
+            failed.sort(key=lambda case: not (case.message or "").partition("Violation: ")[2].startswith(id_))
+            return "broken", failed[0].message
+        if unsettled:
+            return "not found out", unsettled[0]
+        if not ran:
+            return "not run", self._absence(id_)
+        of_suite = [case for case, ids in expected().items() if id_ in ids]
+        if not of_suite:
+            return "incomplete", "the manifest of the suite has no case for it"
+        passed = {case.key for case in ran if case.outcome == "passed" and case.evidence.get(id_)}
+        missing = [case for case in of_suite if case not in passed]
+        if missing:
+            return (
+                "incomplete",
+                f"{len(missing)} of its {len(of_suite)} cases did not run: {missing[0]}{_more(missing)}",
+            )
+        partial = [case.partial[id_] for case in ran if id_ in case.partial]
+        if partial:
+            return "incomplete", partial[0]
+        absent = [case.absent.get(id_) for case in ran]
+        if absent[0] is not None and None not in absent:
+            return "absent", absent[0]
+        return "kept", None
 
     def _absence(self, id_: str) -> str:
         cases = {case for case, ids in self.collected.items() if id_ in ids}
@@ -121,18 +152,24 @@ class Report:
     def count(self) -> dict[str, int]:
         """How many guarantees have each of the results."""
         results = self.guarantees()
-        return {outcome: sum(one.result == outcome for one in results) for outcome in OUTCOMES}
+        return {result: sum(one.result == result for one in results) for result in RESULTS}
 
     def document(self) -> dict[str, Any]:
         """The report as `--report-json` writes it."""
         return {
-            "format": 2,
+            "format": 3,
             "backend": self.backend,
             "capabilities": asdict(self.target.capabilities),
+            "tested": self.tested,
+            "suite": {**suite(), "cases": len(expected()), "histories": histories()},
+            "options": list(self.options),
+            "started": self.started,
+            "finished": self.finished,
             "seed": self.seed,
             "versions": self.versions,
             "ended": self.ended,
             "ended_because": self.ended_because,
+            "narrowed": list(self.narrowed),
             "summary": self.count(),
             "guarantees": {one.id: asdict(one) for one in self.guarantees()},
             "cases": [asdict(case) for case in sorted(self.cases.values(), key=lambda case: case.case)],
@@ -156,6 +193,10 @@ class Report:
         except OSError:
             part.unlink(missing_ok=True)
             raise
+
+
+def _more(missing: Sequence[str]) -> str:
+    return f" and {len(missing) - 1} more" if missing[1:] else ""
 
 
 def versions(target: Target) -> dict[str, str]:

@@ -36,21 +36,26 @@ __all__ = ("add_options", "conclude", "main", "run", "suspect", "uncovered")
 _BUILD = Path("build") / "saboteurs.json"
 
 
-def suspect(name: str, *, areas: Collection[str] | None = None) -> Suspect:
+def suspect(name: str, *, areas: Collection[str] | None = None, both_times: bool = False) -> Suspect:
     """The backend of this name, as the suite is run against it.
 
     Args:
         name: Of a saboteur or a benign backend.
         areas: The files of cases, as in `test_key.py` for "key". None means all that may be needed: the state machine
             is left out for the saboteurs that others catch.
+        both_times: Whether a saboteur meets the cases in both modes of time, and not only in that in which it has to be
+            caught.
     """
     backend: type[Saboteur | Benign] = SABOTEURS[name] if name in SABOTEURS else BENIGN[name]
     guarantee = backend.guarantee if issubclass(backend, Saboteur) else None
     machine = backend.needs_machine if issubclass(backend, Saboteur) else True
     # What breaks the core is caught by the cases of the core.
     left_out = set[str]() if machine else {"machine"}
-    if guarantee is not None and GUARANTEES[guarantee].profile is Profile.CORE:
-        left_out |= {"ntf", "blk", "txn"}
+    profile = None if guarantee is None else GUARANTEES[guarantee].profile
+    if profile in (Profile.CORE, Profile.SCHEDULING):
+        left_out |= {"ntf", "blk", "txn", "exe"}
+    if profile not in (None, Profile.SCHEDULING):
+        left_out.add("sch")
     if areas is None:
         areas = [area for area in CASES if area not in left_out]
     return Suspect(
@@ -59,6 +64,7 @@ def suspect(name: str, *, areas: Collection[str] | None = None) -> Suspect:
         defect=(backend.__doc__ or "").strip().splitlines()[0],
         guarantee=guarantee,
         areas=tuple(areas),
+        time="both" if both_times or not issubclass(backend, Saboteur) else backend.time,
     )
 
 
@@ -73,11 +79,28 @@ def uncovered() -> list[str]:
     return [id_ for id_ in GUARANTEES if id_ not in covered]
 
 
+def _part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of several: write 1/3, 2/3 or 3/3, for example")
+    return int(part), int(parts)
+
+
 def add_options(parser: argparse.ArgumentParser, *, build: Path) -> None:
     """The options that every command has which runs saboteurs."""
-    parser.add_argument("--only", action="append", metavar="ID", help="a guarantee, or a backend's name; repeatable")
+    parser.add_argument(
+        "--only", action="append", metavar="ID", help="a guarantee, an area, or a backend's name; repeatable"
+    )
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), metavar="N")
+    parser.add_argument(
+        "--both-times",
+        action="store_true",
+        help="run the cases in both modes of time, and not only in that in which a saboteur has to be caught",
+    )
     parser.add_argument("--seed", type=int, default=SEED, metavar="N")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N", help="every N-th of them, from the K-th on; all by default"
+    )
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the kill matrix there too")
     parser.add_argument("--json", type=Path, default=build, metavar="PATH", help=f"default: {build}")
 
@@ -129,16 +152,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="saboteur_run", description=(__doc__ or "").partition("\n")[0])
     add_options(parser, build=_BUILD)
     options = parser.parse_args(arguments)
+    only: set[str] = set(options.only or ())
     names = [
-        *(n for n, one in SABOTEURS.items() if not options.only or n in options.only or one.guarantee in options.only),
-        *(n for n in BENIGN if not options.only or n in options.only),
+        *(n for n, one in SABOTEURS.items() if not only or only & {n, one.guarantee, GUARANTEES[one.guarantee].area}),
+        *(n for n in BENIGN if not only or n in only),
     ]
     if not names:
-        parser.error(f"no backend is called, and no saboteur is for: {', '.join(options.only)}")
+        parser.error(f"no backend is called, and no saboteur is for: {', '.join(sorted(only))}")
     order = list(GUARANTEES)
     names.sort(key=lambda n: order.index(SABOTEURS[n].guarantee) if n in SABOTEURS else len(order))
+    part, parts = options.part
+    names = names[part - 1 :: parts]
     missing = [] if options.only else [f"{id_} has no saboteur, and no reason for having none" for id_ in uncovered()]
-    return conclude([suspect(name) for name in names], options, exempt=EXEMPT, missing=missing)
+    suspects = [suspect(name, both_times=options.both_times) for name in names]
+    return conclude(suspects, options, exempt=EXEMPT, missing=missing)
 
 
 def _say(text: str) -> None:

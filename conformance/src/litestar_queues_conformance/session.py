@@ -6,6 +6,7 @@ import inspect
 import os
 import signal
 from collections.abc import Generator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,9 +17,21 @@ import pytest
 
 from litestar_queues_conformance.cases import CASES, FOLDER
 from litestar_queues_conformance.guarantees import GUARANTEES
-from litestar_queues_conformance.harness import CASE_SECONDS, Check, NoEvidence, NotFoundOut, Store, Violation
+from litestar_queues_conformance.harness import (
+    CASE_SECONDS,
+    T0,
+    Check,
+    NoEvidence,
+    NotFoundOut,
+    Store,
+    ToldIn,
+    Violation,
+)
 from litestar_queues_conformance.keeping import Keeper, Terminated, exit_on_sigterm, how_it_ended
-from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
+from litestar_queues_conformance.manifest import key_of
+from litestar_queues_conformance.moments import TIMES, Alias, Present, presents
+from litestar_queues_conformance.narrowing import narrowed
+from litestar_queues_conformance.outcomes import COMPLETE, INCOMPLETE, NOT_FOUND_OUT
 from litestar_queues_conformance.progress import say
 from litestar_queues_conformance.report import CaseResult, Report, versions
 from litestar_queues_conformance.running import run_case
@@ -28,9 +41,10 @@ from litestar_queues_conformance.terminal import announce, first_line, print_rep
 __all__ = ("ConformanceSession",)
 
 _PROFILE = "litestar-queues-conformance"
+_TIME = "mode_of_time"
 _CHECK = pytest.StashKey[Check]()
 _STORE = pytest.StashKey[Store]()
-_MACHINE, _MOST = "test_machine", 100
+_MACHINE, _MOST = "test_machine", 200
 _USUAL = (
     "; on two idle cores all of them take one to five minutes, most of which the state machine takes (LIF-13): it says "
     "how far it is"
@@ -44,7 +58,15 @@ class ConformanceSession:
         self.config = config
         self.target = target
         self.is_worker = hasattr(config, "workerinput")
-        self.report = Report(backend=name, target=target, seed=seed)
+        self.report = Report(
+            backend=name,
+            target=target,
+            seed=seed,
+            narrowed=tuple(narrowed(config)),
+            options=tuple(map(str, config.invocation_params.args)),
+            started=_utc(),
+        )
+        self._time = cast("str", config.getoption("queue_time"))
         path: str | None = config.getoption("queue_report_json")
         self._keeper = None if path is None or self.is_worker else Keeper(self.report, Path(path))
         self._interrupted_by: str | None = None
@@ -101,7 +123,7 @@ class ConformanceSession:
 
     def pytest_report_header(self) -> list[str]:
         """What is judged, the seed that repeats the run, and the server."""
-        lines = [f"conformance: backend {self.report.backend}, --seed={self.report.seed}"]
+        lines = [f"conformance: backend {self.report.backend}, --seed={self.report.seed}, --queue-time={self._time}"]
         if not self.config.getoption("collectonly"):
             self.report.versions = versions(self.target)
             lines.append(f"conformance: on {self.report.versions['server']}")
@@ -143,9 +165,6 @@ class ConformanceSession:
             return
         self.report.collected[item.nodeid] = ids
         item.extra_keyword_matches.update(ids)  # `-k KEY-01`
-        function: Any = getattr(item, "obj", None)
-        if hypothesis.is_hypothesis_test(function):
-            hypothesis.seed(f"{self.report.seed}:{item.name}")(function)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -157,28 +176,76 @@ class ConformanceSession:
         """Note what was not selected."""
         self.report.deselected.update(item.nodeid for item in items)
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Have a case run in both modes of time, where it has times."""
+        marker = metafunc.definition.get_closest_marker("guarantee")
+        if marker is None or not {"store", "time"} & set(metafunc.fixturenames):
+            return
+        times = [one for one in TIMES if self._time in ("both", one)] or ["store"]
+        if "time" in inspect.signature(metafunc.function).parameters:  # the case sees to it itself
+            metafunc.parametrize("time", times)
+        else:
+            metafunc.fixturenames.append(_TIME)
+            metafunc.parametrize(_TIME, times if _told_in(marker) != "given" else ["given"])
+
     # Running
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
-        """Run a case to its end or its deadline, and ask for its evidence."""
+        """Run a case to its end or its deadline, in its mode of time, and ask for its evidence."""
         if not _ids(pyfuncitem):
             return None
-        arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-        marker = pyfuncitem.get_closest_marker("guarantee")
-        seconds = cast("float", marker.kwargs.get("deadline", CASE_SECONDS) if marker else CASE_SECONDS)
-        check = _check_of(pyfuncitem)
+        store = pyfuncitem.stash.get(_STORE, None)
+        if store is None or _params(pyfuncitem).get(_TIME) != "store":
+            self._run(pyfuncitem)
+            return True
+        alias = Alias.drawn(Random(cast("str", pyfuncitem.funcargs["seed"])))  # noqa: S311  # repeatable is what it is for
+        store.telling = first = Present(T0, alias=alias)
+        self._run(pyfuncitem, first)
+        for moment in presents(first) if self._time != "once" else ():
+            random = Random(cast("str", pyfuncitem.funcargs["seed"]))  # noqa: S311  # repeatable is what it is for
+            present = Present(moment, alias=alias)
+            store = Store(self.report.backend, self.target, os.environ, random, present)
+            pyfuncitem.stash[_STORE] = store
+            pyfuncitem.funcargs |= {"rng": random, "store": store}
+            self._run(pyfuncitem, present)
+        return True
+
+    def _run(self, item: pytest.Function, present: Present | None = None) -> None:
+        """Run a case once; with one of its moments as the present."""
         try:
-            run_case(pyfuncitem.name, seconds, partial(pyfuncitem.obj, **arguments), pyfuncitem.stash.get(_STORE, None))
+            self._run_once(item)
+        except Exception as error:
+            if present is not None:
+                when = f"where {present.moment} of the case is the present, by the store's own time"
+                if isinstance(error, Violation):
+                    first, *more = str(error).splitlines()
+                    error.args = ("\n".join((f"{first}; {when}", *more)),)
+                else:
+                    error.add_note(when)
+            raise
+
+    def _run_once(self, item: pytest.Function) -> None:
+        arguments = {name: item.funcargs[name] for name in inspect.signature(item.obj).parameters}
+        marker = item.get_closest_marker("guarantee")
+        seconds = cast("float", marker.kwargs.get("deadline", CASE_SECONDS) if marker else CASE_SECONDS)
+        if hypothesis.is_hypothesis_test(item.obj):  # now: the modes of a case, and its parameters, share one function
+            hypothesis.seed(f"{self.report.seed}:{item.name}")(item.obj)
+        check = _check_of(item)
+        before = dict(check.evidence)
+        try:
+            run_case(item.name, seconds, partial(item.obj, **arguments), item.stash.get(_STORE, None))
         except NotFoundOut as late:
             if not check.violations:
                 raise
             raise Violation(f"{check.violations[0]} (and then: {late})") from late  # what a check says comes first
         if check.violations:
             raise Violation(f"swallowed by the case: {check.violations[0]}")
-        if unchecked := [id_ for id_, checks in check.evidence.items() if not checks and id_ not in check.unknowns]:
+        unchecked = [
+            id_ for id_, checks in check.evidence.items() if checks == before[id_] and id_ not in check.unknowns
+        ]
+        if unchecked:
             raise NoEvidence(f"no evidence: the case ended without a check() for {', '.join(unchecked)}")
-        return True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -196,7 +263,15 @@ class ConformanceSession:
             )
             report.__dict__.pop("wasxfail", None)
         check = _check_of(item)
-        case = {"ids": list(ids), "evidence": dict(check.evidence), "unknown": dict(check.unknowns)}
+        case: dict[str, Any] = {
+            "ids": list(ids),
+            "evidence": dict(check.evidence),
+            "unknown": dict(check.unknowns),
+            "time": _mode_of(item),
+            "key": key_of(item),
+            "absent": dict(check.absences),
+            "partial": dict(check.parts),
+        }
         error = None if call.excinfo is None else call.excinfo.value
         if isinstance(error, NotFoundOut):
             _not_found_out(report, case, str(error))
@@ -206,7 +281,8 @@ class ConformanceSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """A process of xdist that ended in the middle of a case says nothing about the backend."""
-        case: dict[str, Any] = {"ids": list(self.report.collected.get(crashitem, ())), "evidence": {}, "unknown": {}}
+        ids = self.report.collected.get(crashitem, ())
+        case: dict[str, Any] = {"ids": list(ids), "evidence": {}, "unknown": {}}
         _not_found_out(report, case, f"the process that ran the case ended: {first_line(str(report.longrepr))}")
         report.__dict__["litestar_queues_case"] = case
 
@@ -235,6 +311,10 @@ class ConformanceSession:
             seconds=round(report.duration, 6),
             message=reason or (_last_line(report) if report.failed else None),
             unknown=case["unknown"],
+            time=case.get("time"),
+            key=case.get("key"),
+            absent=case.get("absent", {}),
+            partial=case.get("partial", {}),
         )
         self.report.add(result)
         if self.is_worker:
@@ -263,15 +343,23 @@ class ConformanceSession:
                 "deselected": sorted(self.report.deselected),
             }
             return
+        if self.config.getoption("collectonly"):
+            return
         report = self.report
+        report.finished = _utc()
         report.ended, report.ended_because = how_it_ended(session, exitstatus)
         if self._interrupted_by is not None:
+            if report.ended == COMPLETE:  # by somebody who gave the exit code of a success
+                report.ended = "interrupted"
             report.ended_because = self._interrupted_by
         if not report.versions:  # nobody asked for a header
             report.versions = versions(self.target)
-        unsettled = any(case.outcome == "not found out" for case in report.cases.values())
-        if exitstatus == pytest.ExitCode.OK and unsettled:
-            session.exitstatus = NOT_FOUND_OUT
+        if exitstatus == pytest.ExitCode.OK:
+            results = {one.result for one in report.guarantees()}
+            if "not found out" in results:
+                session.exitstatus = NOT_FOUND_OUT
+            elif not report.narrowed and results & {"incomplete", "not run"}:
+                session.exitstatus = INCOMPLETE
         if self._keeper is not None and (refused := self._keeper.finish()) is not None:
             say(self.config, refused, red=True)
             if session.exitstatus == pytest.ExitCode.OK:
@@ -298,9 +386,28 @@ def _not_found_out(report: pytest.TestReport, case: dict[str, Any], reason: str)
     case["not_found_out"] = reason
 
 
+def _utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def _ids(item: pytest.Item) -> tuple[str, ...]:
     marker = item.get_closest_marker("guarantee")
     return () if marker is None else cast("tuple[str, ...]", marker.args)
+
+
+def _told_in(marker: pytest.Mark | None) -> ToldIn:
+    return "both" if marker is None else marker.kwargs.get("time", "both")
+
+
+def _params(item: pytest.Item) -> dict[str, Any]:
+    callspec: Any = getattr(item, "callspec", None)
+    return {} if callspec is None else callspec.params
+
+
+def _mode_of(item: pytest.Item) -> str | None:
+    """The mode of time in which the case runs."""
+    params = _params(item)
+    return params.get(_TIME, params.get("time"))
 
 
 def _check_of(item: pytest.Item) -> Check:

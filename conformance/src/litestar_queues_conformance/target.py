@@ -118,7 +118,7 @@ class Reshapes(Protocol):
 
 @runtime_checkable
 class CutsConnections(Protocol):
-    """What a target offers besides, where it can: without it, NTF-07 counts as not run."""
+    """What a target offers besides, where it can: without it, NTF-07 counts as not found out."""
 
     async def cut_connections(self, config: dict[str, Any]) -> None:
         """Cut every connection that clients have to the store now, without a word to them. They may connect again."""
@@ -127,7 +127,7 @@ class CutsConnections(Protocol):
 
 @runtime_checkable
 class HoldsTasks(Protocol):
-    """What a target offers besides, where it can: without it, CLM-12 counts as not run."""
+    """What a target offers besides, where it can: without it, CLM-12 counts as not found out."""
 
     def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AbstractAsyncContextManager[bool]:
         """Have these tasks held, as by a claim of another client's that has not come to its end, until the block is left.

@@ -40,6 +40,10 @@ def print_report(report: Report, terminal: pytest.TerminalReporter) -> None:
     if left_out := len(results) - len(shown):
         known = report.ended == COMPLETE or report.collected
         terminal.write_line(f"{left_out} guarantees were not {'selected' if known else 'reached'}")
+    if report.narrowed:
+        terminal.write_line(f"narrowed by {', '.join(report.narrowed)}: it proves nothing of what it leaves out")
+    elif missing := sum(one.result in ("incomplete", "not run") for one in results):
+        terminal.write_line(f"{missing} guarantees are incomplete: cases of the suite did not run", yellow=True)
     if report.ended != COMPLETE:
         why = f" ({report.ended_because})" if report.ended_because else ""
         terminal.write_line(f"the run did not come to its end: {report.ended}{why}; it proves nothing", yellow=True)
@@ -48,12 +52,12 @@ def print_report(report: Report, terminal: pytest.TerminalReporter) -> None:
         terminal.write_line(
             f"{len(unsettled)} not found out: neither kept nor broken; the reasons stand above", purple=True
         )
-    if not left_out:
+    if not left_out or not report.narrowed:
         for profile in Profile:
             of = [one for one in results if one.profile == profile]
-            terminal.write_line(f"{_kept(of)} {profile.value} guarantees kept (--seed={report.seed})")
+            terminal.write_line(f"{profile.value}: {_kept(of)} (--seed={report.seed})")
     elif shown:
-        terminal.write_line(f"{_kept(shown)} selected guarantees kept (--seed={report.seed})")
+        terminal.write_line(f"{_kept(shown, 'selected guarantees')} (--seed={report.seed})")
 
 
 def _table(results: list[GuaranteeResult], terminal: pytest.TerminalReporter) -> None:
@@ -65,9 +69,11 @@ def _table(results: list[GuaranteeResult], terminal: pytest.TerminalReporter) ->
         terminal.write(one.result.ljust(column), **{COLOURS[one.result]: True})
         terminal.write_line(f"  {len(one.cases):>5}  {must}")
     for one in results:
-        if one.result != "passed":
+        if one.result not in ("kept", "absent"):
             terminal.write_line(f"{one.result}: {one.id}, {first_line(one.reason)}")
 
 
-def _kept(results: list[GuaranteeResult]) -> str:
-    return f"{sum(one.result == 'passed' for one in results)} of {len(results)}"
+def _kept(results: list[GuaranteeResult], what: str = "guarantees") -> str:
+    absent = sum(one.result == "absent" for one in results)
+    kept = f"{sum(one.result == 'kept' for one in results)} of {len(results) - absent}"
+    return f"{kept} {what} kept" + (f", and {absent} absent, as declared" if absent else "")

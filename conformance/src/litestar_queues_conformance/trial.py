@@ -27,8 +27,8 @@ class BrokenTarget(Exception):
     """A target cannot work; the text names the part of it and what is wrong."""
 
 
-def try_target(name: str, target: Target, env: Mapping[str, str]) -> None:
-    """Use every part of a target once.
+def try_target(name: str, target: Target, env: Mapping[str, str]) -> type:
+    """Use every part of a target once, and give the class of the client that it opened.
 
     The calls are made in a thread of their own, so that one that blocks is found out, too.
 
@@ -50,6 +50,7 @@ def try_target(name: str, target: Target, env: Mapping[str, str]) -> None:
         trial.seen = trial.calls
     if trial.problem is not None:
         raise BrokenTarget(f"the target of the backend {name!r} does not work: {trial.problem}")
+    return trial.backend
 
 
 class _Problem(Exception):
@@ -62,6 +63,7 @@ class _Trial:
         self.env = env
         self.doing = "config(env)"
         self.problem: str | None = None
+        self.backend: type = object
         self.ended = threading.Event()
         self.calls = self.seen = 0
 
@@ -118,6 +120,7 @@ class _Trial:
 
     async def _client(self, config: dict[str, Any]) -> None:
         backend = await self._await("open(config)", lambda: self.target.open(config))
+        self.backend = type(backend)
         missing = lacks(backend)
         if len(missing) == len(PORT):
             raise _Problem(f"open(config) returned {_shown(backend)}, not an opened backend")

@@ -117,6 +117,7 @@ async def _reshaped(store: Store, check: Check, id_: str, how: str) -> None:
         id_, isinstance(store.target, Reshapes), declared, "whether the target makes other tables, as declared,"
     )
     if not declared:
+        check.absent(id_, "columns")
         return
     for there in store.in_each_way():
         await cast("Reshapes", store.target).reshape(there.config, how)

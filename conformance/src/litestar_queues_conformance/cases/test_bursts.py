@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -10,12 +11,34 @@ from typing import Any
 
 import pytest
 
-from litestar_queues.lifecycle import ACTIVE, Cancel, Complete, Event, Fail, LoseHeartbeat, Requeue, Revive, State, step
+from litestar_queues import QueueConfig, QueueService
+from litestar_queues.clock import StoreClock
+from litestar_queues.lifecycle import (
+    ACTIVE,
+    Cancel,
+    Complete,
+    Dispatch,
+    Divert,
+    Event,
+    Fail,
+    LoseHeartbeat,
+    Release,
+    Requeue,
+    Revive,
+    State,
+    step,
+)
+from litestar_queues.operations import QueueOperations
 from litestar_queues.records import Held, Matching, NewTask, Stale, TaskRecord, Want
+from litestar_queues.schedules.firing import fire_due
+from litestar_queues.schedules.model import PREFIX, Schedule, read_all, record_name
+from litestar_queues.schedules.syncing import CODE
 from litestar_queues_conformance.bursts import Client, Crew, burst, refuse_errors
 from litestar_queues_conformance.compare import shown
+from litestar_queues_conformance.dispatching import keeps_dispatched
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
-from litestar_queues_conformance.moves import ERROR, LOST, RESULT, ids
+from litestar_queues_conformance.moves import ERROR, LOST, REF, REFUSED, RESULT, WINDOW, ids, reserve_all
+from litestar_queues_conformance.scheduling import TIMES, GivenClock, Scene, SchedulerClient, Time, registry_of, scene
 
 _CREW = pytest.StashKey[Crew]()
 _ALL = 1_000_000
@@ -26,12 +49,12 @@ _FRESH = at(100_000)
 
 @pytest.fixture
 def crew(request: pytest.FixtureRequest, store: Store) -> Crew:
-    """Four processes, shared by the cases of this module."""
-    module = request.node.getparent(pytest.Module)
-    crew: Crew | None = module.stash.get(_CREW, None)
+    """Four processes, shared by the cases of the run: cases of other modules come between them."""
+    session = request.session
+    crew: Crew | None = session.stash.get(_CREW, None)
     if crew is None:
-        crew = module.stash[_CREW] = Crew(store.target_name)
-        module.addfinalizer(crew.close)
+        crew = session.stash[_CREW] = Crew(store.target_name)
+        session.addfinalizer(crew.close)
     return crew
 
 
@@ -283,6 +306,169 @@ async def test_of_many_that_want_a_lock_at_once_one_gets_it(store: Store, check:
         check("LCK-01", sum(answers) == 1, f"{what} of {name}: {sum(answers)} of {crew.clients} were told yes")
 
 
+# Runs elsewhere
+
+
+async def reserve_or_claim(client: Client, given: tuple[int, datetime]) -> list[tuple[str, int]]:
+    """Reserve some, and start or give back what was reserved; every fourth client claims tasks for itself instead."""
+    number, now = given
+    limit = (1, 3, 7)[(number + client.index) % 3]
+    worker = f"worker-{client.index}"
+    if client.index % 4 == 3:
+        want = Want(worker=worker, limit=limit)
+    else:
+        want = Want(worker=worker, limit=limit, reserve=True, stale_after=WINDOW)
+    taken = await client.opened.claim(want, now=now)
+    if want.reserve and number % 3 == 2:
+        await client.opened.commit([step(record, Release(), now) for record in taken])
+    return [(record.id, record.fence) for record in taken]
+
+
+@guarantee("EXE-01", deadline=90)
+async def test_many_that_reserve_at_once_are_given_different_tasks(store: Store, check: Check, crew: Crew) -> None:
+    if not await keeps_dispatched(store, check, "EXE-01"):
+        return
+    reader = await store.actor()
+    new = store.new_tasks(600)
+    await reader.enqueue_many(new, now=T0)
+    rounds = [(i, at(i + 1)) for i in range(60)]
+    given: dict[tuple[str, int], str] = {}
+    for answers in await burst(store, reserve_or_claim, rounds, crew=crew):
+        refuse_errors(check, "EXE-01", "a reservation", answers)
+        for index, taken in enumerate(answers):
+            for id_, fence in taken:
+                # A claim makes it odd, and giving back makes it even.
+                check(
+                    "EXE-01", fence % 2, f"{id_} was given to worker-{index} under fence {fence} while another had it"
+                )
+                other = given.setdefault((id_, fence), f"worker-{index}")
+                check("EXE-01", other == f"worker-{index}", f"{id_} under fence {fence} was given to {other} too")
+            check("EXE-01", len(set(taken)) == len(taken), f"one reservation was given a task twice: {shown(taken)}")
+    for record in await reserve_all(reader, now=at(1000), worker="rest"):
+        check("EXE-01", (record.id, record.fence) not in given, f"{record.id} was given under {record.fence} twice")
+        given[record.id, record.fence] = "rest"
+    there = await reader.get([one.id for one in new])
+    check.equal("EXE-01", sorted(there), sorted(one.id for one in new), "the tasks that are stored")
+    for record in there.values():
+        owner = given.get((record.id, record.fence))
+        taken_by = record.worker if record.state in (State.DISPATCHED, State.RUNNING) else "nobody"
+        check("EXE-01", taken_by == owner, f"given to {owner}, but is {shown(record)} of {record.worker}")
+
+
+async def claim_as_run(client: Client, given: list[Held]) -> list[tuple[str, str | None]]:
+    ref = f"run-{client.index}" if client.index % 2 else None
+    want = Want(worker=f"run-{client.index}", limit=_ALL, tasks=tuple(given), execution_ref=ref)
+    return [(record.id, record.worker) for record in await client.opened.claim(want, now=at(5))]
+
+
+async def _reserved(store: Store, count: int, size: int, **fields: Any) -> list[list[TaskRecord]]:
+    """So many lists of tasks of this size, all reserved by one dispatcher."""
+    dispatcher = await store.actor()
+    await dispatcher.enqueue_many(store.new_tasks(count * size, **fields), now=T0)
+    out = await reserve_all(dispatcher, now=at(1), worker="dispatcher")
+    return [out[i : i + size] for i in range(0, len(out), size)]
+
+
+@guarantee("EXE-08", deadline=90)
+async def test_of_many_runs_that_claim_a_task_at_once_one_gets_it(store: Store, check: Check, crew: Crew) -> None:
+    if not await keeps_dispatched(store, check, "EXE-08"):
+        return
+    reader = await store.actor()
+    rounds = await _reserved(store, 80, 3)
+    for out in rounds:
+        [first, *_] = out
+        out[0] = step(first, Dispatch(REF, WINDOW), at(2))
+    await reader.commit([out[0] for out in rounds])
+    given = [[record.held for record in out] for out in rounds]
+    for out, answers in zip(rounds, await burst(store, claim_as_run, given, crew=crew), strict=True):
+        refuse_errors(check, "EXE-08", "a run's claim", answers)
+        winners = Counter(id_ for answer in answers for id_, _ in answer)
+        check.equal("EXE-08", dict(winners), dict.fromkeys(ids(out), 1), "how many runs were given each task")
+        owners = {id_: worker for answer in answers for id_, worker in answer}
+        there = await reader.get(ids(out))
+        check.equal("EXE-08", {id_: one.worker for id_, one in there.items()}, owners, "whose the tasks are")
+        fences = {id_: one.fence for id_, one in there.items()}
+        expected = {record.id: record.fence + 1 for record in out}
+        check.equal("EXE-08", fences, expected, "the fences of the tasks")
+
+
+_WAYS: tuple[Event, ...] = (Dispatch(REF, WINDOW), Cancel(), LoseHeartbeat(LOST), Divert("local", REFUSED))
+
+
+async def refer_or_claim(client: Client, given: tuple[list[TaskRecord], int, int]) -> set[str]:
+    """One client writes something under the reservation's fence, and the others claim under it."""
+    out, way, reads = given
+    if client.index == 0:
+        for _ in range(reads):
+            await client.opened.get(ids(out))
+        return await client.opened.commit([step(record, _WAYS[way], at(5)) for record in out])
+    want = Want(worker="run", limit=_ALL, tasks=tuple(record.held for record in out), execution_ref="own")
+    return set(ids(await client.opened.claim(want, now=at(6))))
+
+
+@guarantee("EXE-13", deadline=90)
+async def test_of_a_run_and_its_dispatcher_at_once_one_is_stored(store: Store, check: Check, crew: Crew) -> None:
+    if not await keeps_dispatched(store, check, "EXE-13"):
+        return
+    reader = await store.actor()
+    reserved = await _reserved(store, 120, 2, execution_backend="cloudrun")
+    rounds = [(out, i % len(_WAYS), i // len(_WAYS) % 4) for i, out in enumerate(reserved)]
+    for (out, way, _), answers in zip(rounds, await burst(store, refer_or_claim, rounds, crew=crew), strict=True):
+        refuse_errors(check, "EXE-13", "a run's claim, or the commit that it races,", answers)
+        there = await reader.get(ids(out))
+        for record in out:
+            told = [index for index, answer in enumerate(answers) if record.id in answer]
+            what = f"of the dispatcher's {_WAYS[way].name} and the runs' claims {len(told)} were told: stored"
+            check("EXE-13", len(told) == 1, what)
+            claim = Want(worker="run", limit=1, execution_ref="own").event
+            expected = step(record, _WAYS[way], at(5)) if told == [0] else step(record, claim, at(6))
+            parts = [(one.state, one.fence, one.execution_ref) for one in (there[record.id], expected)]
+            check.equal("EXE-13", parts[0], parts[1], f"state, fence and reference once client {told} was told so")
+
+
+async def enqueue_or_dispatch(client: Client, given: tuple[TaskRecord, list[str]]) -> list[tuple[str, bool]]:
+    """One client takes the holder of a key through reservations, and the others enqueue its key meanwhile."""
+    record, new_ids = given
+    if client.index == 0:
+        for event in (Release(), Divert("local", REFUSED), LoseHeartbeat(LOST), Dispatch(REF, WINDOW)):
+            want = Want(worker="d", limit=1, tasks=(record.held,), reserve=True, stale_after=WINDOW)
+            taken: list[TaskRecord] = []
+            for _ in range(200):  # an enqueue may hold the task for a moment, and a claim passes over what is held
+                taken = taken or await client.opened.claim(want, now=at(1))
+                await asyncio.sleep(0)  # where all clients share one process
+            if not taken:
+                raise LookupError(f"{record.id} was given back, and could not be reserved again")
+            record = step(taken[0], event, at(1))
+            await client.opened.commit([record])
+        return [(record.id, False)]
+    answers: list[tuple[str, bool]] = []
+    for number in range(4):
+        new = NewTask(id=new_ids[client.index * 4 + number], name="conformance.task", key=record.key)
+        [answer] = await client.opened.enqueue_many([new], now=at(2))
+        answers.append((answer.record.id, answer.is_new))
+    return answers
+
+
+@guarantee("EXE-14", deadline=90)
+async def test_a_key_is_never_free_while_its_task_is_reserved_and_given_back(
+    store: Store, check: Check, crew: Crew
+) -> None:
+    if not await keeps_dispatched(store, check, "EXE-14"):
+        return
+    reader = await store.actor()
+    rounds = [
+        (await store.enqueue(reader, key=f"key-{i}"), [store.new_id() for _ in range(4 * crew.clients)])
+        for i in range(40)
+    ]
+    for (record, _), answers in zip(rounds, await burst(store, enqueue_or_dispatch, rounds, crew=crew), strict=True):
+        refuse_errors(check, "EXE-14", "an enqueue, or what happens to the holder meanwhile,", answers)
+        expected = [[(record.id, False)], *[[(record.id, False)] * 4] * (crew.clients - 1)]
+        check.equal("EXE-14", answers, expected, f"what enqueues of {record.key!r} were answered")
+        there = await reader.find(Matching(key=record.key), _ALL)
+        check.equal("EXE-14", ids(there), [record.id], f"the tasks with the key {record.key!r}")
+        check.equal("EXE-14", (there[0].state, there[0].fence), (State.DISPATCHED, 8), "the state and the fence")
+
+
 # Many at once
 
 
@@ -315,7 +501,7 @@ async def test_a_large_batch_is_seen_whole_or_not_at_all(store: Store, check: Ch
 
 async def open_and_enqueue(client: Client, given: tuple[dict[str, Any], list[str]]) -> list[str]:
     config, new_ids = given
-    backend = await client.target.open(config)
+    backend = await client.open(config)
     try:
         await backend.create_schema()
         await backend.enqueue_many([NewTask(id=new_ids[client.index], name="conformance.task")], now=T0)
@@ -335,3 +521,117 @@ async def test_of_many_that_open_a_new_store_at_once_all_succeed(store: Store, c
             check("SCM-02", new_ids[index] in seen, f"client {index} does not see its own task in the new store")
         there = await (await one.actor()).get(new_ids)
         check.equal("SCM-02", sorted(there), sorted(new_ids), "the tasks that the new store has")
+
+
+# Schedules
+
+
+async def look_at_once(client: Client, given: tuple[str, Time, datetime]) -> None:
+    name, time, now = given
+    clock: StoreClock = GivenClock(now) if time == "given" else StoreClock()
+    await clock.sync(client.opened)
+    backend = SchedulerClient(client.opened, clock if time == "given" else None)
+    found = read_all(await backend.read_records(record_name(name)))
+    await fire_due(QueueOperations(backend, clock), [one for one in found.values() if one.name == name], now)
+
+
+@guarantee("SCH-01", deadline=90)
+async def test_of_many_schedulers_that_look_at_once_each_fire_is_enqueued_once(
+    store: Store, check: Check, crew: Crew
+) -> None:
+    rounds: list[tuple[str, Time, datetime]] = []
+    kept: list[tuple[Scene, Schedule]] = []
+    for time in TIMES:
+        place = await scene(store, "SCH-01", time)
+        for i in range(10):
+            # The first half is due for the first time; of the other one, some fires wait for one another.
+            rest = {"overlap": "allow"} if i % 2 else {"overlap": "queue", "misfire_grace": 86400.0}
+            one = await place.keep(f"{time} {i}", since=3.2, catch_up="all", **rest)
+            rounds.append((one.name, time, place.zero))
+            kept.append((place, one))
+    answers_of = await burst(store, look_at_once, rounds, crew=crew)
+    for (place, one), answers in zip(kept, answers_of, strict=True):
+        refuse_errors(check, "SCH-01", "a look", answers)
+        after, numbers = await place.read(one.name), (2, 1, 0) if one.definition.overlap == "allow" else (2,)
+        check.equal("SCH-01", after.enqueued, len(numbers), f"how many occurrences {one.name!r} counts")
+        wanted = {place.id_of(one, number) for number in numbers}
+        check.equal("SCH-01", set(await place.reader.get(wanted)), wanted, f"the occurrences of {one.name!r}")
+    enqueued = sum([(await place.read(one.name)).enqueued for place, one in kept])
+    stored = len(await kept[0][0].reader.find(Matching(), _ALL))
+    check.equal("SCH-01", stored, enqueued, "how many tasks are stored")
+
+
+async def run_or_look_or_pause(client: Client, given: tuple[str, datetime]) -> str | None:
+    name, now = given
+    backend = SchedulerClient(client.opened, GivenClock(now))
+    service = QueueService(QueueConfig(queue_backend=backend), registry=registry_of())
+    service.clock = GivenClock(now)
+    async with service:
+        if client.index % 4 == 2:
+            await fire_due(service.operations, read_all(await backend.read_records(record_name(name))).values(), now)
+        elif client.index % 4 == 3:
+            await service.schedules.pause(name)
+        else:
+            return (await service.schedules.run_now(name)).id
+    return None
+
+
+@guarantee("SCH-12", deadline=90)
+async def test_a_schedule_that_is_run_paused_and_looked_at_at_once_counts_every_occurrence(
+    store: Store, check: Check, crew: Crew
+) -> None:
+    place = await scene(store, "SCH-12")
+    kept = [await place.keep(f"s{i}", since=2.2, overlap="allow", misfire_grace=86400.0) for i in range(10)]
+    rounds = [(one.name, place.zero) for one in kept]
+    expected = set[str]()
+    for one, answers in zip(kept, await burst(store, run_or_look_or_pause, rounds, crew=crew), strict=True):
+        refuse_errors(check, "SCH-12", "`run_now`, or the look or pause that it races,", answers)
+        wanted = {id_ for id_ in answers if id_ is not None} | {place.id_of(one, number) for number in (0, 1)}
+        check.equal("SCH-12", set(await place.reader.get(wanted)), wanted, f"the tasks of {one.name!r}")
+        after = await place.read(one.name)
+        check.equal("SCH-12", after.enqueued, 4, f"how many occurrences {one.name!r} counts")
+        check.equal("SCH-12", after.is_active, False, f"whether {one.name!r} fires on")
+        expected |= wanted
+    check.equal("SCH-12", set(ids(await place.reader.find(Matching(), _ALL))), expected, "the tasks that are stored")
+
+
+def _code(version: str, number: int) -> dict[str, Any]:
+    """What a version of the code declares: a schedule that all have, and one that this version alone has."""
+    minutes = 60 * (number + 1) + ord(version)
+    return {"shared": {"interval": 60.0 * minutes}, f"only {version} {number}": {"interval": 7200.0}}
+
+
+async def synchronise(client: Client, given: tuple[int, datetime]) -> list[str]:
+    number, now = given
+    service = QueueService(
+        QueueConfig(queue_backend=SchedulerClient(client.opened, GivenClock(now))),
+        registry=registry_of(**_code("ab"[client.index % 2], number)),
+    )
+    service.clock = GivenClock(now)
+    async with service:
+        return list(await service.schedules.sync())
+
+
+@guarantee("SCH-20", deadline=90)
+async def test_of_many_versions_of_the_code_the_latest_one_is_stored(store: Store, check: Check, crew: Crew) -> None:
+    place = await scene(store, "SCH-20")
+    for number in range(8):
+        [answers] = await burst(store, synchronise, [(number, place.zero)], crew=crew)
+        refuse_errors(check, "SCH-20", "`sync`", answers)
+        numbers = json.loads((await place.reader.read_records(CODE))[CODE].value)["numbers"]
+        expected = list(range(1, 2 * number + 3))
+        check.equal("SCH-20", sorted(numbers.values()), expected, "the numbers of all versions of the code")
+        declared = {version: _code(version, number) for version in "ab"}
+        services = [await place.service(registry_of(**code)) for code in declared.values()]
+        before = await place.read("shared")
+        for service in services:
+            async with service:
+                await service.schedules.sync()
+        check.equal(
+            "SCH-20", (await place.read("shared")).version, before.version, "the version of the shared schedule"
+        )
+        latest = [v for v, code in declared.items() if before.definition.spec.interval == code["shared"]["interval"]]
+        check("SCH-20", latest, f"the shared schedule is of neither version: {before.definition.spec}")
+        found = read_all(await place.reader.read_records(PREFIX))
+        alive = sorted(name for name, one in found.items() if one.removed_at is None)
+        check.equal("SCH-20", alive, sorted(declared[latest[0]]), f"the schedules of the latest version, {latest[0]}")

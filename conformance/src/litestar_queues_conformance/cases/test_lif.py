@@ -268,7 +268,7 @@ async def _through(store: Store, row: Transition) -> tuple[TaskRecord, TaskRecor
     a, b = await store.actors(2)
     event, now, fields = event_of(row)
     before = await reach(store, a, row.state, **fields, key="k", description="d", metadata='{"m": 1}', timeout=2.5)
-    if row.state is State.RUNNING:
+    if row.state in (State.RUNNING, State.DISPATCHED):
         await a.touch_heartbeats([Held(before.id, before.fence, '{"done": 7}')], now=at(5))
         before = await stored(a, before.id)
     expected = step(before, event, now)
@@ -279,6 +279,9 @@ async def _through(store: Store, row: Transition) -> tuple[TaskRecord, TaskRecor
 @pytest.mark.parametrize("row", ROWS, ids=row_name)
 @guarantee("LIF-03")
 async def test_a_commit_stores_what_the_transition_changed(store: Store, check: Check, row: Transition) -> None:
+    if row.state not in store.states:
+        check("LIF-03", row.state is State.DISPATCHED, f"no task of this store can be {row.state}")
+        return
     before, expected, found, answer = await _through(store, row)
     check.equal("LIF-03", answer, {before.id}, "the answer")
     check.equal("LIF-03", _changed(_json_free(found)), _changed(_json_free(expected)), f"the task after {row.event}")
@@ -316,6 +319,9 @@ async def test_a_batch_of_commits_stores_each_task_as_its_own(store: Store, chec
 @pytest.mark.parametrize("row", ROWS, ids=row_name)
 @guarantee("LIF-04")
 async def test_a_commit_leaves_alone_what_no_transition_changes(store: Store, check: Check, row: Transition) -> None:
+    if row.state not in store.states:
+        check("LIF-04", row.state is State.DISPATCHED, f"no task of this store can be {row.state}")
+        return
     before, _, found, _ = await _through(store, row)
     check.equal("LIF-04", _kept(_json_free(found)), _kept(_json_free(before)), f"the task after {row.event}")
 
@@ -483,7 +489,7 @@ async def test_a_batch_is_seen_whole_or_not_at_all(store: Store, check: Check) -
 @guarantee("LIF-10")
 async def test_an_empty_batch_does_nothing(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
-    for state in State:
+    for state in store.states:
         await reach(store, a, state)
     before = await pictures(b)
     check.equal("LIF-10", await a.enqueue_many([], now=at(9)), [], "enqueue_many")

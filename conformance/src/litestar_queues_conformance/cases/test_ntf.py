@@ -27,6 +27,7 @@ def _absent(id_: str, actor: QueueBackend, store: Store, check: Check) -> bool:
     if store.target.capabilities.notifications:
         return False
     check(id_, actor.wakeups is None, "wakeups are declared absent, and are there")
+    check.absent(id_, "notifications")
     return True
 
 

@@ -105,6 +105,12 @@ async def test_exactly_the_terminal_tasks_are_found_earliest_first(store: Store,
         found = await b.find(Finished(before=cutoff), limit)
         check.equal("RET-03", found, finished[:limit], f"the first {limit} that had finished")
     check.equal("RET-03", await b.find(Finished(before=at(1)), 9), [], "what had finished before the first")
+    for since in (at(1), at(2), cutoff - _MICROSECOND, cutoff):
+        expected = [one for one in finished if one.finished_at is not None and one.finished_at >= since]
+        found = await b.find(Finished(before=cutoff, since=since), 99)
+        check.equal("RET-03", found, expected, f"what had finished since {since}")
+        found = await b.find(Finished(before=cutoff, since=since), 2)
+        check.equal("RET-03", found, expected[:2], f"the first 2 that had finished since {since}")
 
 
 @guarantee("RET-03")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.records import TaskRecord
+from litestar_queues_conformance.moments import Time
 from litestar_queues_conformance.target import Capabilities
 
 __all__ = ("BENIGN", "SABOTEURS", "Benign", "InProcessTarget", "Saboteur")
@@ -20,7 +21,13 @@ class InProcessTarget:
 
     distribution = "litestar-queues-conformance"
     capabilities = Capabilities(
-        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False
+        multi_process=False,
+        durable=False,
+        server_clock=False,
+        notifications=False,
+        transactional=False,
+        columns=False,
+        dispatch=True,
     )
 
     def __init__(self, backend: type[MemoryBackend]) -> None:
@@ -54,6 +61,8 @@ class Saboteur(MemoryBackend):
 
     guarantee: ClassVar[str]
     """The guarantee that has to catch it first."""
+    time: ClassVar[Time] = "given"
+    """The mode of time in which its guarantee has to catch it, at least."""
     needs_machine: ClassVar[bool] = False
     """Whether only the state machine can catch it. The others run without it, which takes most of the time."""
     target_type: ClassVar[type[InProcessTarget]] = InProcessTarget

@@ -16,7 +16,7 @@ from litestar_queues_conformance.saboteurs.base import Benign, InProcessTarget
 
 _METHODS = (
     *("enqueue_many", "claim", "touch_heartbeats", "commit", "get", "find", "count", "next_due", "delete"),
-    *("lock", "unlock", "open", "close", "create_schema", "now"),
+    *("lock", "unlock", "read_records", "write_records", "open", "close", "create_schema", "now"),
 )
 
 

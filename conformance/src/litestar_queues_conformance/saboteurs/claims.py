@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from litestar_queues.backends.memory import MemoryBackend
-from litestar_queues.lifecycle import Claim, Expire, IllegalTransition, State, step
+from litestar_queues.lifecycle import WAITING, Claim, Expire, IllegalTransition, State, step
 from litestar_queues.records import Overdue, Query, TaskRecord, Want
 from litestar_queues_conformance.saboteurs.base import Benign, InProcessTarget, Saboteur
 
@@ -219,8 +219,9 @@ class _StartsTheOverdue(Saboteur):
         moment = now or self.clock.now()
         claimed = await super().claim(want, now=moment)
         for record in await self.find(Overdue(moment), len(self.tasks)):
-            wanted = want.tasks is None and (want.queues is None or record.queue in want.queues)
-            if wanted and len(claimed) < want.limit and record.due_at <= moment and self._starts(record, moment):
+            wanted = record.state in WAITING and want.tasks is None
+            wanted = wanted and (want.queues is None or record.queue in want.queues) and record.due_at <= moment
+            if wanted and len(claimed) < want.limit and self._starts(record, moment):
                 running = step(record.evolve(expires_at=None), Claim(want.worker), moment)
                 claimed.append(self.put(running.evolve(expires_at=record.expires_at)))
         return claimed

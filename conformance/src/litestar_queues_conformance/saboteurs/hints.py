@@ -72,7 +72,13 @@ class _Client:
 
 class _HintingTarget(InProcessTarget):
     capabilities = Capabilities(
-        multi_process=False, durable=False, server_clock=False, notifications=True, transactional=False, columns=False
+        multi_process=False,
+        durable=False,
+        server_clock=False,
+        notifications=True,
+        transactional=False,
+        columns=False,
+        dispatch=True,
     )
 
     def client(self, store: MemoryBackend) -> QueueBackend:

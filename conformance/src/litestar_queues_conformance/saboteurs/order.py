@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from litestar_queues_conformance.guarantees import GUARANTEES
+from litestar_queues_conformance.guarantees import GUARANTEES, Profile
 
-__all__ = ("EXEMPT", "GENERAL", "ORDER", "first")
+__all__ = ("EXEMPT", "GENERAL", "ORDER", "SPECIAL", "first")
 
+SPECIAL: tuple[str, ...] = (
+    "EXE-31",
+    *(id_ for id_, one in GUARANTEES.items() if one.profile is Profile.DISPATCH and id_ != "EXE-31"),
+    *(id_ for id_, one in GUARANTEES.items() if one.profile is Profile.SCHEDULING),
+)
+"""Guarantees that come before all others: those of dispatched tasks and of schedules, which stand on those of the core.
+
+They name the reason only where a saboteur is there for their profile; see `examine.Verdict.first`. A dispatched task that
+is counted as pending (EXE-27) is also a count that is not as it should be (STA-01). Where backend and target disagree
+about whether it keeps dispatched tasks at all (EXE-31), every case of dispatched tasks fails. Two clients that write one
+named record at once (RCD-02) also lose what one of them counted of a schedule (SCH-12).
+"""
 GENERAL: tuple[str, ...] = (
+    "EXE-32",
     "LIF-03",
     "CLM-01",
     "CLM-05",
@@ -26,8 +39,12 @@ A cancellation that is not stored (CAN-01) is also a commit that is not stored a
 heartbeat that stays its owner's (HBT-04) is also a batch of heartbeats that is answered wrongly (HBT-02).
 """
 
-ORDER: tuple[str, ...] = (*(id_ for id_ in GUARANTEES if id_ not in GENERAL), *GENERAL)
-"""Every guarantee, the special before the general: the order of the registry, and then `GENERAL`."""
+ORDER: tuple[str, ...] = (
+    *(id_ for id_ in SPECIAL if id_ not in GENERAL),
+    *(id_ for id_ in GUARANTEES if id_ not in SPECIAL and id_ not in GENERAL),
+    *GENERAL,
+)
+"""Every guarantee, the special before the general: `SPECIAL`, the order of the registry, and then `GENERAL`."""
 
 EXEMPT: dict[str, str] = {
     "ARW-01": "memory has no columns",

@@ -45,7 +45,18 @@ class FinishedAMicrosecondEarly(Saboteur):
 
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         if isinstance(query, Finished):
-            query = Finished(query.before + _MICROSECOND)
+            query = Finished(query.before + _MICROSECOND, query.since)
+        return await super().find(query, limit)
+
+
+class FinishedSinceAMicrosecondLater(Saboteur):
+    """What finished at the very first time that was asked for is left out."""
+
+    guarantee = "RET-03"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if isinstance(query, Finished) and query.since is not None:
+            query = Finished(query.before, query.since + _MICROSECOND)
         return await super().find(query, limit)
 
 

@@ -50,7 +50,13 @@ class _Bound:
 
 class _TransactingTarget(InProcessTarget):
     capabilities = Capabilities(
-        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=True, columns=False
+        multi_process=False,
+        durable=False,
+        server_clock=False,
+        notifications=False,
+        transactional=True,
+        columns=False,
+        dispatch=True,
     )
 
     @asynccontextmanager
