@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,10 +70,11 @@ class Processes:
     """Those that are to be alive."""
     _all: list[subprocess.Popen[bytes]] = field(default_factory=list["subprocess.Popen[bytes]"])
 
-    def start(self, log: str, *command: str) -> subprocess.Popen[bytes]:
-        """Start `python ...` with its output in a log file."""
+    def start(self, log: str, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start `python ...` with its output in a log file, and these variables besides."""
         environment = {
             **os.environ,
+            **(env or {}),
             "DEMO_FOLDER": str(self.folder),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         }

@@ -22,7 +22,14 @@ _PLAIN_WIDTH = 120
 _LOOK, _SAY = 0.2, 2.0
 """Seconds between two looks at the store, and between two lines where there is no terminal."""
 _STATES = ("running", "pending", "scheduled")
-_STYLE = {"passed": "green", "failed": "bold red", "not found out": "magenta", "not run": "yellow"}
+_STYLE = {
+    "kept": "green",
+    "absent": "green",
+    "incomplete": "green",
+    "broken": "bold red",
+    "not found out": "magenta",
+    "not run": "yellow",
+}
 _VERDICTS = {"PASSED": "green", "NOT FOUND OUT": "magenta", "FAILED": "red"}
 
 
@@ -126,6 +133,7 @@ class Show:
             "what must hold", no_wrap=True, overflow="ellipsis", max_width=max(self.console.width - 36, 40)
         )
         for id_, one in report["guarantees"].items():
-            result = f"[{_STYLE[one['result']]}]{one['result']}[/]"
+            said = "held" if one["result"] == "incomplete" else one["result"]  # each of its cases, once
+            result = f"[{_STYLE[one['result']]}]{said}[/]"
             table.add_row(f"   {id_}", result, str(len(one["cases"])), escape(one["must"]))
         self.console.print(table, soft_wrap=False)

@@ -10,17 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from drill.journal import PLACE
 from drill.places import Place
 from drill.proxy import Proxy
 from drill.work import GREEDY
 
-__all__ = ("LONG", "SHORT", "Crew", "Window", "Worker")
+__all__ = ("LONG", "ROOT", "SHORT", "Crew", "Window", "Worker", "python_path")
 
 ROOT = Path(__file__).parents[1]
 _PR_SET_PDEATHSIG = 1
@@ -90,6 +91,15 @@ class Crew:
         folder: Where the journal and their output are.
     """
 
+    module: ClassVar[str] = "drill.worker"
+    """What the process of a worker runs."""
+    members: Sequence[tuple[Window, tuple[str, ...]]] = (
+        *((SHORT, ("default",)),) * 3,
+        (LONG, ("default",)),
+        (SHORT, (GREEDY,)),
+    )
+    """Three workers with a short window, one with a long one, and one for tasks that kill their worker."""
+
     def __init__(self, place: Place, folder: Path) -> None:
         self._place, self._folder = place, folder
         self.journal = folder / "journal.jsonl"
@@ -101,8 +111,8 @@ class Crew:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Three workers with a short window, one with a long one, and one for tasks that kill their worker."""
-        for window, queues in ((SHORT, ("default",)),) * 3 + ((LONG, ("default",)), (SHORT, (GREEDY,))):
+        """Start all members, and put another worker in the place of each that ends."""
+        for window, queues in self.members:
             await self._start(window, queues)
         self._watching = asyncio.create_task(self._watch())
 
@@ -114,22 +124,35 @@ class Crew:
                 return
             await asyncio.sleep(0.1)
 
+    def settings(self, window: Window, queues: tuple[str, ...], port: int | None) -> dict[str, Any]:
+        """The argument of a worker's process, as JSON; the store is behind a proxy on `port`, if there is one."""
+        return {
+            "place": self._place.at(port),
+            "config": {**window.config, "worker_queues": queues},
+            # One that starts while a table is renamed would make another in its place.
+            "creates": self._watching is None,
+        }
+
+    def environment(self, _number: int) -> dict[str, str]:
+        """What the environment of the next worker has beside that of the drill; `_number` is its place in `all`."""
+        return {}
+
     async def _start(self, window: Window, queues: tuple[str, ...]) -> None:
         proxy = None
         if self._place.port is not None:
             proxy = Proxy(self._place.port)
             await proxy.start()
-        settings = {
-            "place": self._place.at(None if proxy is None else proxy.port),
-            "config": {**window.config, "worker_queues": queues},
-            # One that starts while a table is renamed would make another in its place.
-            "creates": self._watching is None,
-        }
+        settings = self.settings(window, queues, None if proxy is None else proxy.port)
         with (self._folder / f"worker-{len(self.all)}.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: ASYNC220, S603  # it returns at once; our own command
-                [sys.executable, "-m", "drill.worker", json.dumps(settings)],
+                [sys.executable, "-m", self.module, json.dumps(settings)],
                 cwd=ROOT,
-                env={**os.environ, PLACE: str(self.journal), "PYTHONPATH": str(ROOT)},
+                env={
+                    **os.environ,
+                    PLACE: str(self.journal),
+                    "PYTHONPATH": python_path(),
+                    **self.environment(len(self.all)),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -186,6 +209,11 @@ class Crew:
             if worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
+
+
+def python_path() -> str:
+    """Where processes of the drill find its modules."""
+    return os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
 
 
 def _die_with_parent() -> None:

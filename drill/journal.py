@@ -39,6 +39,9 @@ class Execution:
     began: float
     ended: float = inf
     how: str = "runs"
+    attempt: int = 0
+    ref: str | None = None
+    """The run elsewhere, as the task's record names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,10 @@ class Written:
     """By the id of the task, in the order of their beginning."""
     left: dict[int, Left] = field(default_factory=dict[int, Left])
     """By process."""
+    opened: set[int] = field(default_factory=set[int])
+    """The processes that have opened their store."""
+    deaths: dict[int, str] = field(default_factory=dict[int, str])
+    """The step at which a process killed itself."""
 
 
 def read(path: Path) -> Written:
@@ -71,11 +78,17 @@ def read(path: Path) -> Written:
             written.left[said["pid"]] = Left(said["at"], tuple(said["unsettled"]))
             continue
         if said["what"] == "opened":
+            written.opened.add(said["pid"])
             continue
+        if said["what"] == "dies":
+            written.deaths[said["pid"]] = said["step"]
+            continue
+        if said["what"] != "begins" and said["what"] not in _ended:
+            continue  # of another drill, which reads it itself
         key = (said["id"], said["fence"], said["pid"])
         if said["what"] == "begins":
-            open_[key] = Execution(*key, said["kind"], said["at"])
+            open_[key] = Execution(*key, said["kind"], said["at"], attempt=said.get("attempt", 0), ref=said.get("ref"))
             written.executions[said["id"]].append(open_[key])
-        elif said["what"] in _ended:
+        else:
             open_[key].ended, open_[key].how = said["at"], said["what"]
     return written

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from drill.journal import write
 from litestar_queues import current_task, task
 
-__all__ = ("GREEDY", "block", "eat", "fail", "wait", "wait_in_thread")
+__all__ = ("GREEDY", "block", "eat", "fail", "wait", "wait_in_thread", "written")
 
 GREEDY = "greedy"
 """The queue of the tasks that kill their workers."""
@@ -26,9 +26,10 @@ class OwnError(Exception):
 
 
 @contextmanager
-def _written(kind: str) -> Generator[None, None, None]:
+def written(kind: str) -> Generator[None, None, None]:
+    """Write the beginning and the end of the task that runs here."""
     record = current_task().record
-    write("begins", id=record.id, fence=record.fence, kind=kind)
+    write("begins", id=record.id, fence=record.fence, kind=kind, attempt=record.attempt, ref=record.execution_ref)
     how = "interrupted"
     try:
         yield
@@ -43,7 +44,7 @@ def _written(kind: str) -> Generator[None, None, None]:
 @task("drill.wait")
 async def wait(seconds: float) -> float:
     """Wait without blocking anything."""
-    with _written("wait"):
+    with written("wait"):
         await asyncio.sleep(seconds)
     return seconds
 
@@ -51,7 +52,7 @@ async def wait(seconds: float) -> float:
 @task("drill.wait_in_thread")
 def wait_in_thread(seconds: float) -> float:
     """Wait in a thread, which nothing can interrupt."""
-    with _written("wait_in_thread"):
+    with written("wait_in_thread"):
         time.sleep(seconds)
     return seconds
 
@@ -59,7 +60,7 @@ def wait_in_thread(seconds: float) -> float:
 @task("drill.block")
 async def block(seconds: float) -> float:
     """Keep the event loop of the worker busy for so long."""
-    with _written("block"):
+    with written("block"):
         time.sleep(seconds)  # noqa: ASYNC251  # that is the fault
     return seconds
 
@@ -67,14 +68,14 @@ async def block(seconds: float) -> float:
 @task("drill.fail")
 async def fail(number: int) -> None:
     """Fail."""
-    with _written("fail"):
+    with written("fail"):
         raise OwnError(str(number))
 
 
 @task("drill.eat", queue=GREEDY)
 async def eat() -> None:
     """Take memory until the process is killed for it: by a limit of its own, long before the machine has none left."""
-    with _written("eat"):
+    with written("eat"):
         with open("/proc/self/statm", encoding="ascii") as sizes:  # noqa: ASYNC230, PTH123
             taken = int(sizes.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (taken + _MORE, taken + _MORE))

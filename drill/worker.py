@@ -8,7 +8,8 @@ import json
 import logging
 import signal
 import sys
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 from drill import work
 from drill.journal import write
@@ -19,12 +20,18 @@ from litestar_queues.worker.supervisor import EXIT_DRAINED, EXIT_FORCED, EXIT_ST
 
 
 async def main(settings: dict[str, Any]) -> int:
-    """The worker's exit code: those of `queues run`."""
-    config = QueueConfig(
-        queue_backend=backend_at(settings["place"], creates=settings["creates"]),
-        task_modules=[work.__name__],
-        **settings["config"],
+    """Work as these settings say; returns the exit code."""
+    return await serve(
+        QueueConfig(
+            queue_backend=backend_at(settings["place"], creates=settings["creates"]),
+            task_modules=[work.__name__],
+            **settings["config"],
+        )
     )
+
+
+async def serve(config: QueueConfig) -> int:
+    """Work until a signal comes; returns the exit code, one of those of `queues run`."""
     service = QueueService(config)
     try:
         await service.open()
@@ -40,7 +47,12 @@ async def main(settings: dict[str, Any]) -> int:
     return EXIT_DRAINED if ended.drained else EXIT_FORCED
 
 
-if __name__ == "__main__":
+def run(work_on: Callable[[dict[str, Any]], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Be the worker process of the settings that are this process's argument."""
     faulthandler.register(signal.SIGUSR1)  # where it stands, for one that does not leave
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    sys.exit(asyncio.run(main(json.loads(sys.argv[1]))))
+    sys.exit(asyncio.run(work_on(json.loads(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -16,6 +16,8 @@ from unittest import mock
 
 import uuid_utils
 
+from litestar_queues import clock
+
 __all__ = ("OUTSIDE", "Domain", "Stalled", "VirtualLoop", "virtual_time")
 
 Ts = TypeVarTuple("Ts")
@@ -137,8 +139,11 @@ OUTSIDE = Context()
 
 @contextmanager
 def virtual_time(seed: int) -> Generator[VirtualLoop, None, None]:
-    """A loop in whose time `time.monotonic` runs, with ids and the module `random` beginning anew from the seed."""
+    """A loop in whose time `time.monotonic` and `since_boot` run, with ids and the module `random` anew from the seed."""
     loop, numbers, state = VirtualLoop(), count(1), random.getstate()
+
+    def read_clock(_: int) -> float:
+        return loop.time()
 
     def next_id() -> uuid.UUID:
         return uuid.UUID(int=next(numbers))
@@ -147,6 +152,8 @@ def virtual_time(seed: int) -> Generator[VirtualLoop, None, None]:
     try:
         with (
             mock.patch.object(time, "monotonic", loop.time),
+            mock.patch.object(time, "clock_gettime", read_clock, create=True),
+            mock.patch.object(clock, "_BOOT", 0),
             mock.patch.object(uuid_utils, "uuid7", next_id),
             mock.patch.object(uuid_utils, "uuid4", next_id),
         ):

@@ -34,12 +34,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=_DEFAULT.most, help="the most faults of a run")
     parser.add_argument("--no-noise", action="store_true", help="no single call goes wrong")
     parser.add_argument("--one-window", action="store_true", help="one application alone")
+    parser.add_argument(
+        "--schedules", type=int, default=0, help="how many schedules a run has; %(default)s unless given"
+    )
+    parser.add_argument(
+        "--hours", type=float, default=None, help="of faults; 100 seconds, or 2 hours with --schedules, unless given"
+    )
     options = parser.parse_args(arguments)
+    if options.hours is None:
+        options.hours = 2 if options.schedules else _DEFAULT.seconds / 3600
     setting = Setting(
         kinds=tuple(map(Kind, options.kinds)),
         most=options.most,
         noise=not options.no_noise,
         windows=not options.one_window,
+        schedules=options.schedules,
+        seconds=3600 * options.hours,
     )
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
     # Text is hashed alike in every process of this run and the next one: the order of some sets depends on it.
@@ -70,6 +80,8 @@ def _replay(options: argparse.Namespace) -> str:
     if options.most != _DEFAULT.most:
         words += ["--most", str(options.most)]
     words += ["--no-noise"] * options.no_noise + ["--one-window"] * options.one_window
+    if options.schedules:
+        words += ["--schedules", str(options.schedules), "--hours", f"{options.hours:g}"]
     return " ".join(["nox -s simulate --", *words])
 
 

@@ -32,6 +32,7 @@ RULES = {
     "settled twice": "a task was changed against the table of transitions, or twice under one fence",
     "attempts": "a task was claimed with a wrong number of attempts",
     "order": "a claim passed a task that was first",
+    "fires": "a schedule broke one of the rules of the drill of schedules, whose name follows",
     "raised": "a worker ended with an error, or an error was taken by nobody",
     "stalled": "the time of the run could not go on",
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from litestar_queues import TaskRegistry
 from litestar_queues.lifecycle import ACTIVE
 from simulate.faults import Fault, Kind, draw_faults, draw_noise
 from simulate.journal import Journal
@@ -15,13 +16,13 @@ from simulate.loop import Stalled, VirtualLoop, virtual_time
 from simulate.network import Network, Noise, Trouble
 from simulate.processes import LONG, SHORT, Process, World
 from simulate.rules import Violation, judge
-from simulate.store import SharedStore
+from simulate.schedules import BEGINNINGS, draw_schedules, judge_schedules, late, pause_all
+from simulate.schedules import registering as registering_schedules
+from simulate.store import EPOCH, SharedStore
 from simulate.work import Piece, enqueue_all, pieces, registering
 
 __all__ = ("Outcome", "Setting", "simulate")
 
-_FAULTS_END = 100.0
-"""Seconds after which nothing happens any more but what the workers do themselves."""
 _PATIENCE = 900.0
 """Seconds after that in which every task has to come to its end."""
 
@@ -36,6 +37,8 @@ class Setting:
         noise: Whether single calls may go wrong.
         windows: Whether half of the runs have a second application, with another stale window.
         tasks: The most tasks; a run has at least half as many.
+        schedules: How many schedules.
+        seconds: When the faults are over, and nothing happens any more but what the workers do themselves.
     """
 
     kinds: tuple[Kind, ...] = tuple(Kind)
@@ -43,6 +46,8 @@ class Setting:
     noise: bool = True
     windows: bool = True
     tasks: int = 50
+    schedules: int = 0
+    seconds: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +104,18 @@ class _Run:
         rng = Random(seed)
         self._seed, self._setting = seed, setting
         journal = Journal(loop)
-        store = SharedStore(journal)
+        store = SharedStore(journal, rng.choice(BEGINNINGS) if setting.schedules else EPOCH)
         noise = draw_noise(rng) if setting.noise else Noise()
         self._applications = (SHORT, LONG) if setting.windows and rng.random() < 0.5 else (SHORT,)
         self.world = World(loop, rng, journal, store, Network(loop, store, journal, rng, noise))
-        self._pieces: list[Piece] = pieces(rng, rng.randint(setting.tasks // 2, setting.tasks), _FAULTS_END)
-        self._register = registering(self._pieces)
+        self._pieces: list[Piece] = pieces(rng, rng.randint(setting.tasks // 2, setting.tasks), setting.seconds)
+        self._planned = draw_schedules(rng, setting.schedules)
+        self._registers = registering(self._pieces), registering_schedules(self._planned)
+        self._until, self._stopped = store.begin, list[str]()
         self._places: list[Process] = []
         self._lives: list[int] = []
         self._wanted = rng.randint(2, 4)
-        self._faults = draw_faults(rng, setting.kinds, setting.most, self._wanted, _FAULTS_END)
+        self._faults = draw_faults(rng, setting.kinds, setting.most, self._wanted, setting.seconds)
 
     def outcome(self, *, trace: bool) -> Outcome:
         world, journal = self.world, self.world.journal
@@ -118,6 +125,8 @@ class _Run:
         except Stalled as error:
             journal.errors.append(f"stalled: {error}")
         violations = judge(world)
+        if self._planned:
+            violations += judge_schedules(world, self._planned, self._until, self._stopped)
         journal.closed = True
         seconds, digest = journal.now, journal.digest()
         self._clear_up()
@@ -138,10 +147,12 @@ class _Run:
             self._places.append(self._start(place))
         web = Process(self.world, "web", SHORT, self._register, main=self._enqueue)
         faults = [asyncio.create_task(self._suffer(fault)) for fault in self._faults]
-        await asyncio.sleep(_FAULTS_END)
+        await asyncio.sleep(self._setting.seconds)
         await asyncio.gather(*faults)
         self.world.network.noise = Noise()
         journal.write("run", "quiet from now on")
+        if self._planned:
+            await self._end_schedules()
         end = journal.now + _PATIENCE
         while journal.now < end and (web.is_alive or not self._is_still()):  # noqa: ASYNC110  # the time costs nothing
             await asyncio.sleep(1)
@@ -153,6 +164,22 @@ class _Run:
         for process in self._places:
             if process.is_alive:
                 journal.errors.append(f"stuck: {process.name} does not leave in 60 s, with nothing to do")
+
+    async def _end_schedules(self) -> None:
+        """Give the workers time to decide every fire until now, and let no fire come after that."""
+        world = self.world
+        self._until = world.store.clock.now()
+        end = world.journal.now + _PATIENCE
+        while world.journal.now < end and late(world, self._until):  # noqa: ASYNC110  # the time costs nothing
+            await asyncio.sleep(1)
+        self._stopped = late(world, self._until)
+        pauser = Process(world, "cli", SHORT, self._register, main=lambda service: pause_all(service, self._planned))
+        while world.journal.now < end and pauser.is_alive:  # noqa: ASYNC110  # the time costs nothing
+            await asyncio.sleep(1)
+
+    def _register(self, process: Process, registry: TaskRegistry) -> None:
+        for register in self._registers:
+            register(process, registry)
 
     def _start(self, place: int) -> Process:
         while len(self._lives) <= place:

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from litestar_queues import TaskRecord
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.lifecycle import WAITING, State
-from litestar_queues.records import Enqueued, NewTask, Want, claim_order
+from litestar_queues.records import Enqueued, NamedRecord, NewTask, Want, claim_order
+from litestar_queues.schedules.model import PREFIX, Schedule, read_schedule
 from simulate.journal import Journal, short
 
-__all__ = ("Change", "SharedStore")
+__all__ = ("EPOCH", "Change", "SharedStore")
 
-_EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
+EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,31 @@ class Change:
 
 
 class _Clock:
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, begin: datetime) -> None:
+        self._journal, self._begin = journal, begin
 
     def now(self) -> datetime:
-        return _EPOCH + timedelta(seconds=self._journal.now)
+        return self._begin + timedelta(seconds=self._journal.now)
 
 
 class SharedStore(MemoryBackend):
-    """Called by the network alone, which says in `caller` whose call it is."""
+    """Called by the network alone, which says in `caller` whose call it is.
 
-    def __init__(self, journal: Journal) -> None:
-        super().__init__(_Clock(journal))
+    Args:
+        journal: Where changes are written.
+        begin: The store's time at the beginning of the run.
+    """
+
+    def __init__(self, journal: Journal, begin: datetime = EPOCH) -> None:
+        super().__init__(_Clock(journal, begin))
         self._journal = journal
+        self.begin = begin
         self.caller = ""
         self.history: dict[str, list[Change]] = {}
         self.claims: list[list[tuple[str, int]]] = []
         """The ids and fences of each claim that was not empty, in the order of its answer."""
+        self.schedules: dict[str, list[Schedule]] = {}
+        """Every version of each schedule."""
 
     def put(self, record: TaskRecord) -> TaskRecord:
         before = self.tasks.get(record.id)
@@ -90,9 +99,21 @@ class SharedStore(MemoryBackend):
             )
         return claimed
 
+    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
+        written = await super().write_records(records)
+        for record in records:
+            if record.name in written and record.name.startswith(PREFIX):
+                schedule = read_schedule(record)
+                if schedule is None:
+                    self._journal.errors.append(f"raised: {self.caller} wrote a schedule that cannot be read: {record}")
+                else:
+                    self.schedules.setdefault(schedule.name, []).append(schedule)
+                    self._journal.write("store", f"{schedule.name} has come to {schedule.cursor.isoformat()}")
+        return written
+
     def since(self, moment: datetime) -> float:
         """The second of the run of a time in a record."""
-        return (moment - _EPOCH).total_seconds()
+        return (moment - self.begin).total_seconds()
 
     def _first_due(self, want: Want) -> list[TaskRecord]:
         """What a claim has to return: worked out from every task, without the backend's indexes."""
