@@ -20,8 +20,8 @@ CODE = (
     ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 TYPED = (
-    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/shop", "demo", "drill", "bench",
-    "simulate", "soak", "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
+    "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/execution", "examples/shop", "demo",
+    "drill", "bench", "simulate", "soak", "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 SUITE = ("-e", "conformance", "-e", "matrix")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", *SUITE)
@@ -131,7 +131,8 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test that needs no server: unit, integration and acceptance, with real processes on SQLite."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    # Half of the time is spent waiting for processes, so that two at once take little more than half of it on any machine.
+    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "loadfile"]))
 
 
 @nox.session
@@ -175,14 +176,14 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 def conformance(session: nox.Session) -> None:
     """The conformance suite on every backend that needs no server, or on those named: `-- --backend=aiosqlite`."""
-    if session.posargs:
+    if any("backend" in argument for argument in session.posargs):
         install(session, "test", "servers")
         session.run("pytest", *session.posargs)
         return
     install(session, "test")
     for target in TARGETS:
         report = BUILD / "conformance" / f"{target.partition(':')[0]}.json"
-        session.run("pytest", f"--backend={target}", f"--report-json={report}")
+        session.run("pytest", f"--backend={target}", f"--report-json={report}", *session.posargs)
 
 
 @nox.session
@@ -191,7 +192,7 @@ def sqlalchemy(session: nox.Session) -> None:
     install(session, "test")
     session.run_install("python", "-m", "pip", "install", "-q", OLDEST_SQLALCHEMY)
     session.run("python", "-c", "import sqlalchemy; print('SQLAlchemy', sqlalchemy.__version__)")
-    if session.posargs:
+    if any(not argument.startswith("--queue-time") for argument in session.posargs):
         session.run("pytest", *session.posargs)
         return
     session.run(
@@ -199,7 +200,7 @@ def sqlalchemy(session: nox.Session) -> None:
         "-q",
         *sorted(str(path) for path in Path("tests").glob("*/test_alchemy_*.py") if path.parent.name != "servers"),
     )
-    session.run("pytest", "-q", "-n", "2", "--backend=alchemy-aiosqlite")
+    session.run("pytest", "-q", "-n", "2", "--backend=alchemy-aiosqlite", *session.posargs)
 
 
 @nox.session

@@ -63,7 +63,11 @@ DISTRIBUTIONS = (
     ),
     Distribution(
         "litestar_queues_conformance",
-        ("litestar_queues_conformance/py.typed", "litestar_queues_conformance/cases/test_key.py"),
+        (
+            "litestar_queues_conformance/py.typed",
+            "litestar_queues_conformance/manifest.json",
+            "litestar_queues_conformance/cases/test_key.py",
+        ),
         ("LICENSE", "README.md", "src/litestar_queues_conformance/cases/test_key.py"),
     ),
 )

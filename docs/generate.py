@@ -1,4 +1,7 @@
-"""Makes the pages that are made from code: the lifecycle and the guarantees. `--check` fails where one is stale."""
+"""Makes what is made from code: the pages of the lifecycle and of the guarantees, and the manifest of the suite's cases.
+
+`--check` fails where one is stale.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from litestar_queues.lifecycle import ACTIVE, EFFECTS, GUARDS, TERMINAL, TRANSITIONS, State
+from litestar_queues_conformance import manifest
 from litestar_queues_conformance.docs import guarantees_page
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -60,25 +64,26 @@ def lifecycle_page() -> str:
     )
 
 
-PAGES: dict[str, Callable[[], str]] = {
-    "lifecycle.md": lifecycle_page,
-    "guarantees.md": lambda: NOTE + "\n" + guarantees_page(),
+MADE: dict[Path, Callable[[], str]] = {
+    REFERENCE / "lifecycle.md": lifecycle_page,
+    REFERENCE / "guarantees.md": lambda: NOTE + "\n" + guarantees_page(),
+    manifest.PATH: manifest.make,
 }
 
 
 def main() -> int:
-    """Write the pages, or compare them."""
+    """Write them, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail where something is stale")
     check = parser.parse_args().check
     stale: list[str] = []
     REFERENCE.mkdir(exist_ok=True)
-    for name, make in PAGES.items():
-        page, path = make(), REFERENCE / name
+    for path, make in MADE.items():
+        text = make()
         if not check:
-            path.write_text(page)
-        elif not path.exists() or path.read_text() != page:
-            stale.append(name)
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            stale.append(path.name)
     if stale:
         sys.stderr.write(f"stale: {', '.join(stale)}; run `nox -s docs` and commit the result\n")
     return 1 if stale else 0

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues.backends.sql.families import DUCKDB, statements_of
+from litestar_queues.backends.sql.families import DUCKDB
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues_conformance.target import Capabilities, NobodyWaits
-from litestar_queues_matrix.tables import reshaped_ddl
+from litestar_queues_matrix.tables import reshaped_schema
 from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("DuckDBTarget", "duckdb")
@@ -26,7 +26,13 @@ class DuckDBTarget(NobodyWaits):
 
     distribution = "litestar-queues"
     capabilities = Capabilities(
-        multi_process=False, durable=True, server_clock=False, notifications=False, transactional=True, columns=True
+        multi_process=False,
+        durable=True,
+        server_clock=False,
+        notifications=False,
+        transactional=True,
+        columns=True,
+        dispatch=True,
     )
 
     def unavailable(self, env: Mapping[str, str]) -> str | None:
@@ -49,9 +55,8 @@ class DuckDBTarget(NobodyWaits):
         return transaction(_driver(config))
 
     async def reshape(self, config: dict[str, Any], how: str) -> None:
-        statement = statements_of(DUCKDB)["create_task_table"].text
         async with self.transaction(config) as driver:
-            driver.execute_script(reshaped_ddl(statement, how))
+            driver.execute_script(";\n".join(reshaped_schema(DUCKDB, how)))
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"DuckDB {version('duckdb')}"

@@ -23,7 +23,13 @@ class MemoryTarget(NobodyWaits):
 
     distribution = "litestar-queues"
     capabilities = Capabilities(
-        multi_process=False, durable=False, server_clock=False, notifications=False, transactional=False, columns=False
+        multi_process=False,
+        durable=False,
+        server_clock=False,
+        notifications=False,
+        transactional=False,
+        columns=False,
+        dispatch=True,
     )
 
     def __init__(self) -> None:

@@ -39,7 +39,13 @@ class RedisTarget(NobodyWaits, Hosted):
     distribution: str = field(default="litestar-queues", init=False)
     capabilities: Capabilities = field(
         default=Capabilities(
-            multi_process=True, durable=True, server_clock=True, notifications=True, transactional=False, columns=False
+            multi_process=True,
+            durable=True,
+            server_clock=True,
+            notifications=True,
+            transactional=False,
+            columns=False,
+            dispatch=True,
         ),
         init=False,
     )

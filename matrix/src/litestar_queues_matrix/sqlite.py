@@ -14,10 +14,10 @@ from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues.backends.sql.families import SQLITE, statements_of
+from litestar_queues.backends.sql.families import SQLITE
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues_conformance.target import Capabilities, NobodyWaits
-from litestar_queues_matrix.tables import reshaped_ddl
+from litestar_queues_matrix.tables import reshaped_schema
 from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("SqliteTarget", "aiosqlite", "sqlite")
@@ -29,7 +29,13 @@ class SqliteTarget(NobodyWaits):
     distribution = "litestar-queues"
     ways: tuple[str, ...] = ("statement", "arrow")
     capabilities = Capabilities(
-        multi_process=True, durable=True, server_clock=False, notifications=False, transactional=True, columns=True
+        multi_process=True,
+        durable=True,
+        server_clock=False,
+        notifications=False,
+        transactional=True,
+        columns=True,
+        dispatch=True,
     )
 
     def __init__(self, driver: Callable[[str], Any]) -> None:
@@ -52,9 +58,8 @@ class SqliteTarget(NobodyWaits):
         return transaction(self._driver(config["database"]))
 
     async def reshape(self, config: dict[str, Any], how: str) -> None:
-        statement = statements_of(SQLITE)["create_task_table"].text
         with closing(sqlite3.connect(config["database"])) as connection:
-            connection.execute(reshaped_ddl(statement, how))
+            connection.executescript(";\n".join(reshaped_schema(SQLITE, how)))
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"SQLite {sqlite3.sqlite_version}"

@@ -44,6 +44,7 @@ class SqlServerTarget(Hosted):
             notifications=self.adapter.notifies,
             transactional=True,
             columns=True,
+            dispatch=True,
         )
 
     @property

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import re
 
-__all__ = ("reshaped_ddl",)
+from litestar_queues.backends.sql.families import Family
+from litestar_queues.backends.sql.schema import schema_of
+
+__all__ = ("reshaped_ddl", "reshaped_schema")
 
 _BODY = re.compile(r"^(?P<head>[^(]*\()\n(?P<body>.*)\n(?P<tail>\).*)$", re.DOTALL)
 _CONSTRAINT = re.compile(r"\s*(?:UNIQUE |PRIMARY |FULLTEXT )?(?:KEY|INDEX|CONSTRAINT|CHECK)\b", re.IGNORECASE)
 _GROWN = ("    app_note VARCHAR(40) DEFAULT 'the application''s'", "    app_seen INTEGER")
+
+
+def reshaped_schema(family: Family, how: str) -> list[str]:
+    """The statements of a new schema, of which the last table of tasks is reshaped.
+
+    It is for a family that puts a new table in the place of an older one. There, only that table can be reshaped: the
+    upgrade of an older table with other columns is refused.
+
+    Args:
+        family: The family.
+        how: "reordered" or "grown".
+    """
+    newest = re.compile(r"CREATE TABLE \S+_new\b")
+    return [reshaped_ddl(text, how) if newest.match(text) else text for text in schema_of(family).texts()]
 
 
 def reshaped_ddl(create_table: str, how: str) -> str:

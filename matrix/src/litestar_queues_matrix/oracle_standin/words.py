@@ -9,7 +9,7 @@ from functools import cache
 __all__ = ("SETUP", "binds_in", "in_words", "translated")
 
 _FORMAT = re.escape("""'YYYY-MM-DD"T"HH24:MI:SS.FF6'""")
-_NUMBERS = ("last_urgency", "limit", "own", "seen")
+_NUMBERS = ("dispatched", "last_urgency", "limit", "own", "seen")
 _LITERAL = re.compile(r"'[^']*'")
 _BIND = re.compile(r"(?<![\w:]):([A-Za-z]\w*)")
 
@@ -24,6 +24,16 @@ def _merged(found: re.Match[str]) -> str:
 
 
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    # A block of PL/SQL.
+    (
+        r"(?s)^BEGIN\b(.*)\bEND;$",
+        r"DO $do$ DECLARE narrow record; made record; lacking record; older record; BEGIN\1END $do$",
+    ),
+    (r"(?s)q'\[(.*?)\]'", r"$q$\1$q$"),
+    (r"EXECUTE IMMEDIATE", "EXECUTE"),
+    (r"(ALTER TABLE \S+ )MODIFY \((\w+) (VARCHAR2\(\d+ CHAR\))\)", r"\1ALTER COLUMN \2 TYPE \3"),
+    (r"\$q\$(ALTER TABLE \S+ ADD) \(([^$]*)\)\$q\$", r"$q$\1 COLUMN \2$q$"),
+    (r'\$q\$CREATE INDEX "\w+"\.("\w+") ON', r"$q$CREATE INDEX \1 ON"),
     (rf"TO_TIMESTAMP\((\w+\.\w+|:\w+), {_FORMAT}\)", r"CAST(\1 AS timestamp(6))"),
     (r"SYS_EXTRACT_UTC\(SYSTIMESTAMP\)", "(clock_timestamp() AT TIME ZONE 'UTC')"),
     (r"TO_BINARY_DOUBLE\((\w+\.\w+|:\w+)\)", r"CAST(\1 AS double precision)"),
@@ -60,7 +70,14 @@ SETUP = (
     ),
     (
         "CREATE OR REPLACE VIEW oracle.all_tab_columns AS "
-        "SELECT table_schema AS owner, table_name, upper(column_name) AS column_name FROM information_schema.columns"
+        "SELECT table_schema AS owner, table_name, upper(column_name) AS column_name, "
+        "character_maximum_length AS char_length FROM information_schema.columns"
+    ),
+    (
+        "CREATE OR REPLACE VIEW oracle.all_constraints AS "
+        "SELECT n.nspname AS owner, r.relname AS table_name, c.conname AS constraint_name, upper(c.contype) AS constraint_type, "
+        "pg_get_constraintdef(c.oid) AS search_condition_vc FROM pg_constraint AS c "
+        "JOIN pg_class AS r ON r.oid = c.conrelid JOIN pg_namespace AS n ON n.oid = r.relnamespace"
     ),
     "CREATE OR REPLACE FUNCTION oracle.to_char(integer) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1::text'",
     "CREATE OR REPLACE FUNCTION oracle.to_char(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'",

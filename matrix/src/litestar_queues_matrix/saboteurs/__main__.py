@@ -42,7 +42,7 @@ class Plan:
     not_run: tuple[str, ...]
 
 
-def suspect(backend: Backend, server: str, *, whole: bool = False) -> Suspect:
+def suspect(backend: Backend, server: str, *, whole: bool = False, both_times: bool = False) -> Suspect:
     """The backend on a server, as the suite is run against it."""
     guarantee = _guarantee(backend)
     areas = tuple(area for area in CASES if area != "machine")
@@ -55,6 +55,7 @@ def suspect(backend: Backend, server: str, *, whole: bool = False) -> Suspect:
         guarantee=guarantee,
         areas=areas,
         ids=None if whole else ids,
+        time="both" if both_times or guarantee is None else backend.time,
     )
 
 
@@ -84,7 +85,8 @@ def plan(servers: Sequence[str], only: Sequence[str], env: Mapping[str, str]) ->
     runs: list[tuple[str, Backend]] = []
     for row in dict.fromkeys(rows):
         for backend in backends.values():
-            wanted = {backend.__name__, _guarantee(backend)}
+            guarantee = _guarantee(backend)
+            wanted = {backend.__name__, guarantee, GUARANTEES[guarantee].area if guarantee else None}
             if row.product not in backend.products() or (only and wanted.isdisjoint(only)):
                 continue
             name = f"{backend.__name__}@{row.name}"
@@ -131,14 +133,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     for text in chosen.not_run:
         sys.stdout.write(f"not run: {text}\n")
-    if not chosen.runs:
+    part, parts = options.part
+    runs = chosen.runs[part - 1 :: parts]
+    if not runs:
         parser.error("nothing is left to run")
-    suspects = [suspect(backend, server, whole=options.whole) for server, backend in chosen.runs]
+    suspects = [
+        suspect(backend, server, whole=options.whole, both_times=options.both_times) for server, backend in runs
+    ]
     if options.list:
         sys.stdout.write("".join(f"{one.guarantee or 'benign'} {one.name}: {one.defect}\n" for one in suspects))
         return 0
     with ExitStack() as running:
-        for server, backend in chosen.runs:
+        for server, backend in runs:
             variables = running.enter_context(backend(server).serve(os.environ))
             os.environ.update(variables)
             for name in variables:

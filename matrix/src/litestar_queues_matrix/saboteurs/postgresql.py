@@ -334,6 +334,165 @@ class MeetsKeysWithAnError(_PostgreSQL):
         return replace(family, verdicts=family.verdicts.without("23505", "UniqueViolationError"))
 
 
+# Tasks that run elsewhere
+
+
+class ReservesWithoutLocks(_PostgreSQL):
+    """A reservation chooses tasks without locking them, and does not look again before it writes."""
+
+    guarantee = "EXE-01"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.drop("FOR UPDATE SKIP LOCKED")
+        statements.drop("FOR UPDATE OF t SKIP LOCKED", "claim_held")
+
+
+class CountsReservations(_PostgreSQL):
+    """A reservation counts an attempt."""
+
+    guarantee = "EXE-02"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("attempt + CAST(:counted AS integer)", "attempt + 1", *_CLAIMS)
+
+
+class ReservesTheDispatched(_PostgreSQL):
+    """A reservation by id takes dispatched tasks."""
+
+    guarantee = "EXE-04"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("CAST(:dispatched AS integer) = 1", "CAST(:dispatched AS integer) < 2", "claim_held")
+
+
+class RunsClaimUnderTheReservation(_PostgreSQL):
+    """A run's claim under the fence of the reservation takes the task once the reference is stored, too."""
+
+    guarantee = "EXE-07"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        later = "t.state = 'dispatched' AND t.execution_ref IS NOT NULL AND t.fence = h.fence + 1"
+        statements.replace("t.fence = h.fence", f"(t.fence = h.fence OR ({later}))", "claim_held")
+
+
+class TheFirstReferenceStays(_PostgreSQL):
+    """A run's own reference is stored only where there is none."""
+
+    guarantee = "EXE-09"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        new = "coalesce(execution_ref, CAST(:execution_ref AS text))"
+        statements.replace("coalesce(CAST(:execution_ref AS text), execution_ref)", new, *_CLAIMS)
+
+
+class ClaimsClearTheReference(_PostgreSQL):
+    """A claim without a reference clears the one that is stored."""
+
+    guarantee = "EXE-10"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        new = "CAST(:execution_ref AS text)"
+        statements.replace("coalesce(CAST(:execution_ref AS text), execution_ref)", new, *_CLAIMS)
+
+
+class BeatsLeaveTheWindow(_PostgreSQL):
+    """A heartbeat of a dispatched task leaves its window as it was."""
+
+    guarantee = "EXE-15"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        old = "coalesce(h.stale_after, t.stale_after)"
+        new = f"CASE WHEN t.state = 'dispatched' THEN t.stale_after ELSE {old} END"
+        statements.replace(old, new, "touch_heartbeats")
+
+
+class SilentAtTheirVeryEnd(_PostgreSQL):
+    """A dispatched task counts as silent at the very end of its window."""
+
+    guarantee = "EXE-17"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("interval '1 second' <", "interval '1 second' <=", "find_dispatched")
+
+
+class TheMuteAreNotFound(_PostgreSQL):
+    """Silent tasks are found by a comparison alone, which NULL does not pass."""
+
+    guarantee = "EXE-17"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("heartbeat_at IS NULL OR stale_after IS NULL", "false", "find_dispatched")
+
+
+class ExecutionBackendsIgnoreCase(_PostgreSQL):
+    """Silent tasks are found by their execution backends without regard to case."""
+
+    guarantee = "EXE-18"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("OR execution_backend IN", "OR lower(execution_backend) IN", "find_dispatched")
+
+
+class TheMuteComeLast(_PostgreSQL):
+    """Silent tasks are found without NULLS FIRST, so that PostgreSQL has them last."""
+
+    guarantee = "EXE-19"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.drop("NULLS FIRST", "find_dispatched")
+
+
+class RecoversTheDispatched(_PostgreSQL):
+    """A recovery of stale tasks moves dispatched ones, too."""
+
+    guarantee = "EXE-22"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("t.state = 'running'", "t.state IN ('running', 'dispatched')", "commit_stale")
+
+
+class DispatchedIsNeverOverdue(_PostgreSQL):
+    """A dispatched task is not found as overdue."""
+
+    guarantee = "EXE-25"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("state = 'dispatched' AND", "state = 'dispatched' AND false AND", "find_overdue")
+
+
+class DeletesTheDispatched(_PostgreSQL):
+    """A deletion forgets dispatched tasks, too."""
+
+    guarantee = "EXE-26"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("IN ('completed',", "IN ('dispatched', 'completed',", "delete")
+
+
+class CountsNoDispatchedTask(_PostgreSQL):
+    """Dispatched tasks are not counted."""
+
+    guarantee = "EXE-27"
+    areas = ("EXE",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("state = 'dispatched' AND", "state = 'dispatched' AND false AND", "count")
+
+
 # What is stored
 
 
@@ -355,6 +514,35 @@ class LocksToTheSecond(_PostgreSQL):
 
     def edit(self, statements: Statements) -> None:
         statements.replace("timestamptz", "timestamptz(0)", "create_lock_table")
+
+
+class LocksForYears(_PostgreSQL):
+    """A lock that is taken by the server's own time lasts for 95 years."""
+
+    guarantee = "LCK-01"
+    areas = ("LCK",)
+    time = "store"
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace(
+            f"{_NOW} +",
+            f"{_NOW} + CASE WHEN CAST(:now AS text) IS NULL THEN interval '95 years' ELSE interval '0' END +",
+            "lock",
+        )
+
+
+class KeepsPastTimes(_PostgreSQL):
+    """By the server's own time, a task whose time is past comes due at that time, and not now."""
+
+    guarantee = "LIF-01"
+    areas = ("LIF",)
+    time = "store"
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace(
+            f"greatest(n.due_at, {_NOW})",
+            "coalesce(greatest(n.due_at, CAST(:now AS timestamptz)), statement_timestamp())",
+        )
 
 
 class StoresLocalTime(_PostgreSQL):

@@ -272,7 +272,7 @@ class ClaimsUnderAnyFence(Saboteur):
     areas = ("CLM",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("claim", "and record[AT.fence] == one[2]\n            and WAITING", "and WAITING")
+        scripts.replace("claim", "and record[AT.fence] == one[2]\n            and takes", "and takes")
 
 
 class ClaimsForAnyBackend(Saboteur):
@@ -446,13 +446,13 @@ class BeatsUnderAnyFence(Saboteur):
 
 
 class BeatsAnything(Saboteur):
-    """A heartbeat is taken of tasks that do not run."""
+    """A heartbeat is taken of tasks that nobody owns."""
 
     guarantee = "HBT-03"
     areas = ("HBT",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("heartbeat", "task.state == 'running' and")
+        scripts.replace("heartbeat", "OWNED[task.state] and")
 
 
 class LeavesHeartbeatsWhereTheyWere(Saboteur):
@@ -462,8 +462,8 @@ class LeavesHeartbeatsWhereTheyWere(Saboteur):
     areas = ("REC",)
 
     def edit(self, scripts: Edited) -> None:
-        scripts.replace("heartbeat", "        remove(PLACES.running(task))\n")
-        scripts.replace("heartbeat", "        add(PLACES.running(task))\n")
+        scripts.replace("heartbeat", "        remove(place_of(task))\n")
+        scripts.replace("heartbeat", "        add(place_of(task))\n")
 
 
 class ForgetsProgress(Saboteur):
@@ -530,6 +530,7 @@ class FindsWithoutLimit(Saboteur):
 
     def edit(self, scripts: Edited) -> None:
         scripts.replace("find", ", 'LIMIT', 0, asked.limit")
+        scripts.replace("find", "#records < asked.limit", "true")
 
 
 class FindsTheStaleWithoutLimit(Saboteur):
@@ -574,6 +575,363 @@ class LooksAtAllQueues(Saboteur):
         scripts.replace("next_due", "if asked.queues then", "if false then")
 
 
+# Dispatched tasks
+
+
+class ReservationsCountAnAttempt(Saboteur):
+    """A reservation counts an attempt."""
+
+    guarantee = "EXE-02"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "changed.execution_ref = false",
+            "changed.execution_ref = false\n        changed.attempt = tostring(tonumber(record[AT.attempt]) + 1)",
+        )
+
+
+class ReservationsKeepTheReference(Saboteur):
+    """A reservation keeps the reference of an earlier run."""
+
+    guarantee = "EXE-02"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "changed.execution_ref = false")
+
+
+class ReservesAgain(Saboteur):
+    """A reservation by id takes dispatched tasks."""
+
+    guarantee = "EXE-04"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "asked.reserve and WAITING or UNSTARTED", "UNSTARTED")
+
+
+class KeepsWhatItReserved(Saboteur):
+    """A reserved task stays in the index of what is ready."""
+
+    guarantee = "EXE-01"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "        remove(lane.ready, member)\n        if expires_at then",
+            "        if not asked.reserve then\n            remove(lane.ready, member)\n        end\n"
+            "        if expires_at then",
+        )
+
+
+class WorkersTakeWhatHasAReference(Saboteur):
+    """A task whose reference is stored stands in the index of what is ready, too, where reservations pass it by."""
+
+    guarantee = "EXE-05"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "commit",
+            "        place(task)\n",
+            "        place(task)\n        if state == 'dispatched' then\n            add(PLACES.ready(task))\n        end\n",
+        )
+        scripts.replace(
+            "claim",
+            "    elseif record[AT.due_at] > now then",
+            "    elseif asked.reserve and record[AT.state] == 'dispatched' then -- passed by\n"
+            "    elseif record[AT.due_at] > now then",
+        )
+
+
+class RunsTakeWaitingTasksAlone(Saboteur):
+    """A claim by id leaves dispatched tasks."""
+
+    guarantee = "EXE-06"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "asked.reserve and WAITING or UNSTARTED", "WAITING")
+
+
+class RunsTakeTheirTasksUnderAnyFence(Saboteur):
+    """A claim by id does not look at the fence of a dispatched task."""
+
+    guarantee = "EXE-07"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "record[AT.fence] == one[2]\n            and takes",
+            "(record[AT.fence] == one[2] or record[AT.state] == 'dispatched')\n            and takes",
+        )
+
+
+class RunsHaveNoReference(Saboteur):
+    """A claim does not store its reference."""
+
+    guarantee = "EXE-09"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "changed.execution_ref = asked.execution_ref")
+
+
+class RunsClearTheReference(Saboteur):
+    """A claim without a reference clears the one that is stored."""
+
+    guarantee = "EXE-10"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "changed.execution_ref = asked.execution_ref",
+            "changed.execution_ref = asked.execution_ref or false",
+        )
+
+
+class CommitsOverDispatchedTasks(Saboteur):
+    """A commit does not compare the fence of a dispatched task."""
+
+    guarantee = "EXE-12"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "task.fence == after[2]", "(task.fence == after[2] or task.state == 'dispatched')")
+
+
+class ReferencesFreeTheKey(Saboteur):
+    """A task whose reference is stored does not keep its key."""
+
+    guarantee = "EXE-14"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "commit",
+            "if task.key and ACTIVE[state] then",
+            "if task.key and ACTIVE[state] and state ~= 'dispatched' then",
+        )
+
+
+class BeatsTheRunningAlone(Saboteur):
+    """A heartbeat of a dispatched task is not taken."""
+
+    guarantee = "EXE-15"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("heartbeat", "OWNED[task.state]", "task.state == 'running'")
+
+
+class BeatsDispatchedUnderAnyFence(Saboteur):
+    """A heartbeat does not compare the fence of a dispatched task."""
+
+    guarantee = "EXE-16"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("heartbeat", "task.fence == held[2]", "(task.fence == held[2] or task.state == 'dispatched')")
+
+
+class LeavesHeartbeatsOfTheDispatched(Saboteur):
+    """A heartbeat does not move a dispatched task in the index."""
+
+    guarantee = "EXE-17"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "heartbeat",
+            "        remove(place_of(task))\n        task.heartbeat_at = now\n",
+            "        if task.state == 'running' then\n"
+            "            remove(place_of(task))\n            task.heartbeat_at = now\n        end\n",
+        )
+
+
+class HasNoWindows(Saboteur):
+    """A dispatched task is silent as soon as its heartbeat is past."""
+
+    guarantee = "EXE-17"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find_dispatched", "own = true", "window = 0")
+
+
+class TrustsWhoHasNoWindow(Saboteur):
+    """A dispatched task without a window is never silent."""
+
+    guarantee = "EXE-17"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find_dispatched", "not window or is_stale(", "window and is_stale(")
+
+
+class FindsTheSilentOfAnyBackend(Saboteur):
+    """A search for silent tasks does not look at the execution backend."""
+
+    guarantee = "EXE-18"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find_dispatched", "and (not asked.backends or asked.backends[backend])")
+
+
+class FindsTheSilentWithoutLimit(Saboteur):
+    """A search for silent tasks returns all that it looked at."""
+
+    guarantee = "EXE-19"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "find_dispatched", "if #records >= asked.limit then\n        break", "if false then\n        break"
+        )
+
+
+class PutsOffForEver(Saboteur):
+    """A dispatched task that is put off stands in no index."""
+
+    guarantee = "EXE-20"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "commit",
+            "        task.state, task.execution_backend = state",
+            "        local was = task.state\n        task.state, task.execution_backend = state",
+        )
+        scripts.replace(
+            "commit",
+            "        place(task)\n",
+            "        if was == 'dispatched' and state == 'scheduled' then\n            count(task.queue, state, 1)\n"
+            "        else\n            place(task)\n        end\n",
+        )
+
+
+class CallsTheDispatchedStale(Saboteur):
+    """A search for stale tasks goes through those that are dispatched."""
+
+    guarantee = "EXE-21"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find_stale", "space .. 'running'", "space .. 'dispatched'")
+
+
+class RecoversTheDispatched(Saboteur):
+    """A recovery by heartbeat takes dispatched tasks, too."""
+
+    guarantee = "EXE-22"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "not (task.state == 'running' and is_stale", "not (OWNED[task.state] and is_stale")
+
+
+class RunsTakeTheCancelled(Saboteur):
+    """A claim by id takes cancelled tasks."""
+
+    guarantee = "EXE-23"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "and takes[record[AT.state]]",
+            "and (takes[record[AT.state]] or not asked.reserve and record[AT.state] == 'cancelled')",
+        )
+
+
+class RunsTakeTheExpired(Saboteur):
+    """A claim by id ignores when a dispatched task expires."""
+
+    guarantee = "EXE-24"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "and not (record[AT.expires_at] and",
+            "and not (record[AT.state] ~= 'dispatched' and record[AT.expires_at] and",
+        )
+
+
+class DispatchedNeverExpire(Saboteur):
+    """Dispatched tasks stand in no index by when they expire."""
+
+    guarantee = "EXE-25"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("common", "dispatched = 'expiring_dispatched', ")
+
+
+class ExpiresTheWaitingFirst(Saboteur):
+    """Overdue tasks that wait come before those that are dispatched."""
+
+    guarantee = "EXE-25"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("find", "(not first or before_id(member, first))", "not first")
+
+
+class DeletesTheDispatched(Saboteur):
+    """A deletion takes dispatched tasks, too."""
+
+    guarantee = "EXE-26"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("delete", "TERMINAL[task.state]", "(TERMINAL[task.state] or task.state == 'dispatched')")
+
+
+class CountsNothingDispatched(Saboteur):
+    """A reserved task is in no count."""
+
+    guarantee = "EXE-27"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "common",
+            "    count(task.queue, task.state, 1)\n",
+            "    count(task.queue, task.state, task.state == 'dispatched' and 0 or 1)\n",
+        )
+
+
+class DivertsInNameAlone(Saboteur):
+    """A diverted task goes to the lane of its earlier execution backend."""
+
+    guarantee = "EXE-28"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("commit", "task.state, task.execution_backend = state, after[4]", "task.state = state")
+
+
+class ReservesByTheEnqueue(Saboteur):
+    """A reservation without a time takes that of the enqueue for its heartbeat."""
+
+    guarantee = "EXE-30"
+    areas = ("EXE",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace(
+            "claim",
+            "changed.execution_ref = false",
+            "changed.execution_ref = false\n        changed.heartbeat_at = asked.now or record[AT.created_at]",
+        )
+
+
 # lock.lua, unlock.lua
 
 
@@ -601,6 +959,28 @@ class LocksRunOutEarly(Saboteur):
         )
 
 
+class LocksForYears(Saboteur):
+    """A lock that is taken by the server's own time lasts for 95 years."""
+
+    guarantee = "LCK-01"
+    areas = ("LCK",)
+    time = "store"
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("lock", "seconds + asked.seconds", "seconds + asked.seconds + 95 * 31557600")
+
+
+class KeepsPastTimes(Saboteur):
+    """By the server's own time, a task whose time is past comes due at that time, and not now."""
+
+    guarantee = "LIF-01"
+    areas = ("LIF",)
+    time = "store"
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("enqueue", "waits and run_at or now", "(waits or not asked.now) and run_at or now")
+
+
 class UnlocksForEverybody(Saboteur):
     """A lock is given back by whoever asks."""
 
@@ -617,7 +997,7 @@ class UnlocksForEverybody(Saboteur):
 class SmallPieces(Benign):
     """Commands have at most four values, and cursors read two members at a time."""
 
-    areas = ("LIF", "KEY", "CLM", "OWN", "HBT", "REC", "CAN", "EXP", "RET", "STA", "LCK")
+    areas = ("LIF", "KEY", "CLM", "OWN", "HBT", "REC", "CAN", "EXP", "RET", "STA", "LCK", "EXE")
 
     def edit(self, scripts: Edited) -> None:
         scripts.replace("common", "local CHUNK = 2000", "local CHUNK = 4")

@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
+from litestar_queues_conformance.moments import Time
 from litestar_queues_conformance.target import Capabilities
 from litestar_queues_matrix.servers import Product
 
@@ -17,6 +18,8 @@ class SuspectTarget:
 
     areas: ClassVar[tuple[str, ...]]
     """Areas of guarantees in which it may be noticed; its own is among them."""
+    time: ClassVar[Time] = "given"
+    """The mode of time in which its guarantee has to catch it, at least."""
     harmless_on: ClassVar[Mapping[Product, str]] = {}
     """Servers on which it would be no defect, each with the reason."""
 
