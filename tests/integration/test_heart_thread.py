@@ -44,26 +44,29 @@ def connections(file: Path) -> int:
     return found
 
 
-async def test_the_thread_has_one_connection_or_two_and_closes_them_with_the_worker(file: SqliteFile) -> None:
-    path = file.path
+async def test_the_thread_closes_its_connections_with_the_worker(file: SqliteFile) -> None:
+    async with watched_worker(file.backend()) as (_, id_, _):
+        await until(lambda: file.rows(id_)[id_]["heartbeat_at"] is not None)
+        assert has_thread()
+        assert connections(file.path) >= 2
+    assert not has_thread()
+    assert connections(file.path) == 0
 
-    async def held(*, thread: bool) -> int:
-        """The most that were seen open at a time, over twenty heartbeats."""
-        most = 0
-        async with watched_worker(file.backend(), worker_heartbeat_thread=thread) as (_, id_, _):
-            await until(lambda: file.rows(id_)[id_]["heartbeat_at"] is not None)
-            for _ in range(20):
-                before = file.rows(id_)[id_]["heartbeat_at"]
-                await until(lambda before=before: file.rows(id_)[id_]["heartbeat_at"] != before)
-                most = max(most, connections(path))
-        assert not has_thread()
-        assert connections(path) == 0
-        return most
 
-    without = await held(thread=False)
-    assert without >= 1
-    # The pool of everything else grows by what is under way at once: to four, where nothing more is done than here.
-    assert 2 <= await held(thread=True) <= max(without, 4) + 2
+async def test_what_is_apart_has_two_connections_at_most(file: SqliteFile) -> None:
+    first = file.backend().create_backend()
+    async with asyncio.timeout(DEADLINE), AsyncExitStack() as stack:
+        stack.push_async_callback(first.close)
+        await first.open()
+        second = first.apart()
+        assert second is not None
+        before = connections(file.path)
+        stack.push_async_callback(second.close)
+        await second.open()
+        for _ in range(5):
+            await asyncio.gather(*(second.count() for _ in range(20)))
+            assert 1 <= connections(file.path) - before <= 2
+    assert connections(file.path) == 0
 
 
 @asynccontextmanager

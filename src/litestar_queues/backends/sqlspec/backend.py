@@ -65,6 +65,7 @@ class SQLSpecBackend(SqlBackend):
         table_name: str,
         patience: float,
         limit: float | None = None,
+        small: bool = False,
         arrow_from: int | None = None,
         heartbeats: HeartbeatPool | None = None,
         observer: RuntimeObserver | None = None,
@@ -92,6 +93,7 @@ class SQLSpecBackend(SqlBackend):
         self._creates_schema = create_schema
         self._migration_timeout = migration_timeout
         self._table_name = table_name
+        self._small = small
         self._limit = None if store.family.clock == "client" else limit
         self._schema = Schema(store.family, statements, table_name)
         self._migrator = Migrator(config, table_name, self._failures) if run_migrations else None
@@ -121,7 +123,9 @@ class SQLSpecBackend(SqlBackend):
         if self._store.probe is not None:
             await asyncio.to_thread(self._store.probe, self._config)
         self._pool.take(shared=self._shared is not None)
-        self._transport = self._store.transport(spec, self._config, self._store, self._failures, limit=self._limit)
+        self._transport = self._store.transport(
+            spec, self._config, self._store, self._failures, limit=self._limit, small=self._small
+        )
         self.port = self.port.opened(self._transport)
         try:
             await self.port.check_server()
@@ -176,6 +180,7 @@ class SQLSpecBackend(SqlBackend):
             table_name=self._table_name,
             patience=self.port.patience,
             limit=self._limit,
+            small=True,
             clock=self._clock,
             place=self.port.place,
         )

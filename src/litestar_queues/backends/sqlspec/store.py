@@ -58,8 +58,26 @@ class Transport(Protocol):
     """Makes attempts at programs."""
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
-    ) -> None: ...
+        self,
+        spec: SQLSpec,
+        config: Any,
+        store: QueueStore,
+        failures: SQLSpecFailures,
+        *,
+        limit: float | None = None,
+        small: bool = False,
+    ) -> None:
+        """Prepare attempts in a registry, on a configuration that is registered there.
+
+        Args:
+            spec: The registry.
+            config: The configuration.
+            store: The adapter.
+            failures: Words the errors.
+            limit: Seconds for which an attempt may go on, or None.
+            small: Use at most two connections, also where the driver has no pool whose settings say so (`small_pool`).
+        """
+        ...
 
     async def attempt(self, program: Program[T]) -> T:
         """Run the program in a transaction, and commit it.

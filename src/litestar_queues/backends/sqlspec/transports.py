@@ -80,13 +80,21 @@ class AsyncTransport:
     """Seconds from when the pool gave it until it goes back, at the end of a program; 0 sends it back after each."""
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
+        self,
+        spec: SQLSpec,
+        config: Any,
+        store: QueueStore,
+        failures: SQLSpecFailures,
+        *,
+        limit: float | None = None,
+        small: bool = False,
     ) -> None:
         self._spec: Any = spec
         self._config = config
         self._store = store
         self._failures = failures
         self._limit = limit
+        self._small = small
         self._kept: list[Connected] = []
         self._line = asyncio.Lock()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -222,13 +230,21 @@ class BlockingTransport:
     """What transports have in common that run a whole program in one thread."""
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
+        self,
+        spec: SQLSpec,
+        config: Any,
+        store: QueueStore,
+        failures: SQLSpecFailures,
+        *,
+        limit: float | None = None,
+        small: bool = False,
     ) -> None:
         self._spec: Any = spec
         self._config = config
         self._store = store
         self._failures = failures
         self._limit = limit
+        self._small = small
 
     def transact(self, driver: Any, program: Program[T], steps: Steps[T], first: Call | Load) -> T:
         """Run the program on a sync driver, in the thread that calls."""
@@ -272,20 +288,28 @@ class ThreadTransport(BlockingTransport):
     """
 
     threads = 4
+    small_threads = 2
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
+        self,
+        spec: SQLSpec,
+        config: Any,
+        store: QueueStore,
+        failures: SQLSpecFailures,
+        *,
+        limit: float | None = None,
+        small: bool = False,
     ) -> None:
-        super().__init__(spec, config, store, failures, limit=limit)
+        super().__init__(spec, config, store, failures, limit=limit, small=small)
         self._executor = self.start_threads(config)
 
     def start_threads(self, config: Any) -> ThreadPoolExecutor:
         """The threads that reach the database of a configuration."""
         return ThreadPoolExecutor(self.threads_for(config), thread_name_prefix="litestar-queues-sql")
 
-    def threads_for(self, _config: Any) -> int:
+    def threads_for(self, config: Any) -> int:
         """How many threads reach the database of a configuration."""
-        return self.threads
+        return self.small_threads if self._small else self.threads
 
     def refused(self, error: Exception) -> Exception:
         """What to raise where the database could not be opened."""

@@ -30,11 +30,18 @@ class AiosqliteTransport(BlockingTransport):
     """
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
+        self,
+        spec: SQLSpec,
+        config: Any,
+        store: QueueStore,
+        failures: SQLSpecFailures,
+        *,
+        limit: float | None = None,
+        small: bool = False,
     ) -> None:
         from sqlspec.adapters.aiosqlite.core import run_on_worker_thread  # noqa: PLC0415  # needs aiosqlite
 
-        super().__init__(spec, config, store, failures, limit=limit)
+        super().__init__(spec, config, store, failures, limit=limit, small=small)
         self._background = Background()
         self._in_thread = run_on_worker_thread
 

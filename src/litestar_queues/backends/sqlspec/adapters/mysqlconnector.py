@@ -101,9 +101,16 @@ class MysqlConnectorTransport(AsyncTransport):
     kept_for = 0.0  # one that is kept, or on its way back, would count as taken
 
     def __init__(
-        self, spec: SQLSpec, config: Any, store: QueueStore, failures: SQLSpecFailures, *, limit: float | None = None
+        self,
+        spec: SQLSpec,
+        config: Any,
+        store: QueueStore,
+        failures: SQLSpecFailures,
+        *,
+        limit: float | None = None,
+        small: bool = False,
     ) -> None:
-        super().__init__(spec, config, store, failures, limit=limit)
+        super().__init__(spec, config, store, failures, limit=limit, small=small)
         self._free = asyncio.Semaphore(_pool_size(config))
 
     async def connect(self, session: AsyncSession) -> Any:
@@ -124,8 +131,8 @@ class MysqlConnectorTransport(AsyncTransport):
 class MysqlConnectorThreadTransport(ThreadTransport):
     """Uses no more threads than such a pool has sessions."""
 
-    def threads_for(self, _config: Any) -> int:
-        return min(self.threads, _pool_size(_config))
+    def threads_for(self, config: Any) -> int:
+        return min(super().threads_for(config), _pool_size(config))
 
     def connect(self, session: AbstractContextManager[Any]) -> Any:
         pooling: Any = import_module("mysql.connector.pooling")
