@@ -121,6 +121,7 @@ class Aside:
         """Whether the second client is open."""
         self._why = "it is not open yet"
         self._said_from = time.monotonic() + _OPENING
+        self._tried = asyncio.Event()  # waited for and set in the thread's event loop alone
         self._sharing: set[str] = set()
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -180,10 +181,18 @@ class Aside:
                 await self._client.open()
             except Exception as error:  # noqa: BLE001  # whatever it was, everything goes through the other client meanwhile
                 self._why, self._said_from = str(error), 0.0
+                self._tried.set()
                 await pause.wait()
             else:
                 self.is_open = True
+                self._tried.set()
                 return
+
+    async def tried(self) -> None:
+        """Wait for the first attempt at opening the client, which is made soon: not for long where it hangs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._said_from - time.monotonic())):
+                await self._tried.wait()
 
     async def touch(self, held: Sequence[Held]) -> set[str]:
         """Write heartbeats through the client; while it cannot be had, through that of everything else.

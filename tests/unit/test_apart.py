@@ -12,7 +12,7 @@ from apart_lab import FirstClient, SecondClient, apart_lab, hearts
 from queue_lab import Lab, within
 from waiting import DEADLINE
 
-from litestar_queues import QueueError
+from litestar_queues import QueueError, apart
 from litestar_queues.apart import Aside, Run
 from litestar_queues.clock import StoreClock
 from litestar_queues.errors import BackendUnavailableError, TasksLockedError
@@ -62,6 +62,21 @@ async def test_heartbeats_and_maintenance_use_the_second_client_alone(caplog: py
     assert "connection of its own" not in caplog.text, "also while it was being opened"
 
 
+async def test_the_first_maintenance_waits_until_the_second_client_is_open() -> None:
+    lab, second = apart_lab()
+    opened = second.open
+
+    async def open_slowly() -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await opened()
+
+    second.open = open_slowly  # type: ignore[method-assign]
+    async with lab.service, lab.worker():
+        await lab.until(lambda: len(second.of("lock")) > 3)
+        assert lab.backend.of("lock") == [], "else it would wait for a pool that the application has exhausted"
+
+
 @pytest.mark.parametrize("kinds", [{"open"}, {"touch_heartbeats", "now", "lock"}], ids=["opening", "connection"])
 async def test_they_fall_back_to_the_first_client_say_so_once_and_return(
     kinds: set[str], caplog: pytest.LogCaptureFixture
@@ -79,7 +94,8 @@ async def test_they_fall_back_to_the_first_client_say_so_once_and_return(
             assert caplog.text.count(f"there is a connection of its own for {what} again") == 1
 
 
-async def test_an_opening_that_hangs_keeps_no_heartbeat_waiting() -> None:
+async def test_an_opening_that_hangs_keeps_no_heartbeat_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_OPENING", 0.05)
     lab, second = apart_lab()
     second.hangs["open"] = False
     async with lab.service, lab.worker():
@@ -105,7 +121,13 @@ async def test_the_first_client_is_not_asked_about_tasks_that_are_locked(caplog:
     async with lab.service, lab.worker():
         await lab.until(lambda: second.is_open)
         second.raises["touch_heartbeats"] = [TasksLockedError((), ["somebody's"]) for _ in range(1000)]
-        await a_task_that_waits(lab, second, (second, 5))
+
+        @lab.task("waits")  # type: ignore[untyped-decorator]
+        async def waits() -> None:
+            seen = len(second.of("touch_heartbeats"))
+            await lab.until(lambda: len(second.of("touch_heartbeats")) >= seen + 10)
+
+        await within((await lab.service.enqueue(waits)).wait())
         assert lab.backend.of("touch_heartbeats") == []
     assert "connection of its own" not in caplog.text
 

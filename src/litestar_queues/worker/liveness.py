@@ -110,6 +110,9 @@ class Liveness:
         own_reaper = self._reaper(aside.operations, replaced)
 
         async def look() -> None:
+            await (
+                aside.tried()
+            )  # else the first look would wait for the pool of everything else, which may be exhausted
             await aside.through_either("maintenance", own_reaper.look, reaper.look)
 
         runs_aside: list[Callable[[], Coroutine[Any, Any, None]]] = [
@@ -121,6 +124,7 @@ class Liveness:
         if scheduler is not None:
 
             async def look_at_schedules() -> float:
+                await aside.tried()
                 return await aside.through_either(
                     "schedules", partial(scheduler.look, aside.operations), partial(scheduler.look, operations)
                 )
