@@ -12,7 +12,7 @@ from apart_lab import FirstClient, SecondClient, apart_lab, hearts
 from queue_lab import Lab, within
 from waiting import DEADLINE
 
-from litestar_queues import QueueError, apart
+from litestar_queues import QueueError, apart, current_task
 from litestar_queues.apart import Aside, Run
 from litestar_queues.clock import StoreClock
 from litestar_queues.errors import BackendUnavailableError, TasksLockedError
@@ -120,10 +120,11 @@ async def test_the_first_client_is_not_asked_about_tasks_that_are_locked(caplog:
     lab, second = apart_lab()
     async with lab.service, lab.worker():
         await lab.until(lambda: second.is_open)
-        second.raises["touch_heartbeats"] = [TasksLockedError((), ["somebody's"]) for _ in range(1000)]
 
         @lab.task("waits")  # type: ignore[untyped-decorator]
         async def waits() -> None:
+            error = TasksLockedError([current_task().id], ["somebody's"])
+            second.raises["touch_heartbeats"] = [error for _ in range(1000)]
             seen = len(second.of("touch_heartbeats"))
             await lab.until(lambda: len(second.of("touch_heartbeats")) >= seen + 10)
 
