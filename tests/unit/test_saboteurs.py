@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -50,8 +51,10 @@ def test_the_state_machine_alone_catches_what_takes_a_longer_history() -> None:
 
 
 def test_an_odd_but_legal_backend_passes() -> None:
+    before = dict(os.environ)
     verdict = run("NeverPromotes", areas=("lif", "sta", "machine"))
     assert verdict.right, verdict
+    assert {**os.environ, "PYTEST_CURRENT_TEST": ""} == {**before, "PYTEST_CURRENT_TEST": ""}, "the run left nothing"
 
 
 class DoesNothingWrong(Saboteur):

@@ -126,8 +126,6 @@ class Verdict:
 def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
     """Run the suite, as far as the suspect says, in this process."""
     started = time.monotonic()
-    os.environ.setdefault(SHRINK_VARIABLE, "0")
-    os.environ.setdefault(EXAMPLES_VARIABLE, str(_EXAMPLES))
     with tempfile.TemporaryDirectory(prefix="saboteur-") as folder:
         report = _suite(suspect, Path(folder), seed=seed)
     failed = [case for case in report["cases"] if case["outcome"] == "failed"]
@@ -239,17 +237,9 @@ def _suite(suspect: Suspect, folder: Path, *, seed: int) -> dict[str, Any]:
     options += [f"--queue-time={suspect.time}"]
     if suspect.ids is not None:
         options += ["-k", " or ".join(suspect.ids)]
-    before = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = pytest.main([*options, *(str(CASES[area]) for area in suspect.areas)])
-    finally:
-        if before is None:
-            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
-        else:
-            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = before
+    with _environment(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = pytest.main([*options, *(str(CASES[area]) for area in suspect.areas)])
     if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, NOT_FOUND_OUT}:
         raise RuntimeError(f"the suite did not run against {suspect.target} ({code}):\n{said.getvalue()}")
     loaded: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
@@ -262,3 +252,23 @@ def _ordered(ids: Iterable[str]) -> list[str]:
         ordered.append(least)
         left.remove(least)
     return ordered
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Set what the run is to find in the environment, and leave it as it was."""
+    settings = {
+        SHRINK_VARIABLE: os.environ.get(SHRINK_VARIABLE, "0"),
+        EXAMPLES_VARIABLE: os.environ.get(EXAMPLES_VARIABLE, str(_EXAMPLES)),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
