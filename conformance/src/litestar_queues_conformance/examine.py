@@ -17,7 +17,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -255,7 +255,7 @@ def _ordered(ids: Iterable[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
+def _environment() -> Generator[None]:
     """Set what the run is to find in the environment, and leave it as it was."""
     settings = {
         SHRINK_VARIABLE: os.environ.get(SHRINK_VARIABLE, "0"),
