@@ -6,6 +6,8 @@ events ago, so that owners are lost; a clock that moves by nothing, a microsecon
 Where the time is the store's own, a history begins in the past, with given times, and goes on in the present, without.
 What lies ahead is hours away there, so that it does not come while the history is drawn. The machine learns from an
 answer when the call was made, and the model is told that time.
+
+What differs first is named by the area of guarantees that the call belongs to: the stored tasks, by that of the last call.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ from litestar_queues.records import (
     Want,
 )
 from litestar_queues_conformance.fields import FIELDS, otherwise
+from litestar_queues_conformance.guarantees import AREAS
 from litestar_queues_conformance.harness import T0, Check, Store, Violation
 from litestar_queues_conformance.model import Model, as_of
 from litestar_queues_conformance.moments import Alias, Onward, Time
@@ -85,6 +88,14 @@ STEPS = 40
 """How long a history can be."""
 EQUAL = "LIF-13"
 """The guarantee that the machine is for."""
+
+_AREA_OF_QUERY: dict[type[Any], str] = {
+    Stale: "REC",
+    Overdue: "EXP",
+    Finished: "RET",
+    Dispatched: "EXE",
+    Matching: "STA",
+}
 
 V = TypeVar("V")
 Ahead = Callable[[float], datetime]
@@ -190,6 +201,8 @@ class _Machine(RuleBasedStateMachine):
         self.now = T0
         """Given; or what the store's clock has passed, as a history with the store's time tells it."""
         self.made = 0
+        self.area = "LIF"
+        """What the last call was about: the first difference is named by it."""
         self.known: dict[str, NewTask] = {}
         self.actors: list[QueueBackend] = []
 
@@ -304,7 +317,7 @@ class _Machine(RuleBasedStateMachine):
         answer = self.run(self.actors[actor].touch_heartbeats(held, now=self.now))
         beaten: dict[str, TaskRecord] = self.run(self.actors[actor].get(answer if self.is_present else ()))
         at = self._when(one.heartbeat_at for one in beaten.values())
-        self._same(answer, self.model.touch_heartbeats(held, at), f"touch_heartbeats({held}) at {at}")
+        self._same("HBT", answer, self.model.touch_heartbeats(held, at), f"touch_heartbeats({held}) at {at}")
 
     @rule(
         window=st.sampled_from((0.0, 0.000001, 10.0)),
@@ -331,7 +344,7 @@ class _Machine(RuleBasedStateMachine):
     def delete(self, ids: list[str], age: int, actor: int) -> None:
         held = [self._read(id_, age).held for id_ in ids if id_ in self.model.versions]
         answer = self.run(self.actors[actor].delete(held))
-        self._same(answer, self.model.delete(held), f"delete({held})")
+        self._same("RET", answer, self.model.delete(held), f"delete({held})")
 
     @rule(
         seconds=st.sampled_from((-1.0, 0.0, 10.0)),
@@ -361,9 +374,9 @@ class _Machine(RuleBasedStateMachine):
             self._find(query, limit, actor)
         self._find(Matching(states=states, queues=queues, key=key), limit, actor)
         wrong = self.model.legal_count(self.run(self.actors[actor].count(queues)), queues, self.now)
-        self.check(EQUAL, wrong is None, f"count({queues}): {wrong}")
+        self.check(EQUAL, wrong is None, f"{_named('STA')}: count({queues}): {wrong}")
         wrong = self.model.legal_next_due(self.run(self.actors[actor].next_due(queues)), queues, self.now)
-        self.check(EQUAL, wrong is None, f"next_due({queues}): {wrong}")
+        self.check(EQUAL, wrong is None, f"{_named('STA')}: next_due({queues}): {wrong}")
 
     @rule(name=st.sampled_from(("a", "b")), ttl=st.sampled_from((None, 0.000001, 20.0)), actor=_actors)
     def lock(self, name: str, ttl: float | None, actor: int) -> None:
@@ -371,11 +384,11 @@ class _Machine(RuleBasedStateMachine):
         owner, client = f"o{actor}", self.actors[actor]
         if ttl is None:
             answer = self.run(client.unlock(name, owner))
-            self._same(answer, self.model.unlock(name, owner), f"unlock({name!r}, {owner!r})")
+            self._same("LCK", answer, self.model.unlock(name, owner), f"unlock({name!r}, {owner!r})")
         else:
             until = self._ahead(ttl) - self.now
             answer = self.run(client.lock(name, owner, until, now=self.now))
-            self._same(answer, self.model.lock(name, owner, until, self._when()), f"lock({name!r}, {owner!r}) ")
+            self._same("LCK", answer, self.model.lock(name, owner, until, self._when()), f"lock({name!r}, {owner!r}) ")
 
     @rule(name=st.sampled_from(("a", "a b", "b")), version=st.sampled_from((0, 1, 1, 1, 2)), actor=_actors)
     def write_records(self, name: str, version: int, actor: int) -> None:
@@ -386,10 +399,10 @@ class _Machine(RuleBasedStateMachine):
             NamedRecord("both", 1, "{}"),
         ]
         answer = self.run(self.actors[actor].write_records([one for one in written if one.version > 0]))
-        self._same(answer, self.model.write_records(written), f"write_records({written})")
+        self._same("RCD", answer, self.model.write_records(written), f"write_records({written})")
         for prefix in ("", "a", name):
             found = self.run(self.actors[1 - actor].read_records(prefix))
-            self._same(found, self.model.read_records(prefix), f"read_records({prefix!r})")
+            self._same("RCD", found, self.model.read_records(prefix), f"read_records({prefix!r})")
 
     @rule(seconds=st.sampled_from((0.000001, 1.0, 15.0, 60.0)))
     def advance_clock(self, seconds: float) -> None:
@@ -426,9 +439,10 @@ class _Machine(RuleBasedStateMachine):
         ids = list(self.known)
         answer: dict[str, TaskRecord] = self.run(self.actors[self.made % 2].get(ids))
         self._same(
+            self.area,
             {id_: as_of(record, self.now) for id_, record in answer.items()},
             {id_: as_of(record, self.now) for id_, record in self.model.get(ids).items()},
-            "the stored tasks",
+            "the stored tasks after that",
         )
 
     def _enqueue_new(self, fields: list[dict[str, Any]], actor: int) -> Any:
@@ -453,7 +467,9 @@ class _Machine(RuleBasedStateMachine):
         answer: list[Enqueued] = self.run(self.actors[actor].enqueue_many(new, now=self.now))
         at = self._when(one.record.created_at for one in answer if one.record.id not in self.model.tasks)
         expected = self.model.enqueue_many(new, at)
+        keyed = [one.is_new for one in answer] != [one.is_new for one in expected]
         self._same(
+            "KEY" if keyed else "LIF",
             [(one.is_new, as_of(one.record, self.now)) for one in answer],
             [(one.is_new, as_of(one.record, self.now)) for one in expected],
             f"enqueue_many at {at} ",
@@ -463,7 +479,7 @@ class _Machine(RuleBasedStateMachine):
         answer: list[TaskRecord] = self.run(self.actors[actor].claim(want, now=self.now))
         at = self._when(one.heartbeat_at for one in answer)
         expected = self.model.claim(want, at)
-        self._same(answer, expected, f"{want} at {at} ")
+        self._same("EXE" if want.reserve else "CLM", answer, expected, f"{want} at {at} ")
         return expected
 
     def _want(self, actor: int, reserve: bool, **want: Any) -> Want:  # noqa: FBT001  # as it is drawn
@@ -487,24 +503,30 @@ class _Machine(RuleBasedStateMachine):
         answer = self.run(self.actors[actor].commit(after, stale=stale))
         expected = self.model.commit(after, stale)
         what = ", ".join(f"{one.id} {one.state.value} (fence {one.fence})" for one in after)
-        self._same(answer, expected, f"commit({what}; stale={stale})")
+        self._same("OWN" if stale is None else "REC", answer, expected, f"commit({what}; stale={stale})")
 
     def _find(self, query: Query, limit: int, actor: int) -> list[TaskRecord]:
         answer: list[TaskRecord] = self.run(self.actors[actor].find(query, limit))
         expected = self.model.find(query, limit)
         self._same(
+            _AREA_OF_QUERY[type(query)],
             [as_of(record, self.now) for record in answer],
             [as_of(record, self.now) for record in expected],
             f"find({query}, {limit}) ",
         )
         return expected
 
-    def _same(self, answer: Any, expected: Any, message: str) -> None:
+    def _same(self, area: str, answer: Any, expected: Any, message: str) -> None:
+        self.area = area
         try:
-            self.check.equal(EQUAL, answer, expected, message)
+            self.check.equal(EQUAL, answer, expected, f"{_named(area)}: {message}")
         except Violation as violation:
             self.seen.differing(violation)
             raise
+
+
+def _named(area: str) -> str:
+    return f"{AREAS[area]} ({area})"
 
 
 def _possible(record: TaskRecord, now: datetime, ahead: Ahead) -> list[tuple[str, TaskRecord]]:
