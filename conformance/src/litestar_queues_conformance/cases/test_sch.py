@@ -124,7 +124,10 @@ async def test_the_next_look_completes_what_a_scheduler_left_that_ended_at_any_c
             if finish:
                 await _finish_all(place, -1)
             # After a lost reply the same scheduler looks again, and another one after its end.
-            await place.look(place.of(first if end.error is BackendUnavailableError else second), 0, name=one.name)
+            next_one = first if end.error is BackendUnavailableError else second
+            # What was cancelled inside may take effect in the middle of a look, and refuse it: the one after that counts.
+            for _ in range(2 if end.how == "inside" else 1):
+                await place.look(place.of(next_one), 0, name=one.name)
             after = await place.read(one.name)
             check.equal("SCH-02", after.enqueued, 3, f"how many occurrences the schedule counts after {end}")
             last = None if after.last is None else after.last.id
