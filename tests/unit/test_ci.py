@@ -70,6 +70,8 @@ def test_the_log_ends_with_what_did_not_run(tmp_path: Path, turn: str) -> None:
             assert f"upgrade on {name}\n" in left
             assert f"--on={name}" not in ran
         assert f"saboteurs in memory, part {int(other) + 1} of 3\n" in left
+    for pattern in patterns(f"turn_{turn}"):
+        assert (f" {pattern} " in ran) != (f"suite on {pattern}\n" in left)
     for name in patterns(f"upgrade_{turn}"):
         assert f"--on={name}" in ran
     assert f"ran saboteurs -- --part {int(turn) + 1}/3\n" in ran
