@@ -1,4 +1,4 @@
-"""Makes what is made from code: the pages of the lifecycle and of the guarantees, and the manifest of the suite's cases.
+"""Makes what is made from code and from results: pages of the reference, and the manifest of the suite's cases.
 
 `--check` fails where one is stale.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ from pathlib import Path
 from litestar_queues.lifecycle import ACTIVE, EFFECTS, GUARDS, TERMINAL, TRANSITIONS, State
 from litestar_queues_conformance import manifest
 from litestar_queues_conformance.docs import guarantees_page
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mutate.page import page as mutants  # the mutants are no package of the environment
+from mutate.results import SUMMARY, equivalents
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by `nox -s docs`; do not edit. -->\n"
@@ -67,6 +72,7 @@ def lifecycle_page() -> str:
 MADE: dict[Path, Callable[[], str]] = {
     REFERENCE / "lifecycle.md": lifecycle_page,
     REFERENCE / "guarantees.md": lambda: NOTE + "\n" + guarantees_page(),
+    REFERENCE / "mutants.md": lambda: NOTE + "\n" + mutants(json.loads(SUMMARY.read_text()), equivalents()),
     manifest.PATH: manifest.make,
 }
 
