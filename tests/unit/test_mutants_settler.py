@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -98,3 +99,14 @@ async def test_a_store_that_refuses_for_now_is_tried_with_half_as_many() -> None
         assert [len(one) for one in stage.store.tries[:5]] == [16, 8, 4, 2, 1]
         stage.store.mood = content
         await within(stage.settler.flush())
+
+
+async def test_outcomes_that_are_stored_leave_nothing_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "litestar_queues.worker"):
+        async with opened() as stage:
+            ids = await stage.claim(3)
+            stage.end(*ids)
+            await within(stage.settler.flush())
+            stage.end(*await stage.claim(1))
+            await within(stage.settler.flush())
+    assert caplog.messages == []
