@@ -22,6 +22,7 @@ The backends' files are judged by the conformance suite alone, and the worker's 
 of each file is run: `nox -s mutants -- --file memory.py --sample 100 --seed 1` draws the same mutants again.
 [Decision 28](../decisions/0028-mutants-of-our-own.md) says why the mutators are our own, and what they leave alone.
 
+- **run**: a run that was interrupted has fewer than its sample, and from the beginning of the file on.
 - **timed out**: the tests took too long, or hung. It counts as killed.
 - **not found out**: no case failed, and a case of the suite could not find out what it is there for.
 - **equivalent**: it survived, and no test can or should know it. The reasons stand below.
