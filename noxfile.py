@@ -16,12 +16,12 @@ from nox.virtualenv import VirtualEnv
 ROOT = Path(__file__).parent
 BUILD = ROOT / "build"
 CODE = (
-    "src", "conformance", "matrix", "examples", "demo", "drill", "bench", "simulate", "soak", "tests", "docs",
+    "src", "conformance", "matrix", "examples", "demo", "drill", "bench", "simulate", "soak", "mutate", "tests", "docs",
     ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 TYPED = (
     "src", "conformance/src", "matrix/src", "examples/backend/src", "examples/execution", "examples/shop", "demo",
-    "drill", "bench", "simulate", "soak", "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
+    "drill", "bench", "simulate", "soak", "mutate", "docs", ".ci/pip_install.py", "dev.py", "noxfile.py",
 )  # fmt: skip
 SUITE = ("-e", "conformance", "-e", "matrix")
 PACKAGES = ("-e", ".[advanced-alchemy,sqlspec]", *SUITE)
@@ -233,6 +233,14 @@ def simulate(session: nox.Session) -> None:
     """Workers in virtual time, with faults, judged by rules: 1,000 seeds, or `-- --seeds 5000`, `-- --seed 7 --trace`."""
     install(session, packages=("-e", "."))
     session.run("python", "simulate/run.py", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Mechanical mutants of the package, and which tests kill them: 100 a file, or `-- --file heart.py --sample 20`."""
+    needs_server = any(argument.endswith((".lua", "postgres.sql")) for argument in session.posargs)
+    install(session, "test", *(("servers",) if needs_server else ()))
+    session.run("python", "mutate/run.py", *session.posargs)
 
 
 @nox.session

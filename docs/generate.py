@@ -1,4 +1,4 @@
-"""Makes what is made from code: the pages of the lifecycle and of the guarantees, and the manifest of the suite's cases.
+"""Makes what is made from code and from results: pages of the reference, and the manifest of the suite's cases.
 
 `--check` fails where one is stale.
 """
@@ -6,15 +6,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from litestar_queues.lifecycle import ACTIVE, EFFECTS, GUARDS, TERMINAL, TRANSITIONS, State
 from litestar_queues_conformance import manifest
 from litestar_queues_conformance.docs import guarantees_page
+from litestar_queues_conformance.examine import Verdict
+from litestar_queues_conformance.examine import markdown as kill_matrix
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from mutate.page import page as mutants  # the mutants are no package of the environment
+from mutate.results import SUMMARY, equivalents
 
 REFERENCE = Path(__file__).parent / "reference"
+MATRIX = Path(__file__).parent / "kill-matrix.json"
+"""The results of a whole run of the saboteurs."""
 NOTE = "<!-- Made by `nox -s docs`; do not edit. -->\n"
 INTRODUCTION = (
     "A task is always in one of these states. Active ones "
@@ -64,11 +75,44 @@ def lifecycle_page() -> str:
     )
 
 
+def kill_matrix_page(document: dict[str, Any]) -> str:
+    """Which saboteur the suite catches under which guarantee, from the results of `nox -s saboteurs -- --json PATH`."""
+    names = {field.name for field in fields(Verdict)}
+    found = [
+        Verdict(**{name: _frozen(value) for name, value in one.items() if name in names})
+        for one in document["verdicts"]
+    ]
+    wrong = [f"- {one.name}: {one.words}" for one in found if not one.right]
+    return "\n".join(
+        [
+            NOTE,
+            "# The kill matrix",
+            "",
+            "After reading this page you know which defect each guarantee is there for. A saboteur is a backend with one defect:",
+            "the suite has to catch it, and its own guarantee has to be the first of those that it breaks. A benign backend is odd",
+            "and legal: it has to pass.",
+            "",
+            f"The results are those of a whole run with the seed {document['seed']}. `nox -s saboteurs -- --json",
+            "docs/kill-matrix.json` makes them again, and `nox -s docs` this page from them.",
+            "",
+            *(["Not as it has to be:", "", *wrong, ""] if wrong else []),
+            kill_matrix(found, document["exempt"]),
+        ]
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
 MADE: dict[Path, Callable[[], str]] = {
     REFERENCE / "lifecycle.md": lifecycle_page,
     REFERENCE / "guarantees.md": lambda: NOTE + "\n" + guarantees_page(),
+    REFERENCE / "mutants.md": lambda: NOTE + "\n" + mutants(json.loads(SUMMARY.read_text()), equivalents()),
     manifest.PATH: manifest.make,
 }
+if MATRIX.exists():  # a run of all saboteurs takes an hour, so that its results are checked in
+    MADE[REFERENCE / "kill-matrix.md"] = lambda: kill_matrix_page(json.loads(MATRIX.read_text()))
 
 
 def main() -> int:
