@@ -76,11 +76,11 @@ def edited(path: Path, before: str, after: str) -> None:
 
 
 def suite(copy: Path, backend: str) -> subprocess.CompletedProcess[str]:
-    cases = copy / "litestar_queues_conformance" / "cases" / "test_lif.py"
-    command = [sys.executable, "-m", "pytest", str(cases), f"--backend={backend}", "-q", "-p", "no:cacheprovider"]
+    cases = copy / "litestar_queues_conformance" / "cases"
+    options = (f"--backend={backend}", "-q", "-p", "no:cacheprovider", f"--rootdir={copy}")
     environment = {**os.environ, "PYTHONPATH": str(copy), "LITESTAR_QUEUES_EXAMPLES": "5"}
     return subprocess.run(  # the sources come before the installed ones
-        [*command, f"--rootdir={copy}", "-k", "field or stored"],
+        [sys.executable, "-m", "pytest", str(cases), *options, "-k", "LIF-01"],
         cwd=copy,
         env=environment,
         capture_output=True,
@@ -94,7 +94,7 @@ def suite(copy: Path, backend: str) -> subprocess.CompletedProcess[str]:
 def test_every_backend_stores_a_column_that_was_added(copy: Path, backend: str) -> None:
     ended = suite(copy, backend)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "LIF-01  passed" in ended.stdout
+    assert "\nLIF-01  kept" in ended.stdout, ended.stdout
 
 
 def test_the_suite_notices_a_backend_that_does_not_store_it(copy: Path, tmp_path: Path) -> None:
@@ -104,5 +104,5 @@ def test_the_suite_notices_a_backend_that_does_not_store_it(copy: Path, tmp_path
     edited(forgetful / name, before, after)
     ended = suite(forgetful, "aiosqlite")
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "LIF-01  FAILED" in ended.stdout or "LIF-01  failed" in ended.stdout, ended.stdout
+    assert "\nLIF-01  broken" in ended.stdout, ended.stdout
     assert "tags" in ended.stdout
