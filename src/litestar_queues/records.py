@@ -7,7 +7,7 @@ live object with another.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Self
@@ -20,11 +20,15 @@ from litestar_queues.lifecycle import Claim, Reserve, State, entry, holds_key
 
 __all__ = (
     "KEY_MAX",
+    "LIMIT_MAX",
+    "LOCK_MAX",
     "MUTABLE",
     "NAME_MAX",
     "PRIORITY_MAX",
     "PRIORITY_MIN",
     "QUEUE_MAX",
+    "REF_MAX",
+    "WORKER_MAX",
     "Count",
     "Dispatched",
     "Enqueued",
@@ -41,8 +45,10 @@ __all__ = (
     "admit",
     "beaten",
     "claim_order",
+    "first_outcomes",
     "is_silent",
     "is_stale",
+    "once_held",
 )
 
 NAME_MAX = 200
@@ -51,6 +57,12 @@ KEY_MAX = 255
 """Longest key, in characters: what every database of the matrix can index under utf-8."""
 QUEUE_MAX = 100
 """Longest name of a queue, in characters."""
+WORKER_MAX, REF_MAX = 255, 1000
+"""Longest name of a worker, and longest reference of a run, in characters."""
+LOCK_MAX = 255
+"""Longest name and longest owner of a lock, and longest name of a named record, in characters."""
+LIMIT_MAX = 2**31 - 1
+"""As many tasks as one call can return: a larger limit means the same."""
 BACKEND_MAX, PROFILE_MAX, DESCRIPTION_MAX = 50, 100, 1000
 """Longest name of an execution backend and of an execution profile, and longest description, in characters."""
 PRIORITY_MIN, PRIORITY_MAX = -(2**31), 2**31 - 1
@@ -125,6 +137,19 @@ def check_text(what: str, value: str, longest: int) -> None:
         )
     if _UNSTORABLE.search(value):
         raise InvalidTaskError(f"the {what} holds a character that not every database can store: {value[:40]!r}")
+
+
+def check_name(what: str, value: str | None, longest: int) -> None:
+    """Refuse a name that is too long, or holds a character that not every database stores. None is no name.
+
+    Raises:
+        QueueConfigurationError: `value` is such a name.
+    """
+    if value:
+        try:
+            check_text(what, value, longest)
+        except InvalidTaskError as error:
+            raise QueueConfigurationError(str(error)) from None
 
 
 def check_int(what: str, value: int, least: int, most: int) -> None:
@@ -230,6 +255,20 @@ class Held(msgspec.Struct, frozen=True):
     stale_after: float | None = None
 
 
+def once_held(held: Sequence[Held]) -> Sequence[Held]:
+    """The same rights, each once: of several heartbeats of one, the last progress and the last `stale_after` count."""
+    once: dict[tuple[str, int], Held] = {}
+    for one in held:
+        before = once.get((one.id, one.fence))
+        if before is None:
+            once[one.id, one.fence] = one
+            continue
+        progress = before.progress if one.progress is None else one.progress
+        window = before.stale_after if one.stale_after is None else one.stale_after
+        once[one.id, one.fence] = Held(one.id, one.fence, progress, window)
+    return held if len(once) == len(held) else tuple(once.values())
+
+
 class Enqueued(msgspec.Struct, frozen=True):
     """What became of one task of a batch: its own record, or the active holder of its key as it stands."""
 
@@ -238,13 +277,19 @@ class Enqueued(msgspec.Struct, frozen=True):
 
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):
-    """What a claimer asks for. None means any; an empty tuple means none."""
+    """What a claimer asks for. None means any; an empty tuple means none.
+
+    Raises:
+        QueueConfigurationError: A reservation has no `stale_after` or an `execution_ref`; or `worker` or `execution_ref` is too
+            long, or cannot be stored.
+    """
 
     worker: str
     limit: int
+    """How many tasks at most; there is no largest number."""
     queues: tuple[str, ...] | None = None
     tasks: tuple[Held, ...] | None = None
-    """Only these, and each only under the fence given."""
+    """Only these, and each only under the fence given. One that is named several times is claimed once."""
     execution_backends: tuple[str, ...] | None = None
     stale_after: float | None = None
     """How many seconds the claimer may be silent before others take its tasks over; above 0, at most `WINDOW_MAX`. None
@@ -255,6 +300,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     """The claimer's own reference, where it is the run that the tasks were dispatched to. A reservation has none."""
 
     def __post_init__(self) -> None:
+        check_name("name of the worker", self.worker, WORKER_MAX)
+        check_name("reference of the run", self.execution_ref, REF_MAX)
         if self.reserve and (self.stale_after is None or self.execution_ref is not None):
             raise QueueConfigurationError("a reservation has a stale_after and no execution_ref")
 
@@ -331,6 +378,14 @@ def beaten(record: TaskRecord, held: Held, now: datetime) -> TaskRecord:
         progress=record.progress if held.progress is None else held.progress,
         stale_after=record.stale_after if held.stale_after is None else held.stale_after,
     )
+
+
+def first_outcomes(tasks: Sequence[TaskRecord]) -> Sequence[TaskRecord]:
+    """The records of a commit, each task once: of several outcomes of one task, the first counts."""
+    first: dict[str, TaskRecord] = {}
+    for task in tasks:
+        first.setdefault(task.id, task)
+    return tasks if len(first) == len(tasks) else tuple(first.values())
 
 
 def is_stale(record: TaskRecord, query: Stale) -> bool:

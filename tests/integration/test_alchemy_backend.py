@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConf
 from litestar_queues.backends.base import QueueBackend, TransactionalBackend
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError
 from litestar_queues.lifecycle import Complete, step
-from litestar_queues.records import Held, NewTask, Want
+from litestar_queues.records import Held, NamedRecord, NewTask, Want
 
 pytestmark = pytest.mark.anyio
 
@@ -399,6 +399,39 @@ async def test_a_session_is_not_committed_by_creating_tables_in_it(
     async with AsyncSession(config.get_engine()) as session:
         with pytest.raises(QueueConfigurationError, match="not created in a session"):
             await backend.bind(session).create_schema()
+
+
+async def test_what_others_have_to_see_at_once_is_refused_in_a_session(
+    config: SQLAlchemyAsyncConfig, backend: QueueBackend
+) -> None:
+    assert isinstance(backend, TransactionalBackend)
+    async with AsyncSession(config.get_engine()) as session:
+        bound = backend.bind(session)
+        for refused in (
+            bound.claim(Want(worker="w", limit=1)),
+            bound.touch_heartbeats([Held("a", 1)]),
+            bound.lock("l", "a", timedelta(seconds=1)),
+            bound.unlock("l", "a"),
+        ):
+            with pytest.raises(QueueConfigurationError, match="other clients have to see it at once"):
+                await refused
+        assert not session.in_transaction(), "a statement was sent"
+
+
+async def test_a_table_of_tasks_that_somebody_dropped_is_created_again(
+    config: SQLAlchemyAsyncConfig, tmp_path: Path
+) -> None:
+    first = configured(config).create_backend()
+    await first.open()
+    await first.write_records([NamedRecord("kept", 1, "1")])
+    await first.close()
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as connection:
+        connection.execute("DROP TABLE litestar_queue_task")
+    second = configured(config).create_backend()
+    await second.open()
+    await second.enqueue_many([NewTask(id="a", name="app.task")])
+    assert set(await second.read_records("")) == {"kept"}
+    await second.close()
 
 
 async def test_a_conflict_in_a_session_is_told_and_not_tried_again(

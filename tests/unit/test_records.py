@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litestar_queues.errors import InvalidTaskError, QueueConfigurationError
+from litestar_queues.execution.base import Started
 from litestar_queues.lifecycle import ACTIVE, Claim, Reserve, State
 from litestar_queues.records import (
     KEY_MAX,
@@ -15,13 +16,18 @@ from litestar_queues.records import (
     PRIORITY_MAX,
     PRIORITY_MIN,
     QUEUE_MAX,
+    REF_MAX,
+    WORKER_MAX,
     Dispatched,
+    Held,
     NewTask,
     TaskRecord,
     Want,
     admit,
     claim_order,
+    first_outcomes,
     is_silent,
+    once_held,
 )
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -188,3 +194,47 @@ def test_a_dispatched_task_is_silent_by_its_own_window(
         state=State.DISPATCHED, worker="d", heartbeat_at=NOW - timedelta(hours=1), stale_after=30.0
     )
     assert is_silent(dispatched.evolve(**fields), Dispatched(at=NOW, execution_backends=named)) is silent
+
+
+@pytest.mark.parametrize(
+    ("beats", "expected"),
+    [
+        ([], []),
+        ([Held("a", 1), Held("b", 1)], [Held("a", 1), Held("b", 1)]),
+        ([Held("a", 1, "1"), Held("b", 1), Held("a", 1, "2")], [Held("a", 1, "2"), Held("b", 1)]),
+        ([Held("a", 1, "1", 5.0), Held("a", 1), Held("a", 1, None, 6.0)], [Held("a", 1, "1", 6.0)]),
+        ([Held("a", 1, "1"), Held("a", 2)], [Held("a", 1, "1"), Held("a", 2)]),
+    ],
+)
+def test_of_several_heartbeats_of_a_task_the_last_that_is_given_counts(beats: list[Held], expected: list[Held]) -> None:
+    assert list(once_held(beats)) == expected
+
+
+def test_of_several_outcomes_of_a_task_the_first_counts() -> None:
+    a, b = (admit(NewTask(id=id_, name="n"), NOW) for id_ in "ab")
+    outcomes = [a.evolve(fence=3), b, a, b.evolve(fence=2)]
+    assert list(first_outcomes(outcomes)) == [a.evolve(fence=3), b]
+    assert first_outcomes([a, b]) == [a, b]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"worker": "w" * (WORKER_MAX + 1)}, "the name of the worker has 256 characters, and at most 255 are possible"),
+        ({"execution_ref": "r" * (REF_MAX + 1)}, "the reference of the run has 1001 characters"),
+        ({"worker": "w\x00"}, "the name of the worker holds a character that not every database can store"),
+    ],
+)
+def test_a_claimer_whose_names_not_every_backend_could_store_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(QueueConfigurationError, match=words):
+        Want(**{"worker": "w", "limit": 1} | fields)
+
+
+def test_the_longest_names_of_a_claimer_are_possible() -> None:
+    assert Want(worker="\U0001f680" * WORKER_MAX, limit=2**70, execution_ref="\U0001f680" * REF_MAX).limit == 2**70
+
+
+def test_a_run_whose_reference_cannot_be_stored_was_not_started_as_it_should_be() -> None:
+    assert Started("r" * REF_MAX).ref == "r" * REF_MAX
+    with pytest.raises(QueueConfigurationError, match="the reference of the run has 1001 characters"):
+        Started("r" * (REF_MAX + 1))

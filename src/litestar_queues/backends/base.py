@@ -4,10 +4,16 @@ A backend stores what it is told and decides only where several clients choose a
 whose task it still is. Everything else is `lifecycle.step` in the caller, then `commit`. The conformance suite tests
 each sentence of these docstrings.
 
-For every method: a batch is atomic (all of it took effect, or none of it, also when the client dies in the middle); an
-empty batch does nothing; `now` is the time to use instead of the store's own clock, which tests set; a store that
-cannot be reached raises `BackendUnavailableError`, and after that error the caller cannot know whether a write took
-effect, so that it has to read before it repeats one.
+For every method: a batch is atomic (all of it takes effect, or none of it, also when the client dies in the middle, and no
+reader sees a part of it); a reader sees each record as it is before a write or after it; an empty batch does nothing; `now`
+is the time to use instead of the store's own clock, which tests set; a store that cannot be reached raises
+`BackendUnavailableError`, and after that error the caller cannot know whether a write took effect, so that it has to read
+before it repeats one. A call that is cancelled takes effect wholly or not at all, perhaps only after it has ended, and
+leaves no lock behind.
+
+Where a connection is lost in the middle of a call, a backend may make the call again if that has no further effect: a
+`commit`, `delete` or `write_records` then leaves out of its answer what its own first try did, so that a caller reads before
+it takes a refusal for somebody else's doing. A claim is never made again if the first may have taken tasks.
 
 A refusal stores nothing of a batch, and its class says what to do. `BackendUnavailableError`: the store refuses for now, and
 workers try again until it does not. `RefusedError`: the store will never take this, because of what it is. `TooLargeError`: the
@@ -65,6 +71,9 @@ class QueueBackend(Protocol):
     async def open(self) -> None:
         """Make the store usable, creating the schema where that is configured; once before any other call.
 
+        What is missing of the schema is created: all of it, or a single table or index. What is stored stays. If `open`
+        raises, or is cancelled, it has released everything that it took.
+
         Raises:
             QueueConfigurationError: The configuration cannot work.
             BackendUnavailableError: The store cannot be reached or opened; named, without credentials.
@@ -72,7 +81,7 @@ class QueueBackend(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release every connection that `open` or later calls made. Harmless when repeated."""
+        """Release every connection, thread and event-loop task that `open` or later calls made. Harmless when repeated."""
         ...
 
     async def create_schema(self) -> None:
@@ -96,8 +105,12 @@ class QueueBackend(Protocol):
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
         """Take up to `want.limit` tasks that match, each as `step(task, want.event, now)` has it.
 
+        A limit of any size is legal; one that is larger than `records.LIMIT_MAX` means the same as that.
+
         The tasks are waiting, due, not overdue, and the first in `records.claim_order` over all that match; the answer
-        is in that order. A claim by id (`want.tasks`) that is no reservation (`want.reserve`) takes dispatched tasks, too. No task is given to two claimers under one fence. Where more than 1,000 scheduled tasks come
+        is in that order. A claim by id (`want.tasks`) that is no reservation (`want.reserve`) takes dispatched tasks, too. It
+        gives a task once, and counts it once towards the limit, however often the claim names it. No task is given to two
+        claimers under one fence. Where more than 1,000 scheduled tasks come
         due between two claims, at least the 1,000 longest due of them, and `want.limit` more, take part.
         """
         ...
@@ -105,7 +118,8 @@ class QueueBackend(Protocol):
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         """Set the heartbeat of each task that is running or dispatched under the fence given.
 
-        Its progress and its `stale_after` are set where they are given.
+        Its progress and its `stale_after` are set where they are given. Where a batch names a task several times under one
+        fence, that is one heartbeat: the last progress and the last `stale_after` that are given count.
 
         Returns:
             The ids of those. An absent one is no longer the caller's, for whatever reason.
@@ -124,7 +138,8 @@ class QueueBackend(Protocol):
         `stale_after` and `history` (`records.MUTABLE`); the rest of a record never changes. With `stale`, a task is stored
         only if, besides, that query would still find the stored one; a store with locks on rows leaves out those that
         somebody's transaction has locked, and does not wait for them. A task that would take a key from another active task
-        is not stored. The ids in a batch are distinct.
+        is not stored. Where a batch names a task several times, the first of these outcomes counts, and no other is stored,
+        also if the first is refused.
 
         Returns:
             The ids of those that were stored.
@@ -136,7 +151,7 @@ class QueueBackend(Protocol):
         ...
 
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
-        """Up to `limit` tasks that match, in the order that the query's class names, then by id.
+        """Up to `limit` tasks that match, in the order that the query's class names, then by id; `limit` is that of `claim`.
 
         Among stale tasks, a store with locks on rows leaves out those that somebody's transaction has locked.
         """
@@ -154,7 +169,7 @@ class QueueBackend(Protocol):
         ...
 
     async def delete(self, held: Sequence[Held]) -> set[str]:
-        """Forget terminal tasks that are still under the fence given.
+        """Forget terminal tasks that are still under the fence given, each once, however often the batch names it.
 
         Returns:
             The ids of those.
@@ -163,6 +178,9 @@ class QueueBackend(Protocol):
 
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
         """Take the lock, or prolong it, until `ttl` from now.
+
+        Name and owner are compared character by character. Each has at most `records.LOCK_MAX` characters, and neither NUL nor
+        half of a surrogate pair.
 
         Returns:
             Whether `owner` holds it now: it was free, had run out, or was the owner's already.
@@ -173,7 +191,8 @@ class QueueBackend(Protocol):
         """Give the lock back.
 
         Returns:
-            Whether it was the owner's; another's stays as it is.
+            Whether it was the owner's; another's stays as it is. Of a lock that ran out, and that nobody has taken since,
+            either answer is right.
         """
         ...
 
@@ -184,7 +203,7 @@ class QueueBackend(Protocol):
     async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
         """Store each named record where the stored version is one below its own; a name that is not stored has version 0.
 
-        The names in a batch are distinct.
+        A name has at most `records.LOCK_MAX` characters. The names in a batch are distinct.
 
         Returns:
             The names of those that were stored.
@@ -201,7 +220,20 @@ class TransactionalBackend(Protocol):
 
         What is written through it is there for others when the caller commits, and never was when the caller rolls back;
         nothing of it commits, rolls back or closes anything. A conflict with another transaction is not tried again,
-        since that takes the whole of the caller's: it is a `BackendError` that says so.
+        since that takes the whole of the caller's: it is a `BackendError` that says so. The caller rolls back then.
+
+        Each method works inside the transaction, or raises `QueueConfigurationError` before it does anything. This is the same
+        for all backends:
+
+        - `now`, `enqueue_many`, `commit`, `get`, `find`, `count`, `next_due`, `delete`, `read_records` and `write_records` work.
+          They see what the transaction has written.
+        - `claim`, `touch_heartbeats`, `lock` and `unlock` are refused: other clients have to see these at once, and not
+          when the application commits.
+        - `create_schema` is refused: on some databases it would commit the transaction.
+        - `open` and `close` leave the session as it is.
+
+        Another transaction can take a key before this one ends. Then `enqueue_many` or the caller's commit raises an error, and
+        nothing of this transaction is stored. A task that was returned as new is never lost without an error.
 
         Args:
             session: What the application's own database layer calls a session, or a driver.
@@ -258,7 +290,11 @@ class ObservedBackend(Protocol):
 
 
 class Wakeups(Protocol):
-    """Hints that tasks may have come due. A hint may be lost, doubled or wrong: polling is the truth."""
+    """Hints that tasks may have come due: polling is the truth.
+
+    A hint may be lost or doubled, and may come when others have claimed its tasks already. A batch gives one hint, however
+    many tasks and queues it has. A call that leaves nothing more to run gives none.
+    """
 
     async def notify(self, queues: Collection[str]) -> None:
         """Wake those who wait for one of these queues through other clients, after the tasks can be seen.

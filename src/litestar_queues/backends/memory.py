@@ -32,8 +32,10 @@ from litestar_queues.records import (
     admit,
     beaten,
     claim_order,
+    first_outcomes,
     is_silent,
     is_stale,
+    once_held,
 )
 
 __all__ = ("MemoryBackend", "MemoryBackendConfig")
@@ -119,7 +121,7 @@ class MemoryBackend:
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         now = now or self.clock.now()
         kept: set[str] = set()
-        for one in held:
+        for one in once_held(held):
             record = self._under_fence(one.id, one.fence)
             if record is not None and record.state in _OWNED:
                 self.tasks[one.id] = beaten(record, one, now)
@@ -127,7 +129,7 @@ class MemoryBackend:
         return kept
 
     async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
-        return {task.id for task in tasks if self.commit_one(task, stale)}
+        return {task.id for task in first_outcomes(tasks) if self.commit_one(task, stale)}
 
     async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
         return {id_: self.tasks[id_] for id_ in ids if id_ in self.tasks}
@@ -240,7 +242,7 @@ class MemoryBackend:
     def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
         """Yield the tasks that a claim may take, in the order of claiming; those that it does not take stay waiting."""
         if want.tasks is not None:
-            named = [self._under_fence(one.id, one.fence) for one in want.tasks]
+            named = [self._under_fence(one.id, one.fence) for one in once_held(want.tasks)]
             yield from sorted((r for r in named if r is not None and _matches(r, want)), key=claim_order)
             return
         self.promote(want.queues, now)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from litestar_queues.records import TaskRecord
+from litestar_queues.records import REF_MAX, TaskRecord, check_name
 
 __all__ = ("ExecutionBackend", "ExecutionBackendConfig", "Failed", "Outlook", "RunState", "Started", "same_run")
 
@@ -49,9 +49,16 @@ class Outlook(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A run was started for the task. `ref` is its whole name, by which `status` and `cancel` know it."""
+    """A run was started for the task. `ref` is its whole name, by which `status` and `cancel` know it.
+
+    Raises:
+        QueueConfigurationError: `ref` is longer than `records.REF_MAX`, or cannot be stored.
+    """
 
     ref: str
+
+    def __post_init__(self) -> None:
+        check_name("reference of the run", self.ref, REF_MAX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from litestar_queues.execution.executor import error_text
 from litestar_queues.execution.exits import contained_exits
 from litestar_queues.lifecycle import Event, Fail, Release, Requeue, Snooze
 from litestar_queues.pauses import Backoffs
-from litestar_queues.records import TaskRecord, Want, queue_names, seconds
+from litestar_queues.records import WORKER_MAX, TaskRecord, Want, check_name, queue_names, seconds
 from litestar_queues.service import QueueService
 from litestar_queues.worker.dispatching import Dispatching
 from litestar_queues.worker.exit import WorkerExit, some_of
@@ -88,6 +88,7 @@ class Worker:
         }
         config = replace(service.config, **{option: value for option, value in given.items() if value is not None})
         self.name = name or f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid_utils.uuid4().hex[:8]}"
+        check_name("name of the worker", self.name, WORKER_MAX)
         self._service = service
         self._operations = service.operations
         self._queues = queue_names(config.worker_queues)

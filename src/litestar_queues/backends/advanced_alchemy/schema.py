@@ -48,6 +48,8 @@ def look(connection: Connection, table: QueueTable) -> Found:
 
 def _lacks(inspector: Inspector, table: QueueTable, found: Found, version: int) -> bool:
     """Whether something is missing that came with a version."""
+    if table.tasks.name not in found.names:
+        return True
     if found.lacks_columns(version) or (version > 1 and table.records.name not in found.names):
         return True
     return version > 1 and states_of(version) != states_of(version - 1) and _refuses(inspector, table, version)

@@ -35,6 +35,7 @@ from litestar_queues.backends.sizes import MIB, Sizes
 from litestar_queues.errors import BackendError, BackendUnavailableError, QueueConfigurationError, RefusedError
 from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import (
+    LIMIT_MAX,
     Count,
     Dispatched,
     Enqueued,
@@ -49,6 +50,7 @@ from litestar_queues.records import (
     TaskRecord,
     Want,
     admit,
+    first_outcomes,
     queue_names,
 )
 
@@ -204,9 +206,9 @@ class RedisBackend:
             "passed": _PASSED,
         }
         claimed: list[TaskRecord] = []
-        more = True
-        while more and len(claimed) < want.limit:
-            part = {**asked, "limit": want.limit - len(claimed), "nonce": uuid4().hex}
+        more, limit = True, min(want.limit, LIMIT_MAX)
+        while more and len(claimed) < limit:
+            part = {**asked, "limit": limit - len(claimed), "nonce": uuid4().hex}
             try:
                 rows, more = await self._run("claim", part)
             except BackendUnavailableError:
@@ -226,6 +228,7 @@ class RedisBackend:
     async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         if not tasks:
             return set()
+        tasks = first_outcomes(tasks)
         self._parts.whole_changed(tasks)
         asked = {
             "tasks": [committed(task) for task in tasks],
@@ -243,6 +246,7 @@ class RedisBackend:
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         if limit < 1:
             return []
+        limit = min(limit, LIMIT_MAX)
         asked: dict[str, Any]
         match query:
             case Stale():

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, ClassVar
 
+import msgspec
+
 from litestar_queues.backends.parts import Parts
 from litestar_queues.backends.sql.family import TABLE, Family, Kind, Statement
 from litestar_queues.backends.sql.program import (
@@ -45,6 +47,7 @@ from litestar_queues.clock import Clock
 from litestar_queues.errors import QueueConfigurationError
 from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import (
+    LIMIT_MAX,
     Count,
     Dispatched,
     Enqueued,
@@ -60,6 +63,8 @@ from litestar_queues.records import (
     Want,
     admit,
     claim_order,
+    first_outcomes,
+    once_held,
 )
 
 __all__ = ("OWNED", "PROMOTED_AT_ONCE", "Engine")
@@ -264,6 +269,8 @@ class Engine(ABC):
     def claim(self, want: Want, now: datetime | None) -> Steps[list[TaskRecord]]:
         if want.limit < 1 or want.queues == () or want.tasks == () or want.execution_backends == ():
             return []
+        tasks = None if want.tasks is None else tuple(once_held(want.tasks))
+        want = msgspec.structs.replace(want, limit=min(want.limit, LIMIT_MAX), tasks=tasks)
         claimed = yield from self._claim(want, now)
         claimed.sort(key=claim_order)
         return claimed
@@ -274,7 +281,7 @@ class Engine(ABC):
 
     def touch_heartbeats(self, held: Sequence[Held], now: datetime | None) -> Program[set[str]]:
         """One statement suffices where all of them fit into it."""
-        parts = self.parts.of_held(held) if held else []
+        parts = self.parts.of_held(once_held(held)) if held else []
         kind = Kind.EACH if len(parts) < 2 else Kind.WRITE
         return Program("touch_heartbeats", kind, lambda: self._touch_parts(parts, now))
 
@@ -290,7 +297,7 @@ class Engine(ABC):
 
     def commit(self, tasks: Sequence[TaskRecord], stale: Stale | None) -> Program[set[str]]:
         """One statement suffices where no two of the tasks have one key, and all of them fit into it."""
-        parts = [list(part) for some in _by_key(tasks) for part in self.parts.of_changed(some)]
+        parts = [list(part) for some in _by_key(first_outcomes(tasks)) for part in self.parts.of_changed(some)]
         kind = Kind.EACH if len(parts) < 2 else Kind.WRITE
         return Program("commit", kind, lambda: self._commit(parts, stale))
 
@@ -319,6 +326,7 @@ class Engine(ABC):
     def _find(self, query: Query, limit: int) -> Steps[list[TaskRecord]]:
         if limit < 1:
             return []
+        limit = min(limit, LIMIT_MAX)
         match query:
             case Stale():
                 call = self._call("find_stale", {**self._silent(query), "limit": limit})
@@ -367,7 +375,7 @@ class Engine(ABC):
     def delete(self, held: Sequence[Held]) -> Steps[set[str]]:
         if not held:
             return set()
-        return (yield from self._delete(held))
+        return (yield from self._delete(once_held(held)))
 
     @abstractmethod
     def _delete(self, held: Sequence[Held]) -> Steps[set[str]]:

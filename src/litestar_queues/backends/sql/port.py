@@ -318,6 +318,25 @@ class BoundBackend(SqlBackend):
     async def create_schema(self) -> None:
         raise QueueConfigurationError("the tables are not created in a session of the application's")
 
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        raise _refused("claim")
+
+    async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
+        raise _refused("touch_heartbeats")
+
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        raise _refused("lock")
+
+    async def unlock(self, name: str, owner: str) -> bool:
+        raise _refused("unlock")
+
+
+def _refused(method: str) -> QueueConfigurationError:
+    return QueueConfigurationError(
+        f"{method} is not for a transaction of the application's: other clients have to see it at once; call it on the "
+        f"backend itself"
+    )
+
 
 def _is_held(there: TaskRecord, one: Held) -> bool:
     return there.fence == one.fence and there.state in OWNED

@@ -68,6 +68,9 @@ OR c.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid 
 UNION ALL
 SELECT '.' || a.attname FROM pg_catalog.pg_attribute AS a
 WHERE a.attrelid = to_regclass('litestar_queue_task') AND a.attnum > 0 AND NOT a.attisdropped
+UNION ALL
+SELECT '#' || k.conname FROM pg_catalog.pg_constraint AS k
+WHERE k.conrelid = to_regclass('litestar_queue_task') AND k.contype = 'c'
 
 -- name: create_task_table
 CREATE TABLE IF NOT EXISTS litestar_queue_task (

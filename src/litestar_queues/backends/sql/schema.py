@@ -69,8 +69,9 @@ class Found:
 
     Attributes:
         table: The name of the tasks' table, as the catalogue has it.
-        names: Its own and those of the tables beside it, of its indexes, of its columns, each with a dot before it, and of
-            tables with foreign keys that would follow the table when it is dropped, each with `>` before it.
+        names: Its own and those of the tables beside it, of its indexes, of its columns, each with a dot before it, of its
+            checks, each with `#` before it, where the family asks for them, and of tables with foreign keys that would follow the
+            table when it is dropped, each with `>` before it.
         version: The version that is recorded; 0 where none is.
     """
 
@@ -252,9 +253,18 @@ class Schema:
             if self._named(suffix) not in found.names or (is_new and not is_table(suffix)):
                 yield name
         if is_due:
-            yield from version.alters
+            yield from (name for name in version.alters if not self._is_altered(found))
             if number > 1:
                 yield f"record_version_{number}"
+
+    def _is_altered(self, found: Found) -> bool:
+        """Whether the table has the latest check of the states, where that has a name of its own.
+
+        The record of the version can be gone, with its table. The name cannot be given a second time then.
+        """
+        slots = self.family.slots
+        check = slots.get("states_check")
+        return check is not None and check != slots.get("state_check") and f"#{check}" in found.names
 
     def _rebuilding(self, number: int, found: Found) -> Iterator[str]:
         ours = {f".{self.family.fold(one.name)}" for one in STORED}
