@@ -16,7 +16,6 @@ import pytest
 from acceptance.database import ServedDatabase
 from acceptance.stage import until
 from acceptance.tasks import quick
-from proxy import Proxy, proxy_to
 
 from litestar_queues import State
 from litestar_queues.backends.base import QueueBackend
@@ -27,6 +26,7 @@ from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.lifecycle import Complete, Fail, step
 from litestar_queues.operations import Move, QueueOperations
 from litestar_queues.records import NewTask, TaskRecord, Want
+from litestar_queues_matrix.proxy import Proxy, proxy_to
 
 T = TypeVar("T")
 

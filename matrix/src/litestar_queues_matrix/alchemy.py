@@ -17,9 +17,11 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import CreateTable
 
-from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig, QueueTaskModelMixin
+from litestar_queues.backends.advanced_alchemy import AdvancedAlchemyBackendConfig, QueueTaskModel, QueueTaskModelMixin
+from litestar_queues.backends.advanced_alchemy.table import QueueTable
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues_matrix.adapters import POOL, Adapter
+from litestar_queues_matrix.parts import modelled
 from litestar_queues_matrix.servers import Product, ask
 from litestar_queues_matrix.sqlite import SqliteTarget
 from litestar_queues_matrix.sqlserver import SqlServerTarget
@@ -53,6 +55,12 @@ async def _transaction(config: SQLAlchemyAsyncConfig) -> AsyncGenerator[Any]:
         await engine.dispose()
 
 
+def _modelled(model: type[Any]) -> dict[str, str]:
+    """The parts that the creation of a model's tables makes, and what each holds."""
+    table = QueueTable.of(model)
+    return modelled({"tasks": table.tasks, "locks": table.locks, "records": table.records})
+
+
 class AlchemySqliteTarget(SqliteTarget):
     """A store is a database file in a temporary folder of its own, with the default model."""
 
@@ -69,6 +77,9 @@ class AlchemySqliteTarget(SqliteTarget):
 
     def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
         return _transaction(self._driver(config["database"]))
+
+    def made(self, config: dict[str, Any]) -> dict[str, str]:
+        return _modelled(QueueTaskModel)
 
     async def reshape(self, config: dict[str, Any], how: str) -> None:
         statement = _reshaped("sqlite://", "litestar_queue_task", how)
@@ -139,6 +150,9 @@ class AlchemyServerTarget(SqlServerTarget):
 
     def transaction(self, config: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
         return _transaction(self.engine_config(config))
+
+    def made(self, config: dict[str, Any]) -> dict[str, str]:
+        return _modelled(model_of(config["table"]))
 
     async def reshape(self, config: dict[str, Any], how: str) -> None:
         url = self.adapter.config(config["url"]).connection_string

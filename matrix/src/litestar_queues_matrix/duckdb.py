@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, closing
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues.backends.sql.families import DUCKDB
+from litestar_queues.backends.sql.families import DUCKDB, TABLE
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
-from litestar_queues_conformance.target import Capabilities, NobodyWaits
+from litestar_queues_conformance.target import Capabilities, NobodyWaits, NoConnections
+from litestar_queues_matrix.parts import Run, made_by, present, removal, spoilt
 from litestar_queues_matrix.tables import reshaped_schema
 from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("DuckDBTarget", "duckdb")
 
 
-class DuckDBTarget(NobodyWaits):
+class DuckDBTarget(NoConnections, NobodyWaits):
     """A store is a database file in a temporary folder of its own, which one process can have open."""
 
     distribution = "litestar-queues"
@@ -58,8 +59,27 @@ class DuckDBTarget(NobodyWaits):
         async with self.transaction(config) as driver:
             driver.execute_script(";\n".join(reshaped_schema(DUCKDB, how)))
 
+    async def parts(self, config: dict[str, Any]) -> Mapping[str, str]:
+        return present(_run(config), "duckdb", made_by(DUCKDB, TABLE))
+
+    async def halve(self, config: dict[str, Any], part: str) -> None:
+        _run(config)(removal("duckdb", part, made_by(DUCKDB, TABLE)))
+
+    async def spoil(self, config: dict[str, Any]) -> None:
+        _run(config)(spoilt(TABLE))
+
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"DuckDB {version('duckdb')}"
+
+
+def _run(config: dict[str, Any]) -> Run:
+    import duckdb  # noqa: PLC0415  # the driver
+
+    def run(statement: str) -> Sequence[Sequence[Any]]:
+        with closing(duckdb.connect(config["database"])) as connection:
+            return connection.execute(statement).fetchall()
+
+    return run
 
 
 def _driver(config: dict[str, Any]) -> Any:

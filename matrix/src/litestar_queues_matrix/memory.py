@@ -9,12 +9,12 @@ from typing import Any
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.memory import MemoryBackend
-from litestar_queues_conformance.target import Capabilities, NobodyWaits
+from litestar_queues_conformance.target import Capabilities, NeverAway, NobodyWaits
 
 __all__ = ("MemoryTarget", "memory")
 
 
-class MemoryTarget(NobodyWaits):
+class MemoryTarget(NeverAway, NobodyWaits):
     """Stores that live in this process under a number: opening one twice gives the same backend.
 
     Other processes cannot see them (`process_local`), which is harmless: the plugin refuses to start a worker in another

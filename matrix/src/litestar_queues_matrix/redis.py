@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +14,10 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.redis import RedisBackendConfig
 from litestar_queues.backends.redis.keys import Namespace
 from litestar_queues.backends.valkey import ValkeyBackendConfig
-from litestar_queues_conformance.target import Capabilities, NobodyWaits
+from litestar_queues_conformance.target import Capabilities, NobodyWaits, Refusal
+from litestar_queues_matrix.faults import BehindAProxy
 from litestar_queues_matrix.hosted import Hosted
+from litestar_queues_matrix.proxy import through
 from litestar_queues_matrix.servers import Product, Server, Source, launch, resp
 from litestar_queues_matrix.servers.cluster import CLUSTERED, ClusterServer, nodes_of
 
@@ -24,7 +27,7 @@ _PRODUCTS = MappingProxyType({"redis": (Product.REDIS, Product.VALKEY), "valkey"
 
 
 @dataclass(frozen=True, slots=True)
-class RedisTarget(NobodyWaits, Hosted):
+class RedisTarget(BehindAProxy, NobodyWaits, Hosted):
     """A store is a prefix of its own, in the one database of the server.
 
     Attributes:
@@ -83,14 +86,49 @@ class RedisTarget(NobodyWaits, Hosted):
     async def reset(self, config: dict[str, Any]) -> None:
         await asyncio.to_thread(_remove, config["url"], Namespace(config["prefix"]).space)
 
-    async def cut_connections(self, config: dict[str, Any]) -> None:
-        await asyncio.to_thread(_cut, config["url"], config["prefix"])
+    async def cut_connections(self, config: dict[str, Any]) -> int | None:
+        return await asyncio.to_thread(_cut, config["url"], config["prefix"])
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]  # it is read alone
+        """A user of the store's own may lose its rights; full or read only is a server as a whole, which others use."""
+        return () if self.cluster else ("away", "read-only")
+
+    @asynccontextmanager
+    async def refusable(self, config: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        if self.cluster:  # whose nodes tell clients their own addresses
+            yield config
+            return
+        name = config["prefix"]
+        await asyncio.to_thread(_command, config["url"], "ACL", "SETUSER", name, "on", f">{name}", "~*", "&*", "+@all")
+        try:
+            async with super(RedisTarget, self).refusable(config) as proxied:
+                yield {**proxied, "url": through(config["url"], proxied["proxy"], f"{name}:{name}")}
+        finally:
+            await asyncio.to_thread(_command, config["url"], "ACL", "DELUSER", name)
+
+    @asynccontextmanager
+    async def refused(self, config: dict[str, Any], how: Refusal) -> AsyncGenerator[None]:
+        rights = ("ACL", "SETUSER", config["prefix"])
+        await asyncio.to_thread(_command, config["direct"], *rights, "-evalsha", "-eval")
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(_command, config["direct"], *rights, "+@all")
+
+    async def sessions(self, config: dict[str, Any]) -> int | None:
+        return await asyncio.to_thread(_sessions, config["url"], config["prefix"])
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return str(config["server"])
 
     def _launch(self, source: Source, env: Mapping[str, str]) -> Server:
         return ClusterServer(source, env) if self.cluster else launch(source, env, settings=self.settings)
+
+
+def _command(url: str, *words: str) -> None:
+    with resp.connected(url) as command:
+        command(*words)
 
 
 def _remove(url: str, space: str) -> None:
@@ -106,14 +144,26 @@ def _remove(url: str, space: str) -> None:
                     break
 
 
-def _cut(url: str, name: str) -> None:
-    """Let the servers end every connection of this name."""
+def _sessions(url: str, name: str) -> int:
+    """How many connections of this name there are."""
+    found = 0
+    for node in nodes_of(url):
+        with resp.connected(node) as command:
+            lines = command("CLIENT", "LIST").decode().splitlines()
+            found += sum(f"name={name}" in line.split() for line in lines)
+    return found
+
+
+def _cut(url: str, name: str) -> int:
+    """Let the servers end every connection of this name; how many there were."""
+    ended = 0
     for node in nodes_of(url):
         with resp.connected(node) as command:
             for line in command("CLIENT", "LIST").decode().splitlines():
                 described = dict(part.partition("=")[::2] for part in line.split())
                 if described.get("name") == name:
-                    command("CLIENT", "KILL", "ID", described["id"])
+                    ended += int(command("CLIENT", "KILL", "ID", described["id"]))
+    return ended
 
 
 redis = RedisTarget(client="redis", config_class=RedisBackendConfig)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, closing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,20 @@ from sqlspec.adapters.aiosqlite import AiosqliteConfig
 from sqlspec.adapters.sqlite import SqliteConfig
 
 from litestar_queues.backends.base import QueueBackend
-from litestar_queues.backends.sql.families import SQLITE
+from litestar_queues.backends.sql.families import SQLITE, TABLE
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
-from litestar_queues_conformance.target import Capabilities, NobodyWaits
+from litestar_queues_conformance.target import Capabilities, NobodyWaits, NoConnections, Refusal
+from litestar_queues_matrix.parts import Run, made_by, present, removal, spoilt
 from litestar_queues_matrix.tables import reshaped_schema
 from litestar_queues_matrix.transactions import transaction
 
 __all__ = ("SqliteTarget", "aiosqlite", "sqlite")
 
 
-class SqliteTarget(NobodyWaits):
+_TABLE, _REBUILT = "litestar_queue_task", "rebuilt"
+
+
+class SqliteTarget(NoConnections, NobodyWaits):
     """A store is a database file in a temporary folder of its own."""
 
     distribution = "litestar-queues"
@@ -61,8 +67,55 @@ class SqliteTarget(NobodyWaits):
         with closing(sqlite3.connect(config["database"])) as connection:
             connection.executescript(";\n".join(reshaped_schema(SQLITE, how)))
 
+    def made(self, config: dict[str, Any]) -> dict[str, str]:
+        """The parts of a whole schema, and what each holds."""
+        return made_by(SQLITE, TABLE)
+
+    async def parts(self, config: dict[str, Any]) -> Mapping[str, str]:
+        return present(_run(config), "sqlite", self.made(config))
+
+    async def halve(self, config: dict[str, Any], part: str) -> None:
+        _run(config)(removal("sqlite", part, self.made(config)))
+
+    async def spoil(self, config: dict[str, Any]) -> None:
+        _run(config)(spoilt(TABLE))
+
+    refusals: Sequence[Refusal] = ("away", "rebuilt")
+
+    @asynccontextmanager
+    async def refusable(self, config: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        yield config
+
+    @asynccontextmanager
+    async def refusing(self, config: dict[str, Any], how: Refusal) -> AsyncGenerator[None]:
+        there = Path(config["database"])
+        gone = there.with_suffix(".gone")
+        changes: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+            "away": (partial(there.rename, gone), partial(gone.rename, there)),
+            "rebuilt": (partial(_rename, there, _TABLE, _REBUILT), partial(_rename, there, _REBUILT, _TABLE)),
+        }
+        begin, end = changes[how]
+        await asyncio.to_thread(begin)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(end)
+
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"SQLite {sqlite3.sqlite_version}"
+
+
+def _run(config: dict[str, Any]) -> Run:
+    def run(statement: str) -> Sequence[Sequence[Any]]:
+        with closing(sqlite3.connect(config["database"])) as connection:
+            return connection.execute(statement).fetchall()
+
+    return run
+
+
+def _rename(path: Path, before: str, after: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
+        connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
 
 
 aiosqlite = SqliteTarget(lambda database: AiosqliteConfig(connection_config={"database": database}))

@@ -13,9 +13,11 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import statements_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.stores import store_of
-from litestar_queues_conformance.target import Capabilities
+from litestar_queues_conformance.target import Capabilities, Refusal
 from litestar_queues_matrix.adapters import ADAPTERS, Adapter
+from litestar_queues_matrix.faults import BehindAProxy
 from litestar_queues_matrix.hosted import Hosted
+from litestar_queues_matrix.parts import Run, made_by, present, removal, spoilt
 from litestar_queues_matrix.servers import Product, ask
 from litestar_queues_matrix.tables import reshaped_ddl
 from litestar_queues_matrix.transactions import transaction
@@ -24,7 +26,7 @@ __all__ = ("TARGETS", "SqlServerTarget")
 
 
 @dataclass(frozen=True, slots=True)
-class SqlServerTarget(Hosted):
+class SqlServerTarget(BehindAProxy, Hosted):
     """A store is a pair of tables with a name of its own, in the one database of the server.
 
     Attributes:
@@ -106,6 +108,33 @@ class SqlServerTarget(Hosted):
         statement = statements_of(family, config["table"])["create_task_table"].text
         await asyncio.to_thread(ask.execute, config["url"], reshaped_ddl(statement, how))
 
+    def made(self, config: dict[str, Any]) -> dict[str, str]:
+        """The parts of a whole schema, and what each holds."""
+        return made_by(store_of(self.adapter.config(config["url"])).family, config["table"])
+
+    async def parts(self, config: dict[str, Any]) -> Mapping[str, str]:
+        return await asyncio.to_thread(present, _run(config), _dialect(config), self.made(config))
+
+    async def halve(self, config: dict[str, Any], part: str) -> None:
+        statement = removal(_dialect(config), part, self.made(config))
+        await asyncio.to_thread(ask.execute, config["url"], statement)
+
+    async def spoil(self, config: dict[str, Any]) -> None:
+        await asyncio.to_thread(ask.execute, config["url"], spoilt(self.table(config)))
+
+    async def sessions(self, config: dict[str, Any]) -> int | None:
+        if not config["url"].startswith("postgresql"):  # elsewhere a connection bears no name
+            return None
+        count = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{config['table']}'"  # noqa: S608  # ours
+        [[found]] = await asyncio.to_thread(_run(config), count)
+        return int(found)
+
+    async def rows_read(self, config: dict[str, Any]) -> int | None:
+        if not config["url"].startswith("postgresql"):
+            return None
+        [[found]] = await asyncio.to_thread(_run(config), _ROWS_READ.format(table=self.table(config)))
+        return int(found)
+
     @asynccontextmanager
     async def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AsyncGenerator[bool]:
         if self.adapter.swaps or config["url"].startswith("oracle"):  # there is no such hook for one that was never run
@@ -117,13 +146,49 @@ class SqlServerTarget(Hosted):
         finally:
             await asyncio.to_thread(held.let_go)
 
-    async def cut_connections(self, config: dict[str, Any]) -> None:
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{table}'"
-        if config["url"].startswith("postgresql"):
-            await asyncio.to_thread(ask.execute, config["url"], cut.format(table=config["table"]))
+    async def cut_connections(self, config: dict[str, Any]) -> int | None:
+        if not config["url"].startswith("postgresql"):
+            return self.cut_proxied(config)
+        return await asyncio.to_thread(ask.cut, config["url"], config["table"])
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]  # it is read alone
+        """Read only or full is a server as a whole, which others use."""
+        return ("away", "rebuilt")
+
+    @asynccontextmanager
+    async def refused(self, config: dict[str, Any], how: Refusal) -> AsyncGenerator[None]:
+        assert how == "rebuilt", how  # noqa: S101  # the only one of `refusals` that is left
+        table = self.table(config)
+        await asyncio.to_thread(ask.execute, config["direct"], f"ALTER TABLE {table} RENAME TO {table}_old")
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(ask.execute, config["direct"], f"ALTER TABLE {table}_old RENAME TO {table}")
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return str(config["server"])
+
+
+_ROWS_READ = """
+SELECT coalesce(sum(seq_tup_read), 0) + coalesce(sum(idx_tup_fetch), 0) + (
+    SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE relname = '{table}'
+) FROM pg_stat_user_tables WHERE relname = '{table}'
+"""
+"""A session counts what it read when it ends, at the latest."""
+
+
+def _dialect(config: dict[str, Any]) -> str:
+    return str(config["url"]).partition("://")[0]
+
+
+def _run(config: dict[str, Any]) -> Run:
+    def run(statement: str) -> Sequence[Sequence[Any]]:
+        with ask.connected(config["url"]) as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    return run
 
 
 TARGETS: Mapping[str, SqlServerTarget] = {adapter.name: SqlServerTarget(adapter=adapter) for adapter in ADAPTERS}

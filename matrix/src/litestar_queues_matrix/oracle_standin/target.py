@@ -63,6 +63,9 @@ class OracleStandInTarget(SqlServerTarget):
         statement = statements_of(ORACLE, config["table"])["create_task_table"].text
         await asyncio.to_thread(ask.execute, config["url"], translated(reshaped_ddl(statement, how)))
 
+    def made(self, config: dict[str, Any]) -> dict[str, str]:
+        return {ORACLE.fold(part): holds for part, holds in SqlServerTarget.made(self, config).items()}
+
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"{config['server']}, in the place of Oracle"
 

@@ -3,7 +3,20 @@
 `python -m litestar_queues_matrix.saboteurs --server postgresql18` runs the suite against them.
 """
 
-from litestar_queues_matrix.saboteurs import mysql, postgresql, redis
+from litestar_queues_matrix.saboteurs import between, mysql, postgresql, ranges, redis, resources
 from litestar_queues_matrix.saboteurs.base import BENIGN, SABOTEURS, Benign, NothingToBreak, Saboteur, Statements
 
-__all__ = ("BENIGN", "SABOTEURS", "Benign", "NothingToBreak", "Saboteur", "Statements", "mysql", "postgresql", "redis")
+__all__ = (
+    "BENIGN",
+    "SABOTEURS",
+    "Benign",
+    "NothingToBreak",
+    "Saboteur",
+    "Statements",
+    "between",
+    "mysql",
+    "postgresql",
+    "ranges",
+    "redis",
+    "resources",
+)

@@ -148,6 +148,21 @@ class _Suspect(SuspectTarget):
     def holding(self, config: dict[str, Any], ids: Sequence[str]) -> AbstractAsyncContextManager[bool]:
         return self.base.holding(config, ids)
 
+    async def parts(self, config: dict[str, Any]) -> Mapping[str, str]:
+        return await self.base.parts(config)
+
+    async def halve(self, config: dict[str, Any], part: str) -> None:
+        await self.base.halve(config, part)
+
+    async def spoil(self, config: dict[str, Any]) -> None:
+        await self.base.spoil(config)
+
+    async def sessions(self, config: dict[str, Any]) -> int | None:
+        return await self.base.sessions(config)
+
+    async def rows_read(self, config: dict[str, Any]) -> int | None:
+        return await self.base.rows_read(config)
+
     async def reshape(self, config: dict[str, Any], how: str) -> None:
         _, statements = self._broken(self.base.sqlspec_config(config), config["table"])
         execute(config["url"], reshaped_ddl(statements["create_task_table"].text, how))

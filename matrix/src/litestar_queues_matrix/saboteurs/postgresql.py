@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 
 from litestar_queues.backends.base import QueueBackend
@@ -15,6 +15,7 @@ from litestar_queues.backends.sql.lists import STORED
 from litestar_queues.backends.sql.port import BoundBackend
 from litestar_queues.backends.sqlspec.backend import SQLSpecBackend
 from litestar_queues.backends.verdict import Verdict
+from litestar_queues.clock import SystemClock
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
 from litestar_queues_matrix.saboteurs.base import Benign, Saboteur, Statements
 from litestar_queues_matrix.saboteurs.programs import (
@@ -56,6 +57,19 @@ class WaitsForLockedTasks(_PostgreSQL):
 
     def edit(self, statements: Statements) -> None:
         statements.drop("SKIP LOCKED")
+
+
+class _LocksByTheClientsClock(SQLSpecBackend):
+    async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
+        return await super().lock(name, owner, ttl, now=now or SystemClock().now())
+
+
+class LocksByTheClientsClock(_PostgreSQL):
+    """A lock lasts by the client's clock."""
+
+    guarantee = "CLK-02"
+    areas = ("CLK", "LCK")
+    backend = _LocksByTheClientsClock
 
 
 class LocksNothing(_PostgreSQL):
@@ -682,7 +696,7 @@ class HintsNothingInTransactions(_PostgreSQL):
 class HintsBesideTheTransaction(_PostgreSQL):
     """What is enqueued in a transaction is hinted at on a connection of the backend's own."""
 
-    guarantee = "TXN-05"
+    guarantee = "TXN-31"
     areas = ("TXN",)
 
     class backend(SQLSpecBackend):  # noqa: N801  # what it replaces is called so

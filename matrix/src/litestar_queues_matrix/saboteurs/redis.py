@@ -187,7 +187,7 @@ class ClaimsTheExpired(Saboteur):
 class StopsAtTheOverdue(Saboteur):
     """A claim that has met many overdue tasks takes nothing of what comes after them."""
 
-    guarantee = "EXP-01"
+    guarantee = "EXP-30"
     areas = ("EXP",)
 
     def edit(self, scripts: Edited) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, ClassVar, Self
 
 from litestar_queues_conformance.moments import Time
-from litestar_queues_conformance.target import Capabilities
+from litestar_queues_conformance.target import Capabilities, Refusal
 from litestar_queues_matrix.servers import Product
 
 __all__ = ("SuspectTarget",)
@@ -62,8 +62,26 @@ class SuspectTarget:
     async def reset(self, config: dict[str, Any]) -> None:
         await self.base.reset(config)
 
-    async def cut_connections(self, config: dict[str, Any]) -> None:
-        await self.base.cut_connections(config)
+    async def cut_connections(self, config: dict[str, Any]) -> int | None:
+        cut: int | None = await self.base.cut_connections(config)
+        return cut
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        found: Sequence[Refusal] = self.base.refusals
+        return found
+
+    def refusable(self, config: dict[str, Any]) -> AbstractAsyncContextManager[dict[str, Any]]:
+        found: AbstractAsyncContextManager[dict[str, Any]] = self.base.refusable(config)
+        return found
+
+    def refusing(self, config: dict[str, Any], how: Refusal) -> AbstractAsyncContextManager[None]:
+        found: AbstractAsyncContextManager[None] = self.base.refusing(config, how)
+        return found
+
+    def losing(self, config: dict[str, Any], number: int) -> AbstractAsyncContextManager[Callable[[], bool]]:
+        found: AbstractAsyncContextManager[Callable[[], bool]] = self.base.losing(config, number)
+        return found
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return str(await self.base.server_version(config))

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from litestar_queues_matrix.servers import resp
 from litestar_queues_matrix.servers.errors import NotAnswering, ServerUnavailable
 
-__all__ = ("Held", "NotAnswering", "connected", "drop_tables", "execute", "version")
+__all__ = ("Held", "NotAnswering", "connected", "cut", "drop_tables", "execute", "version")
 
 _SECONDS = 5
 _DRIVERS = {
@@ -77,6 +77,19 @@ def drop_tables(url: str, *tables: str, seconds: int = 20) -> None:
     patience = _PATIENCE[urlsplit(url).scheme].format(seconds=seconds)
     drop = _DROP.get(urlsplit(url).scheme, "DROP TABLE IF EXISTS {table}")
     execute(url, patience, *(drop.format(table=table) for table in tables))
+
+
+def cut(url: str, name: str) -> int | None:
+    """End every connection to a PostgreSQL whose `application_name` this is.
+
+    Returns:
+        How many there were; None on another server.
+    """
+    if not url.startswith("postgresql"):
+        return None
+    with connected(url) as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", (name,))
+        return len([ended for (ended,) in cursor.fetchall() if ended])
 
 
 class Held:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from urllib.parse import urlsplit, urlunsplit
+
+__all__ = ("Proxy", "proxy_to", "through")
 
 
 class Proxy:
@@ -15,6 +17,7 @@ class Proxy:
         port: Where it listens.
         replies: How many replies it has passed on.
         dropped: How many it has lost, each with its connection.
+        away: Whether it ends every new connection at once.
     """
 
     def __init__(self, url: str) -> None:
@@ -24,6 +27,7 @@ class Proxy:
         self._serving: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
         self._open.set()
+        self.away = False
         self.port = 0
         self.replies = 0
         self.dropped = 0
@@ -45,6 +49,16 @@ class Proxy:
         self.end_all()
         self._open.set()
 
+    @contextmanager
+    def nobody_there(self) -> Generator[None]:
+        """End all connections, and every new one, until the block is left."""
+        self.away = True
+        self.end_all()
+        try:
+            yield
+        finally:
+            self.away = False
+
     def end_all(self) -> set[asyncio.Task[None]]:
         """End all connections; what is still to be waited for."""
         for task in self._serving:
@@ -54,11 +68,12 @@ class Proxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         task = asyncio.current_task()
-        assert task is not None
+        assert task is not None  # noqa: S101  # asyncio runs it as a task
         self._serving.add(task)
         try:
             with suppress(asyncio.CancelledError, OSError):
-                await self._join(reader, writer)
+                if not self.away:
+                    await self._join(reader, writer)
         finally:
             writer.transport.abort()
             self._serving.discard(task)
@@ -94,7 +109,8 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_to(url: str) -> AsyncIterator[Proxy]:
+async def proxy_to(url: str) -> AsyncGenerator[Proxy]:
+    """A proxy to the server at a URL, which ends with the block."""
     proxy = Proxy(url)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
@@ -106,3 +122,10 @@ async def proxy_to(url: str) -> AsyncIterator[Proxy]:
             await asyncio.sleep(0)
         await asyncio.gather(*proxy.end_all())
         await server.wait_closed()
+
+
+def through(url: str, port: int, user: str | None = None) -> str:
+    """The URL by way of a proxy on a port of this machine, perhaps as another user."""
+    parts = urlsplit(url)
+    who = user if user is not None else parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{who}@127.0.0.1:{port}" if who else f"127.0.0.1:{port}"))
