@@ -161,4 +161,4 @@ def test_the_backend_has_a_name_for_applications(empty: Environment, project: Pa
 
 
 def test_the_page_of_guarantees_is_made_there(empty: Environment, project: Path) -> None:
-    assert "| KEY-01 |" in succeeded(empty.run("python", "-m", "litestar_queues_conformance.docs", cwd=project))
+    assert "**KEY-01**" in succeeded(empty.run("python", "-m", "litestar_queues_conformance.docs", cwd=project))

@@ -140,7 +140,7 @@ def test_the_page_of_guarantees_is_made_beside_another_project(project: Path, an
         text=True,
         check=True,
     )
-    assert "| KEY-01 |" in result.stdout
+    assert "**KEY-01**" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -192,11 +192,11 @@ def test_clients_that_do_not_close_are_not_found_out(pytester: pytest.Pytester) 
     source = """
 from litestar_queues_conformance import running
 
-@guarantee("KEY-01")
+@guarantee("KEY-01", time="given")
 async def test_closes(store: Store, check: Check, monkeypatch) -> None:
     monkeypatch.setattr(running, "CASE_SECONDS", 0.05)
     actor = await store.actor()
-    actor.close = asyncio.Event().wait
+    actor.inner.close = asyncio.Event().wait
     check("KEY-01", True, "of course")
 """
     result, report = run(pytester, HEAD + source)

@@ -93,7 +93,7 @@ async def test_{id_.replace("-", "_")}(check: Check) -> None:
 """
         for id_ in GUARANTEES
     )
-    result = run(pytester, every)
+    result = run(pytester, every, "--queue-scale=2000")
     for id_ in GUARANTEES:
         result.stdout.fnmatch_lines([f"{id_}  kept * 1 *"])
     for profile in Profile:

@@ -15,7 +15,7 @@ from litestar_queues_matrix.hosted import Hosted
 
 HERE = Path(__file__).parent
 GUARANTEES = {
-    "LIF": (1, 2, 3, 4, 5, 8, 11),
+    "LIF": (1, 2, 3, 4, 5, 8, 11, 17, 18, 19, 20),
     "CLM": (1, 2, 9, 10),
     "KEY": (1, 2, 3, 4, 5, 6, 8, 9, 10, 11),
 }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from litestar_queues_conformance.capabilities import Capabilities
     from litestar_queues_conformance.guarantees import GUARANTEES, Guarantee, Profile
     from litestar_queues_conformance.harness import T0, Check, NoEvidence, NotFoundOut, Store, Violation, at, guarantee
-    from litestar_queues_conformance.target import NobodyWaits, Target
+    from litestar_queues_conformance.target import NeverAway, NobodyWaits, NoConnections, Target
 
 __all__ = (
     "GUARANTEES",
@@ -21,6 +21,8 @@ __all__ = (
     "Capabilities",
     "Check",
     "Guarantee",
+    "NeverAway",
+    "NoConnections",
     "NoEvidence",
     "NobodyWaits",
     "NotFoundOut",
@@ -38,7 +40,7 @@ _HOMES = {
     "Capabilities": "capabilities",
     **dict.fromkeys(("GUARANTEES", "Guarantee", "Profile"), "guarantees"),
     **dict.fromkeys(("T0", "Check", "NoEvidence", "NotFoundOut", "Store", "Violation", "at", "guarantee"), "harness"),
-    **dict.fromkeys(("NobodyWaits", "Target"), "target"),
+    **dict.fromkeys(("NeverAway", "NoConnections", "NobodyWaits", "Target"), "target"),
 }
 
 

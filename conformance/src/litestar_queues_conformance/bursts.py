@@ -28,15 +28,29 @@ from random import Random
 from threading import BrokenBarrierError
 from typing import Any, Protocol
 
+import pytest
+
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues.errors import BackendUnavailableError
+from litestar_queues_conformance.answers import Answers, typed, wrong_type
 from litestar_queues_conformance.harness import Check, NotFoundOut, Store, not_found_out
 from litestar_queues_conformance.moments import Present, Telling
 from litestar_queues_conformance.patience import START_SECONDS, Deadline, Late, Stopwatch, starting, within
 from litestar_queues_conformance.target import Target, load_target
 from litestar_queues_conformance.telling import told_to
 
-__all__ = ("CLIENTS", "BurstFailed", "Client", "ClientRaised", "Crew", "Raised", "burst", "refuse_errors")
+__all__ = (
+    "CLIENTS",
+    "BurstFailed",
+    "Client",
+    "ClientRaised",
+    "Crew",
+    "Raised",
+    "burst",
+    "crew_of",
+    "end_with_parent",
+    "refuse_errors",
+)
 
 CLIENTS = 4
 """How many clients take part, unless a case says otherwise."""
@@ -83,7 +97,7 @@ class Client:
 
     async def open(self, config: dict[str, Any]) -> QueueBackend:
         """Another client of this store."""
-        return await told_to(await self.target.open(config), self.telling)
+        return await told_to(typed(await self.target.open(config), Answers()), self.telling)
 
     @property
     def opened(self) -> QueueBackend:
@@ -96,7 +110,7 @@ def refuse_errors(check: Check, id_: str, what: str, answers: Sequence[Any]) -> 
     """Check that no client's action raised.
 
     Raises:
-        Violation: One did.
+        Violation: One did; under LIF-21 where a client answered with a wrong type.
         NotFoundOut: One did because the store was not available, on a machine that was slow.
     """
     for answer in answers:
@@ -104,6 +118,8 @@ def refuse_errors(check: Check, id_: str, what: str, answers: Sequence[Any]) -> 
             reason = not_found_out(BackendUnavailableError(answer.traceback)) if answer.unavailable else None
             if reason is not None:
                 raise reason
+            if (wrong := wrong_type(answer.traceback)) is not None:
+                raise wrong
             check(id_, False, f"{what} raised:\n{answer.traceback}")
 
 
@@ -259,6 +275,18 @@ class Crew:
                 collected.take(waiting[pipe], pipe)
 
 
+def crew_of(session: pytest.Session, target_name: str) -> Crew:
+    """The processes that all cases of a run share; the run ends them."""
+    crew: Crew | None = session.stash.get(_CREW, None)
+    if crew is None:
+        crew = session.stash[_CREW] = Crew(target_name)
+        session.addfinalizer(crew.close)
+    return crew
+
+
+_CREW = pytest.StashKey[Crew]()
+
+
 class _Collected:
     """What the clients of one burst have sent so far."""
 
@@ -366,7 +394,7 @@ async def burst(
 
 def _serve(pipe: Connection, barrier: Any, ended: Any, target_name: str, index: int) -> None:
     """A process of a crew: one burst after another, until it is killed or the pipe is closed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     target = load_target(target_name)
     while True:
         try:
@@ -398,7 +426,7 @@ def _serve(pipe: Connection, barrier: Any, ended: Any, target_name: str, index: 
             pipe.send(_Answers(answers, order.telling.moments if isinstance(order.telling, Present) else {}))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Nobody else ends a process that stands at the barrier."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -409,12 +437,17 @@ def _end_with_parent() -> None:
 async def _take_part(
     target: Target, index: int, order: _Order, meet: Callable[[], Awaitable[None]], note: Callable[[], None]
 ) -> list[Any]:
-    backend = None if order.opens else await told_to(await target.open(order.config), order.telling)
+    backend = None if order.opens else await _opened(target, order)
     try:
         return await _rounds(Client(index, target, order.config, backend, order.telling), order, meet, note)
     finally:
         if backend is not None:
             await backend.close()
+
+
+async def _opened(target: Target, order: _Order) -> QueueBackend:
+    # A wrong type is reported by the process of the case, whose clients answer the same.
+    return await told_to(typed(await target.open(order.config), Answers()), order.telling)
 
 
 async def _rounds(

@@ -11,7 +11,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from enum import Enum
 from typing import Any, cast
+
+import msgspec
 
 from litestar_queues.records import Enqueued, Held, TaskRecord
 
@@ -68,13 +71,26 @@ def _difference(actual: Any, expected: Any, where: str) -> str | None:
             return _sequences(actual, expected, where)
         case (Mapping(), Mapping()):
             return _mappings(actual, expected, where)
-        case (AbstractSet(), AbstractSet()) if type(actual) is type(expected):
+        case (AbstractSet(), AbstractSet()) if isinstance(actual, type(expected)):
             return _members(Counter(actual), Counter(expected), where)
         case (datetime(), datetime()):
             same = actual == expected and actual.utcoffset() == expected.utcoffset()
         case _:
-            same = type(actual) is type(expected) and actual == expected
+            same = _same_kind(actual, expected) and _plain(actual, expected) == expected
     return None if same else f"{where}{_unequal(actual, expected)}"
+
+
+def _same_kind(actual: Any, expected: Any) -> bool:
+    """Whether one is of the other's type, or of a subclass; a truth value is no number, and a state no text."""
+    own = isinstance(actual, (bool, Enum))
+    return type(actual) is type(expected) or (isinstance(actual, type(expected)) and not own)
+
+
+def _plain(actual: Any, expected: Any) -> Any:
+    """A struct of a subclass as one of the expected type: structs of two types are never equal."""
+    if type(actual) is type(expected) or not isinstance(expected, msgspec.Struct):
+        return actual
+    return type(expected)(*(getattr(actual, name) for name in expected.__struct_fields__))
 
 
 def _typed(value: Any) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from litestar_queues_conformance.capabilities import Capabilities
 from litestar_queues_conformance.cases import CASES
+from litestar_queues_conformance.examples import EXAMPLES
 from litestar_queues_conformance.guarantees import AREAS, GUARANTEES, Profile
 
 __all__ = ("cases_of", "guarantees_page", "main")
@@ -21,9 +22,11 @@ __all__ = ("cases_of", "guarantees_page", "main")
 INTRODUCTION = """\
 # What a queue backend promises
 
-Each promise has an id, which is never given to another, and one sentence. The conformance suite finds out whether a
-backend keeps it; beside each promise stand the cases that check it. `pytest --backend=NAME` runs them all, and
-`pytest --backend=NAME -k KEY-01` those of one promise.
+Each promise has an id, which is never given to another, one sentence, and one example. The conformance suite finds out
+whether a backend keeps it; below each promise stand the cases that check it. `pytest --backend=NAME` runs them all, and
+`pytest --backend=NAME -k KEY-01` those of one promise. The [glossary](glossary.md) explains the words.
+
+A time in an example is the store's, of one day in UTC, unless the example says otherwise. "The answer" is what the method returns.
 
 The suite knows a backend only through the port of `litestar_queues.backends.base`: whoever implements the port is
 bound by this page, and can be judged by it.
@@ -38,6 +41,13 @@ PROFILES = {
     Profile.SCHEDULING: (
         "Every backend keeps them: the cases run the library's own scheduler over the port. Each is checked with times that "
         "are given and, where no time has to pass, with the store's own."
+    ),
+    Profile.FAULTS: (
+        "Every backend keeps them. A target offers ways to provoke the faults; where it offers none, the report says that the "
+        "guarantee was not run, and why."
+    ),
+    Profile.SCALE: (
+        "`--queue-scale` measures them. CST-01 is a figure and no verdict: a run reports `scales` or `grows with the backlog`."
     ),
 }
 
@@ -75,12 +85,11 @@ def guarantees_page() -> str:
         for area, title in AREAS.items():
             if not any(one.area == area for one in of):
                 continue
-            lines += [f"### {title}", "", "| id | what must hold | cases |", "|---|---|---|"]
-            lines += [
-                f"| {one.id} | {one.must} | {'; '.join(_words(name) for name in cases[one.id]) or 'none yet'} |"
-                for one in of
-                if one.area == area
-            ]
+            lines += [f"### {title}", ""]
+            for one in of:
+                if one.area == area:
+                    checked = "; ".join(_words(name) for name in cases[one.id]) or "none yet"
+                    lines += [f"- **{one.id}** {one.must}", f"    - {EXAMPLES[one.id]}", f"    - Cases: {checked}."]
             lines.append("")
     lines += [
         "## Capabilities",

@@ -28,7 +28,7 @@ import pytest
 from litestar_queues_conformance.cases import CASES
 from litestar_queues_conformance.guarantees import GUARANTEES, Profile
 from litestar_queues_conformance.machine import EXAMPLES_VARIABLE, SHRINK_VARIABLE
-from litestar_queues_conformance.outcomes import NOT_FOUND_OUT
+from litestar_queues_conformance.outcomes import GROWS, NOT_FOUND_OUT
 from litestar_queues_conformance.saboteurs.order import first
 
 __all__ = ("SEED", "Suspect", "Verdict", "document", "examine", "examine_all", "judge", "line", "markdown")
@@ -36,6 +36,8 @@ __all__ = ("SEED", "Suspect", "Verdict", "document", "examine", "examine_all", "
 SEED = 1
 _EXAMPLES = 50
 """How many histories the state machine draws for each backend that it is run on."""
+_BACKLOG = 20_000
+"""Beside how many tasks a claim is measured, for a saboteur."""
 _APART = frozenset({Profile.DISPATCH, Profile.SCHEDULING})
 """Profiles whose cases meet everything that the core promises, of tasks of their own."""
 _NAMED = re.compile(r"\bViolation: ([A-Z]{3}-\d{2}): ")
@@ -131,18 +133,20 @@ def examine(suspect: Suspect, *, seed: int = SEED) -> Verdict:
     failed = [case for case in report["cases"] if case["outcome"] == "failed"]
     late = [case for case in report["cases"] if case["outcome"] == "not found out"]
     named = {case["case"]: found[1] for case in failed if (found := _NAMED.search(case["message"] or ""))}
-    broken = tuple(_ordered(set(named.values())))
+    grown = {id_: one["reason"] for id_, one in report["guarantees"].items() if one["result"] == GROWS}
+    broken = tuple(_ordered({*named.values(), *(grown if suspect.guarantee is not None else ())}))
     times = {case["time"] for case in failed if named.get(case["case"]) == suspect.guarantee} - {None}
     example = next(
         (case["message"] for case in failed if case["case"] in named and named[case["case"]] == broken[0]), ""
     )
+    figure = grown.get(broken[0], "") if broken else ""
     return Verdict(
         name=suspect.name,
         defect=suspect.defect,
         guarantee=suspect.guarantee,
         broken=broken,
         otherwise=tuple(f"{case['case']}: {case['message']}" for case in failed if case["case"] not in named),
-        example=example.partition("Violation: ")[2].splitlines()[0] if example else "",
+        example=example.partition("Violation: ")[2].splitlines()[0] if example else figure,
         passed=len(report["cases"]) - len(failed) - len(late),
         seconds=round(time.monotonic() - started, 1),
         server=report["versions"].get("server", ""),
@@ -235,6 +239,8 @@ def _suite(suspect: Suspect, folder: Path, *, seed: int) -> dict[str, Any]:
     ]
     options += [f"--queue-backend={suspect.target}", f"--queue-seed={seed}", f"--report-json={report}"]
     options += [f"--queue-time={suspect.time}"]
+    if suspect.guarantee is not None and GUARANTEES[suspect.guarantee].profile is Profile.SCALE:
+        options += [f"--queue-scale={_BACKLOG}"]
     if suspect.ids is not None:
         options += ["-k", " or ".join(suspect.ids)]
     said = io.StringIO()

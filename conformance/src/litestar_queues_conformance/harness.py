@@ -20,9 +20,11 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.lifecycle import State
 from litestar_queues.records import NewTask, TaskRecord
+from litestar_queues_conformance.answers import Answers, typed
 from litestar_queues_conformance.compare import difference
 from litestar_queues_conformance.guarantees import GUARANTEES
 from litestar_queues_conformance.moments import SLACK, Present, Telling
+from litestar_queues_conformance.outcomes import Result, Violation
 from litestar_queues_conformance.patience import SLOW, slowness_so_far
 from litestar_queues_conformance.target import Target
 from litestar_queues_conformance.telling import told_to
@@ -53,10 +55,6 @@ ToldIn = Literal["both", "given"]
 def at(seconds: float = 0, *, microseconds: int = 0) -> datetime:
     """A time so long after `T0`, or before it."""
     return T0 + timedelta(seconds=seconds, microseconds=microseconds)
-
-
-class Violation(AssertionError):
-    """A guarantee was not kept; the text begins with its id."""
 
 
 class NoEvidence(Exception):
@@ -123,6 +121,7 @@ class Check:
         self._unknown: dict[str, str] = {}
         self._absent: dict[str, str] = {}
         self._partial: dict[str, str] = {}
+        self._figures: dict[str, tuple[Result, str]] = {}
 
     def __call__(self, id_: str, holds: object, message: str) -> None:
         """Raises `Violation` unless `holds` is true."""
@@ -168,6 +167,16 @@ class Check:
         """Say that less was checked than a whole run checks, as the suite was told."""
         self._evidence_for(id_)
         self._partial[id_] = what
+
+    def figure(self, id_: str, word: Result, text: str) -> None:
+        """Say what was measured: the word stands in the table, and the text beside it. This is evidence, and no verdict."""
+        self._record(id_, None)
+        self._figures[id_] = word, text
+
+    @property
+    def figures(self) -> Mapping[str, tuple[Result, str]]:
+        """What was measured of the case's guarantees: a word, and the figures in words."""
+        return self._figures
 
     @property
     def evidence(self) -> Mapping[str, int]:
@@ -218,6 +227,8 @@ class Store:
         env: Mapping[str, str],
         random: Random,
         telling: Telling | None = None,
+        *,
+        answers: Answers | None = None,
     ) -> None:
         self.target_name = target_name
         """What `load_target` takes, in this process or another."""
@@ -226,6 +237,8 @@ class Store:
         """Everything that a case draws comes from here, so that one seed repeats it."""
         self.telling = telling
         """How the case's times become those of calls; None passes them as they are."""
+        self.answers = Answers() if answers is None else answers
+        """The wrong types that the clients of this run have answered."""
         self._env = env
         self.config: dict[str, Any] = target.config(env)
         """What `target.open` takes, in this process or another."""
@@ -250,7 +263,7 @@ class Store:
         """Another opened client of this store."""
         backend = await self.target.open(self.config)
         self._actors.append(backend)
-        return await told_to(backend, self.telling)
+        return await told_to(typed(backend, self.answers), self.telling)
 
     async def actors(self, n: int) -> list[QueueBackend]:
         """So many opened clients of this store."""
@@ -258,7 +271,7 @@ class Store:
 
     def another(self) -> Store:
         """A second store of the same target, isolated from this one."""
-        other = Store(self.target_name, self.target, self._env, self.random, self.telling)
+        other = Store(self.target_name, self.target, self._env, self.random, self.telling, answers=self.answers)
         self._others.append(other)
         return other
 

@@ -37,6 +37,8 @@ __all__ = (
 
 AUTO = "auto"
 """What `--backend` takes instead of a target, for all that can be run."""
+BACKLOG = 100_000
+"""Beside how many tasks the scale profile measures a claim."""
 _NO_BACKEND = "conformance cases need a backend: --backend=NAME, or --backend=module:attribute"
 
 
@@ -66,6 +68,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="both",
         help="whose time the cases run by: that which the suite gives (given), the store's own (store), as in production, or "
         "both, one after the other; once: by the store's own, and each case once. Anything but both leaves cases out",
+    )
+    group.addoption(
+        "--queue-scale",
+        dest="queue_scale",
+        nargs="?",
+        type=int,
+        const=BACKLOG,
+        metavar="N",
+        help="measure the scale profile, too: what a claim costs beside N other tasks (100,000 unless given), and the memory of "
+        "a client. It takes minutes on some backends",
     )
     group.addoption(
         "--report-json",

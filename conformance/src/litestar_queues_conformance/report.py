@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from litestar_queues_conformance.guarantees import GUARANTEES
+from litestar_queues_conformance.guarantees import GUARANTEES, Profile
 from litestar_queues_conformance.machine import histories
 from litestar_queues_conformance.manifest import expected
-from litestar_queues_conformance.outcomes import COMPLETE, RESULTS, UNFINISHED, Result
+from litestar_queues_conformance.outcomes import COMPLETE, GROWS, RESULTS, UNFINISHED, Result
 from litestar_queues_conformance.patience import within
-from litestar_queues_conformance.target import Target
+from litestar_queues_conformance.target import Target, unprovoked
 from litestar_queues_conformance.tested import suite
 
 __all__ = ("CaseResult", "GuaranteeResult", "Report", "versions")
@@ -48,6 +48,21 @@ class CaseResult:
     """The guarantees that it found absent, as the target declares, each with the capability."""
     partial: dict[str, str] = field(default_factory=dict[str, str])
     """The guarantees that it checked in part only, as it was told, each with the part."""
+    about: str | None = None
+    """The guarantee that it found broken, where that is none of those that it is there for; the others count as far as it
+    checked them."""
+
+    def of(self, collected: Sequence[str]) -> tuple[str, ...]:
+        """The guarantees that it says something of."""
+        ids = self.guarantees or tuple(collected)
+        return ids if self.about is None else (*ids, self.about)
+
+    def says(self, id_: str) -> str:
+        """Its outcome, for one of its guarantees."""
+        return self.outcome if self.about in (None, id_) else "passed"
+
+    figures: dict[str, tuple[Result, str]] = field(default_factory=dict[str, "tuple[Result, str]"])
+    """What it measured of its guarantees: a word, and the figures in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,8 @@ class Report:
     """The class of the backend's clients, its file, and the distribution that owns it; see `tested`."""
     narrowed: tuple[str, ...] = ()
     """By what the run was told to leave out cases."""
+    backlog: int | None = None
+    """Beside how many tasks the scale profile measures; None where nobody asked for it."""
     ended: str = UNFINISHED
     """`COMPLETE`, or in what other way the run ended."""
     ended_because: str | None = None
@@ -100,7 +117,7 @@ class Report:
         return [self._judge(id_) for id_ in GUARANTEES]
 
     def _judge(self, id_: str) -> GuaranteeResult:
-        ran = [case for case in self.cases.values() if id_ in (case.guarantees or self.collected.get(case.case, ()))]
+        ran = [case for case in self.cases.values() if id_ in case.of(self.collected.get(case.case, ()))]
         registered = GUARANTEES[id_]
         result, reason = self._result(id_, ran)
         names = tuple(case.case for case in ran)
@@ -108,8 +125,8 @@ class Report:
 
     def _result(self, id_: str, ran: list[CaseResult]) -> tuple[Result, str | None]:
         """What its cases that ran say of a guarantee, and why it is not kept."""
-        failed = [case for case in ran if case.outcome == "failed"]
-        unsettled = [case.message for case in ran if case.outcome == "not found out"]
+        failed = [case for case in ran if case.says(id_) == "failed"]
+        unsettled = [case.message for case in ran if case.says(id_) == "not found out"]
         unsettled += [case.unknown[id_] for case in ran if id_ in case.unknown]
         if failed:
             # A case can be there for several guarantees: the one that it names in its message comes first.
@@ -118,11 +135,11 @@ class Report:
         if unsettled:
             return "not found out", unsettled[0]
         if not ran:
-            return "not run", self._absence(id_)
+            return "not run", self._absence(id_) if self.asked_for(id_) else self._why_not(id_)
         of_suite = [case for case, ids in expected().items() if id_ in ids]
         if not of_suite:
             return "incomplete", "the manifest of the suite has no case for it"
-        passed = {case.key for case in ran if case.outcome == "passed" and case.evidence.get(id_)}
+        passed = {case.key for case in ran if case.says(id_) == "passed" and case.evidence.get(id_)}
         missing = [case for case in of_suite if case not in passed]
         if missing:
             return (
@@ -132,6 +149,9 @@ class Report:
         partial = [case.partial[id_] for case in ran if id_ in case.partial]
         if partial:
             return "incomplete", partial[0]
+        figures = [case.figures[id_] for case in ran if id_ in case.figures]
+        if figures:
+            return min(figures, key=lambda figure: figure[0] != GROWS)
         absent = [case.absent.get(id_) for case in ran]
         if absent[0] is not None and None not in absent:
             return "absent", absent[0]
@@ -145,13 +165,24 @@ class Report:
             return "its cases were not selected"
         return "the run ended before its cases"
 
+    def asked_for(self, id_: str) -> bool:
+        """Whether a run without further options is to find out something about the guarantee, or this one was asked to."""
+        registered = GUARANTEES.get(id_)
+        if registered is not None and registered.profile is Profile.SCALE:
+            return self.backlog is not None
+        return id_ not in unprovoked(self.target)
+
+    def _why_not(self, id_: str) -> str:
+        return unprovoked(self.target).get(id_, "only --queue-scale measures it")
+
     def selected(self, id_: str) -> bool:
         """Whether the run was to find out something about the guarantee."""
-        return any(id_ in ids and case not in self.deselected for case, ids in self.collected.items())
+        found = any(case.about == id_ for case in self.cases.values())
+        return found or any(id_ in ids and case not in self.deselected for case, ids in self.collected.items())
 
     def count(self) -> dict[str, int]:
-        """How many guarantees have each of the results."""
-        results = self.guarantees()
+        """How many guarantees have each of the results, without those that only an option asks for."""
+        results = [one for one in self.guarantees() if self.asked_for(one.id)]
         return {result: sum(one.result == result for one in results) for result in RESULTS}
 
     def document(self) -> dict[str, Any]:
@@ -170,6 +201,7 @@ class Report:
             "ended": self.ended,
             "ended_because": self.ended_because,
             "narrowed": list(self.narrowed),
+            "backlog": self.backlog,
             "summary": self.count(),
             "guarantees": {one.id: asdict(one) for one in self.guarantees()},
             "cases": [asdict(case) for case in sorted(self.cases.values(), key=lambda case: case.case)],

@@ -53,9 +53,11 @@ def suspect(name: str, *, areas: Collection[str] | None = None, both_times: bool
     left_out = set[str]() if machine else {"machine"}
     profile = None if guarantee is None else GUARANTEES[guarantee].profile
     if profile in (Profile.CORE, Profile.SCHEDULING):
-        left_out |= {"ntf", "blk", "txn", "exe"}
+        left_out |= {"ntf", "blk", "thousands", "txn", "exe"}
     if profile not in (None, Profile.SCHEDULING):
         left_out.add("sch")
+    if profile in (Profile.CORE, Profile.SCHEDULING):
+        left_out.add("bound")
     if areas is None:
         areas = [area for area in CASES if area not in left_out]
     return Suspect(

@@ -15,6 +15,7 @@ from typing import Any, cast
 import hypothesis
 import pytest
 
+from litestar_queues_conformance.answers import TYPES, Answers
 from litestar_queues_conformance.cases import CASES, FOLDER
 from litestar_queues_conformance.guarantees import GUARANTEES
 from litestar_queues_conformance.harness import (
@@ -65,7 +66,9 @@ class ConformanceSession:
             narrowed=tuple(narrowed(config)),
             options=tuple(map(str, config.invocation_params.args)),
             started=_utc(),
+            backlog=cast("int | None", config.getoption("queue_scale")),
         )
+        self._answers = Answers()
         self._time = cast("str", config.getoption("queue_time"))
         path: str | None = config.getoption("queue_report_json")
         self._keeper = None if path is None or self.is_worker else Keeper(self.report, Path(path))
@@ -101,7 +104,9 @@ class ConformanceSession:
     @pytest.fixture
     def store(self, request: pytest.FixtureRequest, rng: Random) -> Store:
         """A new, empty store of the backend; closed and removed by the suite."""
-        store = request.node.stash[_STORE] = Store(self.report.backend, self.target, os.environ, rng)
+        store = request.node.stash[_STORE] = Store(
+            self.report.backend, self.target, os.environ, rng, answers=self._answers
+        )
         return store
 
     @pytest.fixture
@@ -118,6 +123,12 @@ class ConformanceSession:
     def target_under_test(self) -> Target:
         """The target itself."""
         return self.target
+
+    @pytest.fixture
+    def backlog(self) -> int:
+        """Beside how many tasks a claim is measured."""
+        assert self.report.backlog is not None  # noqa: S101  # otherwise the cases are not selected
+        return self.report.backlog
 
     # Collecting
 
@@ -168,8 +179,15 @@ class ConformanceSession:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Run the cases in the order of the registry: what fails first is then the most basic of what fails."""
-        order = {id_: i for i, id_ in enumerate(GUARANTEES)}
+        """Run the cases in the order of the registry: what fails first is then the most basic of what fails.
+
+        The types of all answers come before everything else.
+        """
+        left_out = [item for item in items if (ids := _ids(item)) and not any(map(self.report.asked_for, ids))]
+        if left_out:
+            items[:] = [item for item in items if item not in left_out]
+            self.config.hook.pytest_deselected(items=left_out)
+        order = {id_: i for i, id_ in enumerate((TYPES, *GUARANTEES))} | {TYPES: 0}
         items.sort(key=lambda item: min((order[id_] for id_ in _ids(item)), default=len(order)))
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
@@ -205,7 +223,7 @@ class ConformanceSession:
         for moment in presents(first) if self._time != "once" else ():
             random = Random(cast("str", pyfuncitem.funcargs["seed"]))  # noqa: S311  # repeatable is what it is for
             present = Present(moment, alias=alias)
-            store = Store(self.report.backend, self.target, os.environ, random, present)
+            store = Store(self.report.backend, self.target, os.environ, random, present, answers=self._answers)
             pyfuncitem.stash[_STORE] = store
             pyfuncitem.funcargs |= {"rng": random, "store": store}
             self._run(pyfuncitem, present)
@@ -218,7 +236,7 @@ class ConformanceSession:
         except Exception as error:
             if present is not None:
                 when = f"where {present.moment} of the case is the present, by the store's own time"
-                if isinstance(error, Violation):
+                if isinstance(error, Violation) and not str(error).startswith(TYPES):
                     first, *more = str(error).splitlines()
                     error.args = ("\n".join((f"{first}; {when}", *more)),)
                 else:
@@ -246,6 +264,8 @@ class ConformanceSession:
         ]
         if unchecked:
             raise NoEvidence(f"no evidence: the case ended without a check() for {', '.join(unchecked)}")
+        if (wrong := self._answers.untold()) is not None:
+            raise wrong
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -271,10 +291,15 @@ class ConformanceSession:
             "key": key_of(item),
             "absent": dict(check.absences),
             "partial": dict(check.parts),
+            "figures": {id_: list(figure) for id_, figure in check.figures.items()},
         }
         error = None if call.excinfo is None else call.excinfo.value
         if isinstance(error, NotFoundOut):
             _not_found_out(report, case, str(error))
+        if isinstance(error, Violation) and str(error).startswith(TYPES) and TYPES not in ids:
+            case["about"] = TYPES
+            if not error.complete:
+                case["evidence"] = {}
         report.__dict__["litestar_queues_case"] = case
         return report
 
@@ -315,6 +340,8 @@ class ConformanceSession:
             key=case.get("key"),
             absent=case.get("absent", {}),
             partial=case.get("partial", {}),
+            about=case.get("about"),
+            figures={id_: (word, text) for id_, (word, text) in case.get("figures", {}).items()},
         )
         self.report.add(result)
         if self.is_worker:
@@ -355,7 +382,7 @@ class ConformanceSession:
         if not report.versions:  # nobody asked for a header
             report.versions = versions(self.target)
         if exitstatus == pytest.ExitCode.OK:
-            results = {one.result for one in report.guarantees()}
+            results = {one.result for one in report.guarantees() if report.asked_for(one.id)}
             if "not found out" in results:
                 session.exitstatus = NOT_FOUND_OUT
             elif not report.narrowed and results & {"incomplete", "not run"}:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 from litestar_queues.backends.base import QueueBackend
 from litestar_queues_conformance.capabilities import Capabilities
@@ -22,16 +22,26 @@ from litestar_queues_conformance.capabilities import Capabilities
 __all__ = (
     "GROUP",
     "Capabilities",
+    "CountsRows",
+    "CountsSessions",
     "CutsConnections",
+    "Halves",
     "HoldsTasks",
+    "LosesReplies",
+    "NeverAway",
+    "NoConnections",
     "NobodyWaits",
+    "Refusal",
+    "Refuses",
     "Reshapes",
+    "Spoils",
     "Target",
     "Transacts",
     "UnknownTarget",
     "described",
     "known_targets",
     "load_target",
+    "unprovoked",
 )
 
 GROUP = "litestar_queues_conformance.backends"
@@ -117,12 +127,151 @@ class Reshapes(Protocol):
 
 
 @runtime_checkable
-class CutsConnections(Protocol):
-    """What a target offers besides, where it can: without it, NTF-07 counts as not found out."""
+class Halves(Protocol):
+    """An optional hook for a store that has a schema. Without it, SCM-06 and SCM-08 count as not found out."""
 
-    async def cut_connections(self, config: dict[str, Any]) -> None:
-        """Cut every connection that clients have to the store now, without a word to them. They may connect again."""
+    async def parts(self, config: dict[str, Any]) -> Mapping[str, str]:
+        """The tables and indexes that the store has now, by name, as the store itself lists them.
+
+        The value says what the part holds: "tasks", "locks", "records", or nothing (an empty text), as an index does.
+        Parts that cannot be missing alone, such as a primary key, are left out.
+        """
         ...
+
+    async def halve(self, config: dict[str, Any], part: str) -> None:
+        """Remove one of the parts, while no client of the store is open."""
+        ...
+
+
+@runtime_checkable
+class Spoils(Protocol):
+    """An optional hook for a store that can be of no use. Without it, SCM-07 cancels `open` and does not make it fail."""
+
+    async def spoil(self, config: dict[str, Any]) -> None:
+        """Make a new store one that clients can reach, and that `open` refuses with an error."""
+        ...
+
+
+@runtime_checkable
+class CountsSessions(Protocol):
+    """An optional hook for a store on a server. Without it, SCM-07 counts what this process holds, and no sessions."""
+
+    async def sessions(self, config: dict[str, Any]) -> int | None:
+        """How many sessions the server has for the clients of this store, those of this call excluded; None if unknown."""
+        ...
+
+
+@runtime_checkable
+class CountsRows(Protocol):
+    """An optional hook for a store that counts the rows that it reads. Without it, CST-01 compares times."""
+
+    async def rows_read(self, config: dict[str, Any]) -> int | None:
+        """How many rows and index entries the store has read, for all clients that were closed; None if unknown."""
+        ...
+
+
+@runtime_checkable
+class CutsConnections(Protocol):
+    """What a target offers besides, where it can: without it, ERR-01 and ERR-02 are not run, and NTF-07 counts as not found out."""
+
+    async def cut_connections(self, config: dict[str, Any]) -> int | None:
+        """Cut every connection that clients have to the store now, without a word to them. They may connect again.
+
+        Returns:
+            How many connections were cut. Without a number, or with 0, the suite takes nothing for cut.
+        """
+        ...
+
+
+Refusal = Literal["away", "read-only", "full", "rebuilt"]
+"""How a store refuses: nobody answers, it takes no writes, it has no room, or its tables are missing for a while."""
+
+
+@runtime_checkable
+class Refuses(Protocol):
+    """What a target offers besides, where it can: without it, ERR-04 to ERR-06 are not run."""
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        """In which of the ways `refusing` can have a store refuse."""
+        ...
+
+    def refusable(self, config: dict[str, Any]) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Give the config of the same store that `refusing` takes, until the block is left.
+
+        Clients that are opened with it meet the refusal. Those that are opened with `config` may meet it, too.
+        """
+        ...
+
+    def refusing(self, config: dict[str, Any], how: Refusal) -> AbstractAsyncContextManager[None]:
+        """Have the store refuse every write in this way, until the block is left."""
+        ...
+
+
+@runtime_checkable
+class LosesReplies(Protocol):
+    """What a target offers besides, where it can: without it, ERR-03 is not run."""
+
+    def losing(self, config: dict[str, Any], number: int) -> AbstractAsyncContextManager[Callable[[], bool]]:
+        """Lose one reply of the store to its clients, and the connection that waits for it, in the block.
+
+        Args:
+            config: As `refusable` gave it.
+            number: How many replies arrive before.
+
+        Returns:
+            Whether a reply was lost.
+        """
+        ...
+
+
+def unprovoked(target: Target) -> dict[str, str]:
+    """What a target offers no way to find out: guarantees of the profile `faults`, each with what is missing."""
+    missing: dict[str, str] = {}
+    if not isinstance(target, CutsConnections):
+        missing |= dict.fromkeys(("ERR-01", "ERR-02"), "the target cannot cut connections")
+    if not isinstance(target, NoConnections) and not (isinstance(target, LosesReplies) and isinstance(target, Refuses)):
+        missing["ERR-03"] = "the target cannot lose replies"
+    if isinstance(target, NeverAway):  # what that claims is for the cases to judge
+        return missing
+    ways = set(target.refusals) if isinstance(target, Refuses) else set[Refusal]()
+    if "away" not in ways:
+        missing["ERR-04"] = "the target cannot have its store away"
+    if not ways - {"away"}:
+        missing["ERR-05"] = "the target cannot have its store refuse writes"
+    if not ways:
+        missing["ERR-06"] = "the target cannot have its store refuse"
+    return missing
+
+
+class NoConnections:
+    """For targets of stores that clients reach without a connection, in a file or in the process: nothing can be cut."""
+
+    __slots__ = ()
+
+    async def cut_connections(self, config: dict[str, Any]) -> int | None:
+        """Cut nothing; see `CutsConnections`."""
+        del config
+        return 0
+
+
+class NeverAway(NoConnections):
+    """For targets of stores that live in the process itself, and cannot be away.
+
+    It is believed only of stores that are declared neither `multi_process` nor `durable`.
+    """
+
+    __slots__ = ()
+    refusals: Sequence[Refusal] = ()
+
+    @asynccontextmanager
+    async def refusable(self, config: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Give the config as it is; see `Refuses`."""
+        yield config
+
+    def refusing(self, config: dict[str, Any], how: Refusal) -> AbstractAsyncContextManager[None]:
+        """Refuse in no way; see `Refuses`."""
+        raise LookupError(f"the store {config} cannot be {how}")
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from litestar_queues_conformance.guarantees import Profile
-from litestar_queues_conformance.outcomes import COLOURS, COMPLETE
+from litestar_queues_conformance.outcomes import COLOURS, COMPLETE, GOOD
 from litestar_queues_conformance.progress import say
 from litestar_queues_conformance.report import CaseResult, GuaranteeResult, Report
 
@@ -24,7 +24,7 @@ def first_line(message: str | None) -> str:
 
 def announce(config: pytest.Config, result: CaseResult) -> None:
     """Say at once that a case has failed, or has not found out anything."""
-    ids = ", ".join(result.guarantees)
+    ids = result.about or ", ".join(result.guarantees)
     case = result.case.rpartition("::")[2]
     line = f"{result.outcome}: {ids}, {case}: {first_line(result.message)}"
     say(config, line if len(line) <= _LINE else f"{line[:_LINE]}...", red=result.outcome == "failed")
@@ -42,7 +42,7 @@ def print_report(report: Report, terminal: pytest.TerminalReporter) -> None:
         terminal.write_line(f"{left_out} guarantees were not {'selected' if known else 'reached'}")
     if report.narrowed:
         terminal.write_line(f"narrowed by {', '.join(report.narrowed)}: it proves nothing of what it leaves out")
-    elif missing := sum(one.result in ("incomplete", "not run") for one in results):
+    elif missing := sum(one.result in ("incomplete", "not run") and report.asked_for(one.id) for one in results):
         terminal.write_line(f"{missing} guarantees are incomplete: cases of the suite did not run", yellow=True)
     if report.ended != COMPLETE:
         why = f" ({report.ended_because})" if report.ended_because else ""
@@ -55,7 +55,10 @@ def print_report(report: Report, terminal: pytest.TerminalReporter) -> None:
     if not left_out or not report.narrowed:
         for profile in Profile:
             of = [one for one in results if one.profile == profile]
-            terminal.write_line(f"{profile.value}: {_kept(of)} (--seed={report.seed})")
+            if any(report.asked_for(one.id) for one in of):
+                terminal.write_line(f"{profile.value}: {_kept(of)} (--seed={report.seed})")
+            else:
+                terminal.write_line(f"{profile.value}: not run, without --queue-scale")
     elif shown:
         terminal.write_line(f"{_kept(shown, 'selected guarantees')} (--seed={report.seed})")
 
@@ -75,5 +78,5 @@ def _table(results: list[GuaranteeResult], terminal: pytest.TerminalReporter) ->
 
 def _kept(results: list[GuaranteeResult], what: str = "guarantees") -> str:
     absent = sum(one.result == "absent" for one in results)
-    kept = f"{sum(one.result == 'kept' for one in results)} of {len(results) - absent}"
+    kept = f"{sum(one.result in GOOD for one in results)} of {len(results) - absent}"
     return f"{kept} {what} kept" + (f", and {absent} absent, as declared" if absent else "")

@@ -521,7 +521,7 @@ async def test_only_waiting_tasks_are_claimed(store: Store, check: Check) -> Non
     check.equal("CLM-11", await claim_all(b, now=at(9_000_000)), [], "claimed much later")
 
 
-@guarantee("CLM-11")
+@guarantee("CLM-30")
 async def test_what_a_claim_passes_over_stays_as_it_is(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     for state in store.states:
@@ -532,12 +532,12 @@ async def test_what_a_claim_passes_over_stays_as_it_is(store: Store, check: Chec
     before = await pictures(a)
     want = Want(worker="w", limit=9, queues=("default",), execution_backends=("local",))
     claimed = await b.claim(want, now=at(100))
-    check.equal("CLM-11", ids(claimed), [wanted.id], "the claim")
+    check.equal("CLM-30", ids(claimed), [wanted.id], "the claim")
     after = await pictures(a)
-    check.equal("CLM-11", after, {**before, wanted.id: picture(claimed[0])}, "everything else")
+    check.equal("CLM-30", after, {**before, wanted.id: picture(claimed[0])}, "everything else")
 
 
-@guarantee("CLM-11")
+@guarantee("CLM-30")
 async def test_what_a_claim_passes_over_can_be_claimed_next(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     batch = [store.new_task(id=new.id, queue=f"q{i % 2}") for i, new in enumerate(store.new_tasks(20))]
@@ -546,7 +546,7 @@ async def test_what_a_claim_passes_over_can_be_claimed_next(store: Store, check:
         await b.claim(Want(worker="w", limit=limit, queues=("q1",)), now=at(1))
     claimed = await claim_all(a, now=at(2))
     expected = [new.id for new in batch if new.id not in set(ids([new for new in batch if new.queue == "q1"][:3]))]
-    check.equal("CLM-11", ids(claimed), expected, "what is claimed next")
+    check.equal("CLM-30", ids(claimed), expected, "what is claimed next")
 
 
 async def _proves_to_hold(actor: QueueBackend, elsewhere: QueueBackend, held: NewTask) -> None:

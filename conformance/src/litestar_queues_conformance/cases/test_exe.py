@@ -35,6 +35,7 @@ from litestar_queues.lifecycle import (
 from litestar_queues.records import (
     PRIORITY_MAX,
     PRIORITY_MIN,
+    REF_MAX,
     Dispatched,
     Enqueued,
     Held,
@@ -78,7 +79,7 @@ from litestar_queues_conformance.moves import (
 _MICROSECOND = timedelta(microseconds=1)
 _HOUR = timedelta(hours=1)
 _REMOTE = "cloudrun"
-LONG_REF = 'projects/p/\u00e9\u4f60\U0001f389 it\'s "quoted" % ?/' + "x" * 5000
+LONG_REF = ('projects/p/\u00e9\u4f60\U0001f389 it\'s "quoted" % ?/' + "x" * REF_MAX)[:REF_MAX]
 
 
 # Reservations

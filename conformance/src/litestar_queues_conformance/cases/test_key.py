@@ -281,7 +281,7 @@ async def test_tasks_without_a_key_are_all_stored(store: Store, check: Check) ->
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.SCHEDULED, State.RUNNING])
-@guarantee("KEY-09")
+@guarantee("KEY-09", "KEY-30")
 async def test_a_revive_takes_no_key_from_an_active_task(store: Store, check: Check, state: State) -> None:
     a, b = await store.actors(2)
     old = await reach(store, a, State.FAILED, key="k")
@@ -295,17 +295,18 @@ async def test_a_revive_takes_no_key_from_an_active_task(store: Store, check: Ch
     for record in (old, holder):
         check.equal("KEY-09", found[record.id], before[record.id], "a record that was to stay")
     for record in (after[0], after[2]):
-        check.equal("KEY-09", (await stored(a, record.id)).state, State.PENDING, "a task that was to be revived")
+        check.equal("KEY-30", (await stored(a, record.id)).state, State.PENDING, "a task that was to be revived")
 
 
-@guarantee("KEY-09")
+@guarantee("KEY-09", "KEY-30")
 async def test_of_two_revived_at_once_one_takes_the_key(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     old = [await reach(store, a, State.FAILED, key="k") for _ in range(2)]
     with check.works("KEY-09", "a commit of two that take one key"):
         await b.commit([step(one, Revive(), at(20)) for one in old])
     active = await a.find(Matching(key="k", states=tuple(ACTIVE)), 9)
-    check.equal("KEY-09", len(active), 1, "how many of two with one key were revived")
+    check("KEY-09", len(active) <= 1, "both of two with one key were revived")
+    check("KEY-30", len(active) >= 1, "neither of two with one key was revived")
 
 
 @guarantee("KEY-09")

@@ -527,7 +527,7 @@ async def test_what_was_answered_is_visible_to_every_client_at_once(store: Store
         check.equal("LIF-11", await reader.get([new.id]), {}, "a deleted task")
 
 
-@guarantee("LIF-11")
+@guarantee("LIF-30")
 async def test_get_answers_with_the_stored_ones_of_its_ids(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     batch = store.new_tasks(2500)
@@ -535,13 +535,13 @@ async def test_get_answers_with_the_stored_ones_of_its_ids(store: Store, check: 
     wanted = batch[::2]
     asked = [*ids(wanted), *(store.new_id() for _ in range(1000)), wanted[0].id]
     found = await b.get(asked)
-    check.equal("LIF-11", set(found), set(ids(wanted)), "the ids that were found")
+    check.equal("LIF-30", set(found), set(ids(wanted)), "the ids that were found")
     wrong = [new.id for new in wanted if difference(found[new.id], admit(new, T0))]
-    check.equal("LIF-11", wrong, [], "records that stand under another's id")
-    check.equal("LIF-11", await b.get([store.new_id()]), {}, "an id that nobody has")
+    check.equal("LIF-30", wrong, [], "records that stand under another's id")
+    check.equal("LIF-30", await b.get([store.new_id()]), {}, "an id that nobody has")
 
 
-@guarantee("LIF-11")
+@guarantee("LIF-31")
 async def test_a_record_that_was_handed_out_does_not_change(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     new = store.new_task(max_attempts=3, metadata='{"m": 1}')
@@ -553,16 +553,16 @@ async def test_a_record_that_was_handed_out_does_not_change(store: Store, check:
     before += [picture(record) for record in handed[2:]]
     await b.touch_heartbeats([Held(owned.id, owned.fence, "[1]")], now=at(2))
     await commit(b, owned, Fail(ERROR, at(3)), at(3))
-    check.equal("LIF-11", [picture(record) for record in handed], before, "the records after the task went on")
+    check.equal("LIF-31", [picture(record) for record in handed], before, "the records after the task went on")
 
 
-@guarantee("LIF-12")
+@guarantee("LIF-32")
 async def test_the_stores_clock_is_utc_with_microseconds_and_never_goes_back(store: Store, check: Check) -> None:
     actors = await store.actors(2)
     readings = [await actors[i % 2].now() for i in range(50)]
-    check("LIF-12", all(one.utcoffset() == timedelta(0) for one in readings), f"not in UTC: {readings[0]!r}")
-    check("LIF-12", readings == sorted(readings), "the clock went back between two readings")
-    check("LIF-12", any(one.microsecond % 1000 for one in readings), f"no microseconds in any of {readings[:3]}")
+    check("LIF-32", all(one.utcoffset() == timedelta(0) for one in readings), f"not in UTC: {readings[0]!r}")
+    check("LIF-32", readings == sorted(readings), "the clock went back between two readings")
+    check("LIF-32", any(one.microsecond % 1000 for one in readings), f"no microseconds in any of {readings[:3]}")
 
 
 @guarantee("LIF-12")

@@ -19,6 +19,7 @@ from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
 from litestar_queues_conformance.hearing import AGAIN, SOON, heard, hints, marked, ready, wakes
 from litestar_queues_conformance.moves import RESULT, claim_all, claim_one, ids, superseded
 from litestar_queues_conformance.patience import TURN, ended_beside, starting
+from litestar_queues_conformance.refusals import proven_cut
 from litestar_queues_conformance.target import CutsConnections, load_target
 
 
@@ -70,6 +71,8 @@ async def test_who_is_woken_can_claim_at_once(store: Store, check: Check) -> Non
         claimed = await b.claim(Want(worker="w", limit=5, queues=("q",)))
         check.equal("NTF-03", sorted(ids(claimed)), sorted(ids(new)), "what the one who was woken can claim")
         await enqueueing
+        check("NTF-03", await marked(a, b), "a mark did not arrive")
+        await hints(b).wait(("q",), 0)  # a hint may be doubled
 
 
 @guarantee("NTF-04")
@@ -94,29 +97,47 @@ async def test_what_leaves_nothing_to_run_wakes_nobody(store: Store, check: Chec
     check.equal("NTF-04", woken, False, "whether what leaves nothing to run woke somebody")
 
 
+_QUEUES = tuple(f"q{n:02}" for n in range(16))
+_DOUBLED = 2
+"""How often one who waits is woken for a batch at most: once, and once more by a transport that doubles a hint."""
+
+
+async def _woken(ear: QueueBackend, queues: tuple[str, ...], batch: asyncio.Task[None]) -> int:
+    """How often one who waits is woken while a batch is under way, and by the hints that have arrived since."""
+    woken = 0
+    while not batch.done():
+        woken += await hints(ear).wait(queues, TURN)
+    while woken <= _DOUBLED and await hints(ear).wait(queues, 0):
+        woken += 1
+    return woken
+
+
 @guarantee("NTF-05")
 async def test_a_batch_wakes_once(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     if _absent("NTF-05", a, store, check):
         return
-    queues = ("q1", "q2", "q3")
-    await ready("NTF-05", a, b, queues, check)
-    new = [store.new_task(queue=queue) for queue in queues for _ in range(30)]
+    await ready("NTF-05", a, b, _QUEUES, check)
+    new = [store.new_task(queue=queue) for queue in _QUEUES for _ in range(6)]
 
     async def enqueue() -> None:
         await _operations(a).enqueue_many(new)
 
     async def give_back() -> None:
-        owned = await a.claim(Want(worker="w", limit=90, queues=queues))
-        check.equal("NTF-05", len(owned), 90, "how many were claimed")
+        owned = await a.claim(Want(worker="w", limit=len(new), queues=_QUEUES))
+        check.equal("NTF-05", len(owned), len(new), "how many were claimed")
         await _operations(a).apply([Move(record, Requeue()) for record in owned])
 
     for batch in (enqueue, give_back):
         running = asyncio.create_task(batch())
-        check("NTF-05", await heard(a, b, queues), "no hint came for a batch")
+        woken = await _woken(b, _QUEUES, running)
         await running
+        if not woken:
+            check("NTF-05", await heard(a, b, _QUEUES), "no hint came for a batch")
+            woken = 1
         check("NTF-05", await marked(a, b), "a mark did not arrive")
-        check.equal("NTF-05", await hints(b).wait(queues, 0), False, "whether a batch woke one a second time")
+        woken += await hints(b).wait(_QUEUES, 0)
+        check("NTF-05", woken <= _DOUBLED, f"a batch in {len(_QUEUES)} queues woke one who waits {woken} times")
 
 
 @guarantee("NTF-06")
@@ -184,30 +205,30 @@ async def test_a_listener_comes_back_after_its_connection_was_cut(store: Store, 
         return
     for _ in range(2):
         await ready("NTF-07", a, b, ("q",), check)
-        await target.cut_connections(store.config)
+        await proven_cut(target, store.config)
         check("NTF-07", await wakes(a, b, ["q"], ("q",), AGAIN), f"deaf {AGAIN:g} s after its connections were cut")
 
 
-@guarantee("NTF-08")
+@guarantee("NTF-08", "NTF-30")
 async def test_a_wait_ends_with_its_time_and_with_its_client(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
-    if _absent("NTF-08", a, store, check):
+    if _absent("NTF-08", a, store, check) and _absent("NTF-30", a, store, check):
         return
     await ready("NTF-08", a, b, ("q",), check)
 
-    async def ends(awaited: asyncio.Future[Any], what: str) -> None:
+    async def ends(id_: str, awaited: asyncio.Future[Any], what: str) -> None:
         ended = await ended_beside(a.count, [awaited], SOON)
         if not ended:
             awaited.cancel()
-        check("NTF-08", ended, what)
+        check(id_, ended, what)
 
     short = asyncio.ensure_future(hints(b).wait(("q",), timedelta(milliseconds=50).total_seconds()))
-    await ends(short, "a wait of 50 ms did not end")
+    await ends("NTF-08", short, "a wait of 50 ms did not end")
     check.equal("NTF-08", short.result(), False, "whether a hint came that nobody sent")
     waiting = [asyncio.ensure_future(hints(b).wait(wanted, 3600)) for wanted in (("q",), None)]
     await asyncio.sleep(0)
-    await ends(asyncio.ensure_future(b.close()), "closing a client in which somebody waits did not end")
+    await ends("NTF-30", asyncio.ensure_future(b.close()), "closing a client in which somebody waits did not end")
     for one in waiting:
-        await ends(one, "a wait outlived its client")
+        await ends("NTF-30", one, "a wait outlived its client")
         error = one.exception()
-        check("NTF-08", error is None or isinstance(error, QueueError), f"a wait ended in {error!r}")
+        check("NTF-30", error is None or isinstance(error, QueueError), f"a wait ended in {error!r}")

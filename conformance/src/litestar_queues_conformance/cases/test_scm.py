@@ -102,20 +102,20 @@ async def test_two_stores_do_not_see_each_other(store: Store, check: Check) -> N
     check("SCM-03", await there.lock("reaper", "b", _TTL, now=T0), "a lock that is held here was refused there")
 
 
-@guarantee("SCM-04")
+@guarantee("SCM-30")
 async def test_what_a_client_wrote_outlives_it(store: Store, check: Check) -> None:
     a, b = await store.actors(2)
     owned = await running(store, a, key="k")
     await a.close()
     await a.close()
-    check.equal("SCM-04", await b.get([owned.id]), {owned.id: owned}, "what another client reads")
+    check.equal("SCM-30", await b.get([owned.id]), {owned.id: owned}, "what another client reads")
     c = await store.actor()
-    check.equal("SCM-04", await c.get([owned.id]), {owned.id: owned}, "what a later client reads")
+    check.equal("SCM-30", await c.get([owned.id]), {owned.id: owned}, "what a later client reads")
     done = await commit(c, owned, Complete(RESULT), at(1))
-    check.equal("SCM-04", await b.get([owned.id]), {owned.id: done}, "what another client reads of a later one")
+    check.equal("SCM-30", await b.get([owned.id]), {owned.id: done}, "what another client reads of a later one")
 
 
-@guarantee("SCM-04")
+@guarantee("SCM-04", "SCM-30")
 async def test_a_client_closes_while_its_calls_are_under_way(store: Store, check: Check) -> None:
     reader, elsewhere = await store.actor(), await store.another().actor()
     for turn in range(6):
@@ -139,10 +139,10 @@ async def test_a_client_closes_while_its_calls_are_under_way(store: Store, check
             )
             found = len(await reader.get(ids(batch)))
             whole = {len(batch)} if error is None else {0, len(batch)}
-            check("SCM-04", found in whole, f"{found} of {len(batch)} are stored of a batch that ended in {error!r}")
+            check("SCM-30", found in whole, f"{found} of {len(batch)} are stored of a batch that ended in {error!r}")
 
 
-@guarantee("SCM-04")
+@guarantee("SCM-30")
 async def test_what_a_durable_store_was_told_outlives_all_its_clients(store: Store, check: Check) -> None:
     a = await store.actor()
     await kinds(store, a, metadata='{"m": 1}')
@@ -151,12 +151,12 @@ async def test_what_a_durable_store_was_told_outlives_all_its_clients(store: Sto
     await a.close()
     if not store.target.capabilities.durable:
         # Harmless: such a store lives no longer than its process, which the target declares.
-        check("SCM-04", True, "declared absent")
-        check.absent("SCM-04", "durable")
+        check("SCM-30", True, "declared absent")
+        check.absent("SCM-30", "durable")
         return
     b = await store.actor()
-    check.equal("SCM-04", await pictures(b), before, "what a later client reads")
-    check.equal("SCM-04", await b.lock("reaper", "b", _TTL, now=at(1)), False, "whether the lock was lost")
+    check.equal("SCM-30", await pictures(b), before, "what a later client reads")
+    check.equal("SCM-30", await b.lock("reaper", "b", _TTL, now=at(1)), False, "whether the lock was lost")
 
 
 async def _read(target_name: str, config: dict[str, Any], id_: str) -> tuple[bool, bool]:

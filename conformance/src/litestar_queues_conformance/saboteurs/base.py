@@ -11,12 +11,12 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.records import TaskRecord
 from litestar_queues_conformance.moments import Time
-from litestar_queues_conformance.target import Capabilities
+from litestar_queues_conformance.target import Capabilities, NeverAway
 
 __all__ = ("BENIGN", "SABOTEURS", "Benign", "InProcessTarget", "Saboteur")
 
 
-class InProcessTarget:
+class InProcessTarget(NeverAway):
     """Stores of one class of backend that live in this process under a number."""
 
     distribution = "litestar-queues-conformance"

@@ -158,10 +158,46 @@ class FenceWrapsAround(Saboteur):
         return super().put(record.evolve(fence=record.fence % 14))
 
 
+class _ClaimsOthersToo(Saboteur):
+    """Some tasks that do not wait are claimed without ids, once nothing else is left."""
+
+    guarantee = "CLM-11"
+
+    def _takes(self, record: TaskRecord) -> bool:
+        raise NotImplementedError
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        moment = now or self.clock.now()
+        claimed = await super().claim(want, now=moment)
+        for record in list(self.tasks.values()):
+            fits = want.tasks is None and (want.queues is None or record.queue in want.queues)
+            if fits and record.due_at <= moment and len(claimed) < want.limit and self._takes(record):
+                claimed.append(self.put(step(record.evolve(state=State.PENDING), want.event, moment)))
+        return claimed
+
+
+class ClaimsTheNulled(_ClaimsOthersToo):
+    """A claim takes running tasks whose owner has nulled the heartbeat."""
+
+    guarantee = "CLM-11"
+
+    def _takes(self, record: TaskRecord) -> bool:
+        return record.state is State.RUNNING and record.heartbeat_at is None
+
+
+class ClaimsTheCancelled(_ClaimsOthersToo):
+    """A claim takes tasks that were cancelled before they were ever claimed."""
+
+    guarantee = "CAN-30"
+
+    def _takes(self, record: TaskRecord) -> bool:
+        return record.state is State.CANCELLED and record.fence == 1
+
+
 class ClaimExpiresTheOverdue(Saboteur):
     """A claim expires the overdue tasks that it passes over."""
 
-    guarantee = "CLM-11"
+    guarantee = "CLM-30"
 
     async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
         moment = now or self.clock.now()
@@ -231,6 +267,20 @@ class StartsInTheLastMicrosecond(_StartsTheOverdue):
     """A task is still claimed in the microsecond in which it expires."""
 
     guarantee = "EXP-01"
+
+
+class GivesUpBehindTheOverdue(Saboteur):
+    """A claim that has met a thousand overdue tasks takes nothing of what comes after them."""
+
+    guarantee = "EXP-30"
+
+    def candidates(self, want: Want, now: datetime) -> Generator[TaskRecord, None, None]:
+        met = 0
+        for record in super().candidates(want, now):
+            met += record.expires_at is not None and record.expires_at <= now
+            if met > 1000:
+                return
+            yield record
 
 
 class StartedOnceNeverExpires(_StartsTheOverdue):

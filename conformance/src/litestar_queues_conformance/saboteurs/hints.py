@@ -12,6 +12,7 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.errors import BackendUnavailableError
 from litestar_queues.records import Enqueued, NewTask, TaskRecord, Want
+from litestar_queues_conformance.patience import TURN
 from litestar_queues_conformance.saboteurs.base import Benign, InProcessTarget, Saboteur
 from litestar_queues_conformance.target import Capabilities
 
@@ -84,8 +85,12 @@ class _HintingTarget(InProcessTarget):
     def client(self, store: MemoryBackend) -> QueueBackend:
         return cast("QueueBackend", _Client(cast("_Hinting", store)))
 
-    async def cut_connections(self, config: dict[str, Any]) -> None:
-        cast("_Hinting", self.stores[config["store"]]).cut = True
+    async def cut_connections(self, config: dict[str, Any]) -> int | None:
+        store = cast("_Hinting | None", self.stores.get(config["store"]))
+        if store is None:
+            return 0
+        store.cut = True
+        return store.listeners
 
 
 class _SilentTarget(_HintingTarget):
@@ -108,6 +113,10 @@ class _Hinting(MemoryBackend):
         ears: list[_Hints] = self.__dict__.setdefault("_all_ears", [])
         return ears
 
+    @property
+    def listeners(self) -> int:
+        return len(self._ears)
+
     async def tell(self, speaker: _Hints | None, queues: set[str]) -> None:
         for ear in self._ears:
             if ear is not speaker:
@@ -116,6 +125,16 @@ class _Hinting(MemoryBackend):
 
 class HintsItsClients(_Hinting, Benign):
     """Has hints, among clients in one process."""
+
+
+class DoublesItsHints(_Hinting, Benign):
+    """Each hint comes a second time, a little later."""
+
+    async def tell(self, speaker: _Hints | None, queues: set[str]) -> None:
+        await super().tell(speaker, queues)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await super().tell(speaker, queues)
 
 
 class HidesWhatWasNotHinted(_Hinting, Saboteur):
@@ -202,10 +221,26 @@ class DeafAfterACut(_Hinting, Saboteur):
             await super().tell(speaker, queues)
 
 
+class _WaitsOn(_Hints):
+    async def wait(self, queues: tuple[str, ...] | None, seconds: float) -> bool:
+        return await super().wait(queues, 3600.0 if 0 < seconds < TURN else seconds)
+
+
+class DoesNotWaitShortly(_Hinting, Saboteur):
+    """A wait of less than a tenth of a second lasts until a hint comes."""
+
+    guarantee = "NTF-08"
+
+    def new_hints(self) -> _Hints:
+        hints = _WaitsOn(self)
+        self._ears.append(hints)
+        return hints
+
+
 class WaitsOnAfterClosing(_Hinting, Saboteur):
     """A client that is closed does not let go of those who wait."""
 
-    guarantee = "NTF-08"
+    guarantee = "NTF-30"
 
     def new_hints(self) -> _Hints:
         hints = super().new_hints()

@@ -185,6 +185,20 @@ class ReviveTakesTheKey(Saboteur):
         return super().commit_one(task, stale)
 
 
+class OneHeldKeyRefusesAll(Saboteur):
+    """A commit of several tasks stores none of them if one would take a held key."""
+
+    guarantee = "KEY-30"
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
+        wanted: dict[str, str] = {}
+        for task in tasks:
+            key = task.active_key
+            if key is not None and task.id != self.keys.get(key, wanted.setdefault(key, task.id)):
+                return set()
+        return await super().commit(tasks, stale=stale)
+
+
 class RetryFreesTheKey(Saboteur):
     """A task that waits for another attempt does not hold its key."""
 

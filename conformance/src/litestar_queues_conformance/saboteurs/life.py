@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import msgspec
 
+from litestar_queues.clock import Clock
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Enqueued, Held, NewTask, Stale, TaskRecord, Want
 from litestar_queues_conformance.saboteurs.base import Saboteur
@@ -131,10 +132,43 @@ class NoIdsMeansAll(Saboteur):
         return await super().get(ids or list(self.tasks))
 
 
+class GetsWhatWasJustDeleted(Saboteur):
+    """The first `get` after a deletion still answers with the deleted tasks."""
+
+    guarantee = "LIF-11"
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__(clock)
+        self._gone: dict[str, TaskRecord] = {}
+
+    async def delete(self, held: Sequence[Held]) -> set[str]:
+        there = dict(self.tasks)
+        deleted = await super().delete(held)
+        self._gone = {id_: there[id_] for id_ in deleted}
+        return deleted
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        gone, self._gone = self._gone, {}
+        return {id_: gone[id_] for id_ in ids if id_ in gone} | await super().get(ids)
+
+
+class GetsSomethingForEachId(Saboteur):
+    """Of more than a hundred ids, one that is not stored is answered with the record of another task."""
+
+    guarantee = "LIF-30"
+
+    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
+        found = await super().get(ids)
+        if not found or len(ids) <= 100:
+            return found
+        another = next(iter(found.values()))
+        return {id_: found.get(id_, another) for id_ in ids}
+
+
 class ChangesWhatItHandedOut(Saboteur):
     """A heartbeat is written into the record that readers were given."""
 
-    guarantee = "LIF-11"
+    guarantee = "LIF-31"
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         before = {one.id: self.tasks[one.id] for one in held if one.id in self.tasks}
@@ -151,6 +185,15 @@ class TellsAnotherTime(Saboteur):
 
     async def now(self) -> datetime:
         return await super().now() + timedelta(hours=1)
+
+
+class TellsAnotherZone(Saboteur):
+    """`now()` is right, and tells the time of a zone that is not UTC."""
+
+    guarantee = "LIF-32"
+
+    async def now(self) -> datetime:
+        return (await super().now()).astimezone(timezone(timedelta(hours=1)))
 
 
 class ForgetsPriorityOfLaterAttempts(Saboteur):

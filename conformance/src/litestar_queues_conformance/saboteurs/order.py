@@ -22,13 +22,19 @@ named record at once (RCD-02) also lose what one of them counted of a schedule (
 """
 GENERAL: tuple[str, ...] = (
     "EXE-32",
+    "LIF-16",
+    "LIF-17",
+    "CLM-14",
     "LIF-03",
     "CLM-01",
     "CLM-05",
     "HBT-02",
     "REC-03",
+    "REC-09",
     "REC-04",
+    "REC-30",
     "REC-07",
+    "HBT-05",
     "REC-08",
     "SCM-02",
     "LIF-13",
@@ -36,7 +42,7 @@ GENERAL: tuple[str, ...] = (
 """Guarantees that others imply in part, the more special first; they come after all that are not named here.
 
 A cancellation that is not stored (CAN-01) is also a commit that is not stored as it should be (LIF-03); a nulled
-heartbeat that stays its owner's (HBT-04) is also a batch of heartbeats that is answered wrongly (HBT-02).
+heartbeat that stays its owner's (HBT-30) is also a batch of heartbeats that is answered wrongly (HBT-02).
 """
 
 ORDER: tuple[str, ...] = (
@@ -47,9 +53,11 @@ ORDER: tuple[str, ...] = (
 """Every guarantee, the special before the general: `SPECIAL`, the order of the registry, and then `GENERAL`."""
 
 EXEMPT: dict[str, str] = {
+    "LIF-16": "no other process sees the tasks of a backend in memory",
     "ARW-01": "memory has no columns",
     "ARW-02": "memory has no columns",
     "TXN-05": "no backend in memory has both transactions and hints",
+    "TXN-31": "no backend in memory has both transactions and hints",
 }
 """Guarantees that no backend in memory can break, each with the reason."""
 

@@ -153,10 +153,27 @@ class LateBeatIsWritten(Saboteur):
         return await super().touch_heartbeats(held, now=now)
 
 
+class NulledIsStaleLater(Saboteur):
+    """A task whose heartbeat was nulled is found as stale when its window since its start is over."""
+
+    guarantee = "HBT-04"
+
+    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
+        if not isinstance(query, Stale):
+            return await super().find(query, limit)
+        found = await super().find(query, len(self.tasks))
+        window = timedelta(seconds=query.window)
+        return [
+            one
+            for one in found
+            if one.heartbeat_at is not None or one.started_at is None or one.started_at + window < query.at
+        ][:limit]
+
+
 class TakesBackWhatItNulled(Saboteur):
     """An owner that nulled a heartbeat is told that the task is still its own."""
 
-    guarantee = "HBT-04"
+    guarantee = "HBT-30"
 
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         nulled = {r.id for r in self.tasks.values() if r.state is State.RUNNING and r.heartbeat_at is None}
@@ -211,6 +228,20 @@ class ReportsCandidates(Saboteur):
             for task in tasks
             if task.id in there and (there[task.id].fence, there[task.id].state) == (task.fence, task.state)
         }
+
+
+class ReportsWhatOvertookIt(Saboteur):
+    """A recovery that another one overtook while it was under way is answered as stored."""
+
+    guarantee = "REC-30"
+
+    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
+        if stale is None:
+            return await super().commit(tasks)
+        begun = {task.id for task in tasks if self.owned(task) is not None}
+        await asyncio.sleep(0)
+        stored = await super().commit(tasks, stale=stale)
+        return stored | {task.id for task in tasks if task.id in begun and self.tasks.get(task.id) == task}
 
 
 class RecoversWithoutEnd(Saboteur):

@@ -217,7 +217,7 @@ class OneLockForAllStores(Saboteur):
 class ClosingEmptiesTheStore(Saboteur):
     """The first client to close takes the tasks with it."""
 
-    guarantee = "SCM-04"
+    guarantee = "SCM-30"
 
     async def close(self) -> None:
         for record in list(self.tasks.values()):

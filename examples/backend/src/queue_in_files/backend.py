@@ -31,7 +31,9 @@ from litestar_queues.records import (
     admit,
     beaten,
     claim_order,
+    first_outcomes,
     is_stale,
+    once_held,
 )
 from queue_in_files.journal import Change, Journal
 
@@ -117,9 +119,9 @@ class FilesBackend:
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         async with self._alone() as journal:
             now = now or datetime.now(UTC)
-            beats = {one.id: one for one in held}
+            beats = {(one.id, one.fence): one for one in once_held(held)}
             kept = [
-                beaten(record, beats[record.id], now)
+                beaten(record, beats[record.id, record.fence], now)
                 for record in self._under_fence(journal, held)
                 if record.state is State.RUNNING
             ]
@@ -129,7 +131,7 @@ class FilesBackend:
     async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
         async with self._alone() as journal:
             change, freed, taken = Change(), set[str](), dict[str, str]()
-            for task in tasks:
+            for task in first_outcomes(tasks):
                 stored = journal.tasks.get(task.id)
                 if stored is None or stored.fence != task.fence - 1:
                     continue
