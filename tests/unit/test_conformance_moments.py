@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
+from random import Random
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,8 @@ from litestar_queues.backends.base import TransactionalBackend
 from litestar_queues.backends.memory import MemoryBackend
 from litestar_queues.clock import ManualClock
 from litestar_queues.records import Finished, Held, NewTask, Overdue, Stale, Want
-from litestar_queues_conformance.moments import GAP, SLACK, Onward, Present, presents
+from litestar_queues_conformance.harness import at
+from litestar_queues_conformance.moments import GAP, SLACK, Onward, Present, Shifted, presents
 from litestar_queues_conformance.telling import told_to
 
 MOMENT = datetime(2031, 5, 17, 10, 20, 30, 123_456, tzinfo=UTC)
@@ -101,6 +103,18 @@ def test_a_case_is_told_again_at_its_last_moment_and_one_in_the_middle() -> None
     for seconds in range(20):
         present.now(MOMENT + seconds * SECOND)
     assert presents(present) == (MOMENT + 19 * SECOND, MOMENT + 10 * SECOND)
+
+
+def test_given_times_are_moved_as_the_seed_says_and_all_by_the_same() -> None:
+    shifted, other = Shifted.drawn(Random(1)), Shifted.drawn(Random(2))
+    assert shifted.by != other.by
+    assert shifted == Shifted.drawn(Random(1))
+    for told in (at(-3600), at(0), at(5, microseconds=1), at(86_400 * 400)):
+        assert shifted.told(shifted.real(told)) == told
+        assert shifted.real(told) - shifted.real(at(0)) == told - at(0)
+        assert shifted.real(told) > datetime.now(UTC)
+    for end in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+        assert shifted.real(end) == shifted.told(end) == end
 
 
 def test_distances_stay_what_they_are_where_time_goes_on() -> None:

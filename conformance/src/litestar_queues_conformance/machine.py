@@ -73,7 +73,7 @@ from litestar_queues_conformance.fields import FIELDS, otherwise
 from litestar_queues_conformance.guarantees import AREAS
 from litestar_queues_conformance.harness import T0, Check, Store, Violation
 from litestar_queues_conformance.model import Model, as_of
-from litestar_queues_conformance.moments import Alias, Onward, Time
+from litestar_queues_conformance.moments import Alias, Onward, Shifted, Time
 from litestar_queues_conformance.progress import Progress
 
 __all__ = ("EXAMPLES", "EXAMPLES_VARIABLE", "SHRINK_VARIABLE", "STEPS", "histories", "run_machine")
@@ -213,6 +213,8 @@ class _Machine(RuleBasedStateMachine):
         if self.time == "store":
             self.store.telling = Onward(T0, alias=Alias.drawn(self.store.random))
             self.now = T0 - timedelta(seconds=earlier)
+        else:
+            self.store.telling = Shifted.drawn(self.store.random)
         self.actors = self.run(self.store.actors(2))
         return self._enqueue_new(fields, 0)
 

@@ -6,6 +6,9 @@ runs again with the store's own time, once for each of some of its moments. That
 given, so that none of them comes while the case runs. Calls and answers are translated (see `telling`), and the case sees
 no difference.
 
+Where calls are given their times, these are the case's, moved by so many days and seconds as the seed says. All distances
+stay what they are, so that nothing but a backend that has something against a date finds a difference.
+
 A time in an answer is told as the present only where it lies between the beginning of the case and now. A store that
 stamps anything else than its own time answers with a time that no case expects.
 """
@@ -21,7 +24,7 @@ from typing import Literal, Protocol, Self
 
 from litestar_queues.backends.base import QueueBackend
 
-__all__ = ("GAP", "SLACK", "TIMES", "Alias", "Onward", "Present", "Telling", "Time", "presents")
+__all__ = ("GAP", "SLACK", "TIMES", "Alias", "Onward", "Present", "Shifted", "Telling", "Time", "presents")
 
 Time = Literal["given", "store"]
 """Whether calls are given their time, or leave it to the store."""
@@ -34,6 +37,11 @@ _LATE = timedelta(seconds=5)
 """How much later than by this machine's clock the store's may say that it is."""
 _FAR = timedelta(days=300_000)
 """Times that are so far away stand for the ends of what can be stored, and stay what they are."""
+_DAYS = 20_000
+"""How many days later than a case says its given times may be. They stay ahead of this machine's time, as `T0` is."""
+_DAY = 86_400
+_NEAR = datetime(1900, 1, 1, tzinfo=UTC), datetime(2800, 1, 1, tzinfo=UTC)
+"""Given times before and behind stand for the ends of what can be stored, too."""
 _MORE = 2
 _OURS = "conformance."
 
@@ -176,6 +184,43 @@ class Present:
         return self.windows.get(seconds, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """Every call is given its time, and all of them are so much later than the case says.
+
+    Attributes:
+        by: How much later.
+        alias: What tasks and workers are really called.
+    """
+
+    by: timedelta = timedelta(0)
+    alias: Alias = field(default_factory=Alias)
+
+    @classmethod
+    def drawn(cls, random: Random) -> Self:
+        """Some days and seconds; the microseconds of a case stay what they are."""
+        return cls(timedelta(days=random.randrange(_DAYS), seconds=random.randrange(_DAY)), Alias.drawn(random))
+
+    async def begin(self, client: QueueBackend) -> None:
+        """Need no clock."""
+
+    def now(self, told: datetime | None) -> datetime | None:
+        return None if told is None else self.real(told)
+
+    def real(self, told: datetime) -> datetime:
+        return told if _far(told) else told + self.by
+
+    def told(self, real: datetime) -> datetime:
+        return real if _far(real) else real - self.by
+
+    def lasts(self, since: datetime | None, seconds: float) -> float:
+        del since
+        return seconds
+
+    def told_window(self, seconds: float) -> float:
+        return seconds
+
+
 @dataclass(slots=True)
 class Onward:
     """From one moment of a case on, no call is given its time. All distances stay what they are.
@@ -211,6 +256,11 @@ class Onward:
 
     def told_window(self, seconds: float) -> float:
         return seconds
+
+
+def _far(moment: datetime) -> bool:
+    """Whether it stands for an end of what can be stored."""
+    return not _NEAR[0] < moment < _NEAR[1]
 
 
 def _begun(began: datetime | None) -> datetime:

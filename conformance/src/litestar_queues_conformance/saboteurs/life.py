@@ -12,6 +12,7 @@ import msgspec
 from litestar_queues.clock import Clock
 from litestar_queues.lifecycle import State
 from litestar_queues.records import Enqueued, Held, NewTask, Stale, TaskRecord, Want
+from litestar_queues_conformance.harness import T0
 from litestar_queues_conformance.saboteurs.base import Saboteur
 
 
@@ -23,6 +24,26 @@ class TrimsDescriptions(Saboteur):
     def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
         description = new.description and new.description.strip()
         return super().enqueue_one(msgspec.structs.replace(new, description=description), now)
+
+
+class KnowsTheSuite(Saboteur):
+    """The description is kept of tasks alone whose names are those of the suite's cases."""
+
+    guarantee = "LIF-01"
+
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        description = new.description if new.name.startswith("conformance.") else None
+        return super().enqueue_one(msgspec.structs.replace(new, description=description), now)
+
+
+class KnowsTheDate(Saboteur):
+    """The description is kept of tasks alone that are enqueued at the time of the suite's cases, or by the store's own."""
+
+    guarantee = "LIF-01"
+
+    def enqueue_one(self, new: NewTask, now: datetime) -> Enqueued:
+        known = abs(now - T0) < timedelta(days=1) or abs(now - self.clock.now()) < timedelta(days=1)
+        return super().enqueue_one(msgspec.structs.replace(new, description=new.description if known else None), now)
 
 
 class RoundsLargeIntegers(Saboteur):
