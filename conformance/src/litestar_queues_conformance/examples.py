@@ -578,6 +578,11 @@ EXAMPLES: dict[str, Example] = {
         "a client opens it with `create_schema`",
         "the index is there, and the ten tasks are as they were",
     ),
+    "SCM-09": Example(
+        "a process that has enqueued four tasks, claimed two and completed one of them",
+        "it is killed, and a new client opens the store",
+        "`get` returns two pending tasks, a running and a completed one",
+    ),
     "ERR-01": Example(
         "a client in the middle of an `enqueue_many`",
         "its connection is cut",

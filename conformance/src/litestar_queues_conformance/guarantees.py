@@ -271,6 +271,8 @@ _CORE: dict[str, str] = {
     "SCM-07": "A client that was closed, or whose `open` did not return, MUST have released its threads, file "
     "descriptors, event-loop tasks and server sessions.",
     "SCM-08": "If `open` completes a schema, it MUST keep every task, lock and named record that is stored.",
+    "SCM-09": "Where the target declares `durable`, a backend MUST keep what it acknowledged when the processes of all "
+    "its clients are killed.",
     "CLK-01": "`now` MUST follow the client's clock exactly where the target declares `server_clock` absent.",
     "CLK-02": "Where the target declares `server_clock`, a call without `now` MUST NOT follow the client's clock.",
     "CLK-03": "`now` MUST return the time in UTC, whatever the client's local time zone is.",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import threading
 import time as clock
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import pytest
@@ -32,12 +29,12 @@ from litestar_queues.lifecycle import (
     step,
 )
 from litestar_queues.records import Held, Matching, NamedRecord, NewTask, Stale, TaskRecord, Want
-from litestar_queues_conformance.bursts import Client, Crew, burst, crew_of, end_with_parent, refuse_errors
+from litestar_queues_conformance.bursts import Client, Crew, burst, crew_of, refuse_errors
 from litestar_queues_conformance.compare import difference
-from litestar_queues_conformance.harness import T0, Check, NotFoundOut, Store, at, guarantee
+from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
+from litestar_queues_conformance.killing import hear, processes
 from litestar_queues_conformance.moves import ERROR, LOST, REF, RESULT, claim_all, ids, picture
-from litestar_queues_conformance.patience import START_SECONDS, Deadline, ended_beside, starting
-from litestar_queues_conformance.target import load_target
+from litestar_queues_conformance.patience import ended_beside
 
 _ALL = 1_000_000
 _TTL = timedelta(seconds=600)
@@ -439,21 +436,13 @@ async def test_a_cancelled_call_with_a_large_batch_took_effect_wholly_or_not_at_
 # A call whose process is killed
 
 
-def _serve_until_killed(pipe: Connection, target_name: str, config: dict[str, Any]) -> None:
-    """Make calls until the process is killed, and say when each begins and ends."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    asyncio.run(_obey(pipe, target_name, config))
-
-
-async def _obey(pipe: Connection, target_name: str, config: dict[str, Any]) -> None:
-    backend = await load_target(target_name).open(config)
-    await backend.count()
+async def _obey(pipe: Connection, backend: QueueBackend) -> None:
+    """Make a call, and say when it begins and ends."""
     pipe.send("here")
     name, given = pipe.recv()
     pipe.send("begun")
     await _call(backend, name, given)
     pipe.send("ended")
-    pipe.recv()  # nobody sends anything: the process is killed
 
 
 async def _call(backend: QueueBackend, name: str, given: Any) -> None:
@@ -464,47 +453,6 @@ async def _call(backend: QueueBackend, name: str, given: Any) -> None:
             await backend.commit(given)
         case _:
             await backend.enqueue_many(given, now=T0)
-
-
-@contextmanager
-def _processes(store: Store, n: int) -> Generator[list[tuple[SpawnProcess, Connection]]]:
-    """So many processes, each with a client of the store."""
-    context = multiprocessing.get_context("spawn")
-    started: list[tuple[SpawnProcess, Connection]] = []
-    try:
-        with starting():
-            for _ in range(n):
-                ours, theirs = context.Pipe()
-                process = context.Process(
-                    target=_serve_until_killed, args=(theirs, store.target_name, store.config), daemon=True
-                )
-                process.start()
-                theirs.close()
-                started.append((process, ours))
-            for _, pipe in started:
-                _hear(pipe, "here")
-        yield started
-    finally:
-        for process, pipe in started:
-            process.kill()
-            process.join()
-            process.close()
-            pipe.close()
-
-
-def _hear(pipe: Connection, word: str) -> None:
-    deadline = Deadline(START_SECONDS)
-    try:
-        while not pipe.poll(1):
-            if deadline.left <= 0:
-                raise NotFoundOut(
-                    f"a process did not say {word!r} within {deadline.seconds:g} s, but ran for {deadline.watch}"
-                )
-        heard = pipe.recv()
-    except (EOFError, OSError) as error:
-        raise NotFoundOut(f"a process ended before it said {word!r}: {error}") from error
-    if heard != word:
-        raise NotFoundOut(f"a process said {heard!r} instead of {word!r}")
 
 
 _KILLS = (("enqueue", 0.5), ("enqueue_keyed", 0.3), ("enqueue_keyed", 0.7), ("claim", 0.5), ("complete", 0.5))
@@ -543,13 +491,13 @@ async def test_a_call_whose_process_is_killed_took_effect_wholly_or_not_at_all(s
         began = clock.monotonic()
         await _call(reader, name, given)
         controls[name] = before, await _tasks(new)(reader), clock.monotonic() - began
-    with _processes(store, len(_KILLS)) as processes:
-        for (name, part), (process, pipe) in zip(_KILLS, processes, strict=True):
+    with processes(store, len(_KILLS), _obey) as killed:
+        for (name, part), (process, pipe) in zip(_KILLS, killed, strict=True):
             before, after, seconds = controls[name]
             new, given = await _to_be_killed(store, reader, name, f"{name}-{part}")
             items = _tasks(new)
             pipe.send((name, given))
-            _hear(pipe, "begun")
+            hear(pipe, "begun")
             pipe.poll(seconds * part)
             process.kill()
             process.join()

@@ -6,12 +6,15 @@ import asyncio
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from typing import Any
 
+from litestar_queues.backends.base import QueueBackend
 from litestar_queues.errors import BackendUnavailableError, QueueError
-from litestar_queues.lifecycle import Complete, step
-from litestar_queues.records import Enqueued, admit
+from litestar_queues.lifecycle import Claim, Complete, step
+from litestar_queues.records import Enqueued, NamedRecord, NewTask, Want, admit
 from litestar_queues_conformance.harness import T0, Check, Store, at, guarantee
+from litestar_queues_conformance.killing import hear, processes
 from litestar_queues_conformance.moves import (
     RESULT,
     claim_all,
@@ -157,6 +160,47 @@ async def test_what_a_durable_store_was_told_outlives_all_its_clients(store: Sto
     b = await store.actor()
     check.equal("SCM-30", await pictures(b), before, "what a later client reads")
     check.equal("SCM-30", await b.lock("reaper", "b", _TTL, now=at(1)), False, "whether the lock was lost")
+
+
+_WORD = "written"
+_RECORD = NamedRecord(name="conformance", value='{"n": 1}', version=1)
+
+
+async def _write(pipe: Connection, backend: QueueBackend) -> None:
+    """Make calls of every kind, and say when all of them were answered."""
+    pipe.send("here")
+    tasks: list[NewTask] = pipe.recv()
+    await backend.enqueue_many(tasks, now=T0)
+    [owned, *_] = await backend.claim(Want(worker="worker-a", limit=2), now=at(1))
+    await backend.commit([step(owned, Complete(RESULT), at(2))])
+    await backend.lock("reaper", "a", _TTL, now=at(2))
+    await backend.write_records([_RECORD])
+    pipe.send(_WORD)
+
+
+@guarantee("SCM-09", time="given")  # a process that is killed does not translate times
+async def test_what_was_acknowledged_outlives_the_processes_of_all_clients(store: Store, check: Check) -> None:
+    tasks = [store.new_task(priority=3 - number, key=f"k{number}") for number in range(4)]
+    with processes(store, 1, _write) as [(process, pipe)]:
+        pipe.send(tasks)
+        hear(pipe, _WORD)
+        process.kill()
+        process.join()
+    later = await store.actor()
+    found = await later.get(ids(tasks))
+    records = await later.read_records(_RECORD.name)
+    locked = not await later.lock("reaper", "b", _TTL, now=at(3))
+    if not store.target.capabilities.durable:
+        # Kept though declared absent is refused as well: whoever relies on the declaration would be misled.
+        check.equal("SCM-09", (found, records, locked), ({}, {}, False), "what is left of a store that is not durable")
+        check.absent("SCM-09", "durable")
+        return
+    waiting = [admit(new, T0) for new in tasks]
+    first, second = (step(one, Claim("worker-a"), at(1)) for one in waiting[:2])
+    expected = {one.id: one for one in (step(first, Complete(RESULT), at(2)), second, *waiting[2:])}
+    check.equal("SCM-09", found, expected, "what a later client reads")
+    check.equal("SCM-09", list(records.values()), [_RECORD], "the named records")
+    check("SCM-09", locked, "the lock was lost")
 
 
 async def _read(target_name: str, config: dict[str, Any], id_: str) -> tuple[bool, bool]:
