@@ -18,6 +18,7 @@ from litestar_queues_matrix.adapters import ADAPTERS, Adapter
 from litestar_queues_matrix.faults import BehindAProxy
 from litestar_queues_matrix.hosted import Hosted
 from litestar_queues_matrix.parts import Run, made_by, present, removal, spoilt
+from litestar_queues_matrix.proxy import through
 from litestar_queues_matrix.servers import Product, ask
 from litestar_queues_matrix.tables import reshaped_ddl
 from litestar_queues_matrix.transactions import transaction
@@ -153,18 +154,47 @@ class SqlServerTarget(BehindAProxy, Hosted):
 
     @property
     def refusals(self) -> Sequence[Refusal]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]  # it is read alone
-        """Read only or full is a server as a whole, which others use."""
-        return ("away", "rebuilt")
+        """Full is a server as a whole, which others use; so is read only, where no user can have it for its own sessions."""
+        return ("away", "rebuilt", "read-only") if self._has_roles else ("away", "rebuilt")
+
+    @property
+    def _has_roles(self) -> bool:
+        return Product.POSTGRESQL in self.products
+
+    @asynccontextmanager
+    async def refusable(self, config: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        if not self._has_roles:
+            async with super(SqlServerTarget, self).refusable(config) as proxied:
+                yield proxied
+            return
+        role = config["table"]
+        await asyncio.to_thread(ask.execute, config["url"], f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD '{role}'")
+        try:
+            async with super(SqlServerTarget, self).refusable(config) as proxied:
+                yield {**proxied, "url": through(config["url"], proxied["proxy"], f"{role}:{role}")}
+        finally:
+            gone = (f"REASSIGN OWNED BY {role} TO CURRENT_USER", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+            await asyncio.to_thread(ask.execute, config["url"], *gone)
 
     @asynccontextmanager
     async def refused(self, config: dict[str, Any], how: Refusal) -> AsyncGenerator[None]:
-        assert how == "rebuilt", how  # noqa: S101  # the only one of `refusals` that is left
         table = self.table(config)
-        await asyncio.to_thread(ask.execute, config["direct"], f"ALTER TABLE {table} RENAME TO {table}_old")
+        direct = config["direct"]
+        if how == "rebuilt":
+            old = f"old_{config['table']}"
+            begin, end = f"ALTER TABLE {table} RENAME TO {old}", f"ALTER TABLE {old} RENAME TO {table}"
+        else:
+            setting = f"ALTER ROLE {config['table']} {{}} default_transaction_read_only"
+            begin, end = setting.format("SET") + " = on", setting.format("RESET")
+        await asyncio.to_thread(ask.execute, direct, begin)
         try:
+            if how == "read-only":  # as at a failover: new sessions find it so
+                await asyncio.to_thread(ask.cut, direct, config["table"])
             yield
         finally:
-            await asyncio.to_thread(ask.execute, config["direct"], f"ALTER TABLE {table}_old RENAME TO {table}")
+            await asyncio.to_thread(ask.execute, direct, end)
+            if how == "read-only":
+                await asyncio.to_thread(ask.cut, direct, config["table"])
 
     async def server_version(self, config: dict[str, Any]) -> str:
         return str(config["server"])

@@ -7,6 +7,7 @@ clients, is held to the guarantees; what SQLAlchemy's Oracle dialect and Oracle 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -85,7 +86,7 @@ class AlchemyOracleStandInTarget(AlchemyServerTarget):
         return made
 
     async def open(self, config: dict[str, Any]) -> QueueBackend:
-        set_up(config["url"])
+        await asyncio.to_thread(set_up, config["url"])  # what the URL leads to may live in this event loop
         backend = AdvancedAlchemyBackend(
             self.engine_config(config),
             QueueTable.of(model_of(config["table"])),

@@ -6,6 +6,7 @@ VARCHAR2, and lists and batches that are no JSON.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import queue
 import threading
@@ -29,6 +30,7 @@ _CODES = {
     "23502": 1400,
     "23505": 1,
     "23514": 2290,
+    "25006": 16000,
     "40001": 8177,
     "40P01": 60,
     "42P01": 942,
@@ -307,8 +309,6 @@ class AsyncPool:
     """The same for the async driver."""
 
     def __init__(self, url: str, size: int, log: list[Sent | str]) -> None:
-        import asyncio  # noqa: PLC0415  # beside its only use
-
         self._url, self._log = url, log
         self._slots = asyncio.Semaphore(size)
         self._free: list[AsyncConnection] = []
@@ -318,7 +318,7 @@ class AsyncPool:
         try:
             if self._free:
                 return self._free.pop()
-            set_up(self._url)
+            await asyncio.to_thread(set_up, self._url)  # what the URL leads to may live in this event loop
             return AsyncConnection(await psycopg.AsyncConnection.connect(**_settings(self._url)), self._log)
         except psycopg.Error as error:
             self._slots.release()
