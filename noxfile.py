@@ -175,15 +175,19 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """The conformance suite on every backend that needs no server, or on those named: `-- --backend=aiosqlite`."""
+    """The conformance suite on each backend that needs no server, or on those named: `-- --on=memory`, `-- --backend=asyncpg`."""
     if any("backend" in argument for argument in session.posargs):
         install(session, "test", "servers")
         session.run("pytest", *session.posargs)
         return
+    named = [argument.removeprefix("--on=") for argument in session.posargs if argument.startswith("--on=")]
+    if unknown := set(named) - set(TARGETS):
+        session.error(f"--on={min(unknown)}: those that need no server are {', '.join(TARGETS)}")
     install(session, "test")
-    for target in TARGETS:
+    options = [argument for argument in session.posargs if not argument.startswith("--on=")]
+    for target in named or TARGETS:
         report = BUILD / "conformance" / f"{target.partition(':')[0]}.json"
-        session.run("pytest", f"--backend={target}", f"--report-json={report}", *session.posargs)
+        session.run("pytest", f"--backend={target}", f"--report-json={report}", *options)
 
 
 @nox.session

@@ -42,6 +42,15 @@ def test_every_backend_runs_on_every_kind_of_server_in_some_turn() -> None:
     assert {"redis@valkey9", "valkey@redis7"} <= run
 
 
+def test_every_backend_that_needs_no_server_runs_in_some_turn_and_by_both_times() -> None:
+    found = re.search(r"^TARGETS = \(([^)]*)\)", (ROOT / "noxfile.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    targets = {one.strip().strip('"') for one in found[1].split(",")}
+    turns = [patterns(f"suite_{turn}") for turn in "012"]
+    assert {"memory", *chain.from_iterable(turns)} == targets
+    assert {turn[0] for turn in turns} == {"aiosqlite", "sqlite", "duckdb"}
+
+
 def test_every_golden_database_is_upgraded_in_some_turn() -> None:
     run = {one.partition("@")[0] for turn in "012" for one in patterns(f"upgrade_{turn}")}
     folders = (ROOT / "tests" / "golden" / "v1").glob("*/data.sql")
@@ -61,6 +70,7 @@ def test_the_log_ends_with_what_did_not_run(tmp_path: Path, turn: str) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     ran, _, left = done.stdout.partition("== Not run in turn")
+    [upgraded] = re.findall(r"ran upgrade -- (.*)\n", ran)
     for other in {"0", "1", "2"} - {turn}:
         assert f"LITESTAR_QUEUES_TURN={other}" in left
         for pattern in patterns(f"turn_{other}"):
@@ -68,13 +78,19 @@ def test_the_log_ends_with_what_did_not_run(tmp_path: Path, turn: str) -> None:
             assert f" {pattern} " not in ran
         for name in patterns(f"upgrade_{other}"):
             assert f"upgrade on {name}\n" in left
-            assert f"--on={name}" not in ran
-        assert f"saboteurs in memory, part {int(other) + 1} of 3\n" in left
+            assert f"--on={name} " not in f"{upgraded} "
+        for name in patterns(f"suite_{other}"):
+            assert f"suite without a server on {name}\n" in left
     for pattern in patterns(f"turn_{turn}"):
         assert (f" {pattern} " in ran) != (f"suite on {pattern}\n" in left)
     for name in patterns(f"upgrade_{turn}"):
-        assert f"--on={name}" in ran
-    assert f"ran saboteurs -- --part {int(turn) + 1}/3\n" in ran
+        assert f"--on={name} " in f"{upgraded} "
+    for name in patterns(f"suite_{turn}"):
+        assert f" --on={name}" in ran
+    named = re.findall(r"saboteurs in memory, part (\d) of 6\n", left)
+    [part] = re.findall(r"ran saboteurs -- --part (\d)/6\n", ran)
+    assert len({part, *named}) == 4, "one runs, one in each of the other turns, and one in three days"
+    assert re.search(r"ran saboteurs -- --server \S+ --part [1-4]/4\n", ran)
 
 
 def test_a_step_that_fails_fails_ci(tmp_path: Path) -> None:
