@@ -47,7 +47,7 @@ _CHECK = pytest.StashKey[Check]()
 _STORE = pytest.StashKey[Store]()
 _MACHINE, _MOST = "test_machine", 200
 _USUAL = (
-    "; on two idle cores all of them take one to five minutes, most of which the state machine takes (LIF-13): it says "
+    "; on two idle cores all of them take half a minute to seven minutes, most of which the state machine takes (LIF-13): it says "
     "how far it is"
 )
 
