@@ -123,6 +123,11 @@ EXAMPLES: dict[str, Example] = {
         "a client claims from one of them",
         "it gets the tasks of that queue alone",
     ),
+    "LIF-22": Example(
+        "a waiting task under the fence 4,294,967,295",
+        "a client claims it",
+        "the task is running under the fence 4,294,967,296",
+    ),
     "LIF-21": Example(
         "a batch of heartbeats",
         "`touch_heartbeats` returns",

@@ -127,6 +127,7 @@ _CORE: dict[str, str] = {
     "filter.",
     "LIF-21": "A backend MUST give every answer, its entries and their fields the types that the port names; an "
     "answer and its entries may be of subclasses.",
+    "LIF-22": "A backend MUST store, compare and raise fences exactly, up to 1,000,000,000,000,000.",
     "LIF-14": "A backend MUST let a client read each task as it was before or as it is after a write of another "
     "client, whole, at every moment of the write.",
     "LIF-15": "If a call is cancelled, a backend MUST let it take effect wholly or not at all, and not hold up the "

@@ -34,6 +34,7 @@ __all__ = (
     "Refusal",
     "Refuses",
     "Reshapes",
+    "SetsFences",
     "Spoils",
     "Target",
     "Transacts",
@@ -171,6 +172,15 @@ class CountsRows(Protocol):
 
 
 @runtime_checkable
+class SetsFences(Protocol):
+    """An optional hook: without it, LIF-22 is not run, as no call of the port makes a fence large within a test's time."""
+
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        """Change the fence of a stored task to this one, past all clients."""
+        ...
+
+
+@runtime_checkable
 class CutsConnections(Protocol):
     """What a target offers besides, where it can: without it, ERR-01 and ERR-02 are not run, and NTF-07 counts as not found out."""
 
@@ -226,8 +236,10 @@ class LosesReplies(Protocol):
 
 
 def unprovoked(target: Target) -> dict[str, str]:
-    """What a target offers no way to find out: guarantees of the profile `faults`, each with what is missing."""
+    """What a target offers no way to find out: large fences and the profile `faults`, each with what is missing."""
     missing: dict[str, str] = {}
+    if not isinstance(target, SetsFences):
+        missing["LIF-22"] = "the target cannot set fences"
     if not isinstance(target, CutsConnections):
         missing |= dict.fromkeys(("ERR-01", "ERR-02"), "the target cannot cut connections")
     if not isinstance(target, NoConnections) and not (isinstance(target, LosesReplies) and isinstance(target, Refuses)):

@@ -65,6 +65,7 @@ class AlchemySqliteTarget(SqliteTarget):
     """A store is a database file in a temporary folder of its own, with the default model."""
 
     ways = ("statement",)
+    id_column = "task_id"
 
     def __init__(self) -> None:
         super().__init__(lambda database: SQLAlchemyAsyncConfig(connection_string=f"sqlite+aiosqlite:///{database}"))

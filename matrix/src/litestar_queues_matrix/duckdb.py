@@ -15,7 +15,7 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import DUCKDB, TABLE
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues_conformance.target import Capabilities, NobodyWaits, NoConnections
-from litestar_queues_matrix.parts import Run, made_by, present, removal, spoilt
+from litestar_queues_matrix.parts import Run, fenced, made_by, present, removal, spoilt
 from litestar_queues_matrix.tables import reshaped_schema
 from litestar_queues_matrix.transactions import transaction
 
@@ -64,6 +64,9 @@ class DuckDBTarget(NoConnections, NobodyWaits):
 
     async def halve(self, config: dict[str, Any], part: str) -> None:
         _run(config)(removal("duckdb", part, made_by(DUCKDB, TABLE)))
+
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        _run(config)(fenced(TABLE, id_, fence))
 
     async def spoil(self, config: dict[str, Any]) -> None:
         _run(config)(spoilt(TABLE))

@@ -49,6 +49,11 @@ class MemoryTarget(NeverAway, NobodyWaits):
     async def reset(self, config: dict[str, Any]) -> None:
         self._stores.pop(config["store"], None)
 
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        store = self._stores[config["store"]]
+        assert isinstance(store, MemoryBackend)  # noqa: S101  # what `new_backend` makes
+        store.put(store.tasks[id_].evolve(fence=fence))
+
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"{platform.python_implementation()} {platform.python_version()}"
 

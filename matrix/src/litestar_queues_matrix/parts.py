@@ -9,7 +9,7 @@ from sqlalchemy import Table
 
 from litestar_queues.backends.sql.family import Family, is_table
 
-__all__ = ("Run", "made_by", "modelled", "present", "removal", "spoilt")
+__all__ = ("Run", "fenced", "made_by", "modelled", "present", "removal", "spoilt")
 
 Run = Callable[[str], Sequence[Sequence[Any]]]
 """Sends a statement; the rows that it brings."""
@@ -59,6 +59,11 @@ def removal(dialect: str, part: str, parts: Mapping[str, str]) -> str:
 def _spelt(part: str) -> str:
     """The name in a statement: quoted, where it is not as most databases would fold it."""
     return part if part.islower() else f'"{part}"'
+
+
+def fenced(table: str, id_: str, fence: int, *, column: str = "id") -> str:
+    """The statement that gives a task this fence."""
+    return f"UPDATE {table} SET fence = {fence:d} WHERE {column} = '{id_}'"  # noqa: S608  # an id of the suite's
 
 
 def spoilt(table: str) -> str:

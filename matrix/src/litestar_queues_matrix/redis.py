@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -116,6 +116,10 @@ class RedisTarget(BehindAProxy, NobodyWaits, Hosted):
         finally:
             await asyncio.to_thread(_command, config["direct"], *rights, "+@all")
 
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        key = f"{Namespace(config['prefix']).space}task:{id_}"
+        await asyncio.to_thread(_set, config["url"], key, "fence", str(fence))
+
     async def sessions(self, config: dict[str, Any]) -> int | None:
         return await asyncio.to_thread(_sessions, config["url"], config["prefix"])
 
@@ -142,6 +146,13 @@ def _remove(url: str, space: str) -> None:
                     command("UNLINK", *keys)
                 if cursor == b"0":
                     break
+
+
+def _set(url: str, key: str, field_: str, value: str) -> None:
+    """Set a field on the node that has the key."""
+    for node in nodes_of(url):
+        with resp.connected(node) as command, suppress(resp.Said):  # another node has it
+            command("HSET", key, field_, value)
 
 
 def _sessions(url: str, name: str) -> int:

@@ -19,7 +19,7 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import SQLITE, TABLE
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues_conformance.target import Capabilities, NobodyWaits, NoConnections, Refusal
-from litestar_queues_matrix.parts import Run, made_by, present, removal, spoilt
+from litestar_queues_matrix.parts import Run, fenced, made_by, present, removal, spoilt
 from litestar_queues_matrix.tables import reshaped_schema
 from litestar_queues_matrix.transactions import transaction
 
@@ -34,6 +34,7 @@ class SqliteTarget(NoConnections, NobodyWaits):
 
     distribution = "litestar-queues"
     ways: tuple[str, ...] = ("statement", "arrow")
+    id_column = "id"
     capabilities = Capabilities(
         multi_process=True,
         durable=True,
@@ -76,6 +77,10 @@ class SqliteTarget(NoConnections, NobodyWaits):
 
     async def halve(self, config: dict[str, Any], part: str) -> None:
         _run(config)(removal("sqlite", part, self.made(config)))
+
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        with closing(sqlite3.connect(config["database"], isolation_level=None)) as connection:
+            connection.execute(fenced(TABLE, id_, fence, column=self.id_column))
 
     async def spoil(self, config: dict[str, Any]) -> None:
         _run(config)(spoilt(TABLE))

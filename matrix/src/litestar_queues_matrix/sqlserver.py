@@ -17,7 +17,7 @@ from litestar_queues_conformance.target import Capabilities, Refusal
 from litestar_queues_matrix.adapters import ADAPTERS, Adapter
 from litestar_queues_matrix.faults import BehindAProxy
 from litestar_queues_matrix.hosted import Hosted
-from litestar_queues_matrix.parts import Run, made_by, present, removal, spoilt
+from litestar_queues_matrix.parts import Run, fenced, made_by, present, removal, spoilt
 from litestar_queues_matrix.proxy import through
 from litestar_queues_matrix.servers import Product, ask
 from litestar_queues_matrix.tables import reshaped_ddl
@@ -118,6 +118,10 @@ class SqlServerTarget(BehindAProxy, Hosted):
 
     async def halve(self, config: dict[str, Any], part: str) -> None:
         statement = removal(_dialect(config), part, self.made(config))
+        await asyncio.to_thread(ask.execute, config["url"], statement)
+
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        statement = fenced(self.table(config), id_, fence, column=self.id_column)
         await asyncio.to_thread(ask.execute, config["url"], statement)
 
     async def spoil(self, config: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, cast
 
 import pytest
 
@@ -23,6 +23,7 @@ from litestar_queues.records import (
     REF_MAX,
     WORKER_MAX,
     Finished,
+    Held,
     Matching,
     NamedRecord,
     Overdue,
@@ -42,6 +43,7 @@ from litestar_queues_conformance.moves import (
     running,
     stored,
 )
+from litestar_queues_conformance.target import SetsFences
 
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -110,6 +112,28 @@ async def test_attempts_and_recoveries_are_counted_beyond_16_bits(store: Store, 
     again = await claim_one(b, waiting, now=at(6))
     check.equal("LIF-18", again.attempt, counted + 1, "the attempt that the next claim counts")
     check.equal("LIF-18", (await stored(a, owned.id)).attempt, counted + 1, "the attempt as it is stored")
+
+
+@pytest.mark.parametrize("fence", [2**31 - 1, 2**32 - 1, 10**15 - 2])
+@guarantee("LIF-22")
+async def test_a_fence_is_exact_beyond_32_bits(store: Store, check: Check, fence: int) -> None:
+    a, b = await store.actors(2)
+    waiting = (await store.enqueue(a)).evolve(fence=fence)
+    await cast("SetsFences", store.target).set_fence(store.config, waiting.id, fence)
+    check.equal("LIF-22", await stored(b, waiting.id), waiting, "what a client reads")
+    earlier = Want(worker="worker-a", limit=1, tasks=(Held(waiting.id, fence % 2**16), Held(waiting.id, fence - 1)))
+    check.equal("LIF-22", await a.claim(earlier, now=at(1)), [], "a claim under an earlier fence")
+    owned = await claim_one(a, waiting, now=at(1))
+    check.equal("LIF-22", owned.fence, fence + 1, "the fence after a claim")
+    check.equal(
+        "LIF-22", await b.touch_heartbeats([waiting.held], now=at(2)), set[str](), "a heartbeat under an earlier fence"
+    )
+    check.equal("LIF-22", await b.touch_heartbeats([owned.held], now=at(2)), {owned.id}, "a heartbeat")
+    done = await commit(b, await stored(b, owned.id), Complete(RESULT), at(3))
+    check.equal("LIF-22", await stored(a, owned.id), done, "the task after a commit")
+    check.equal("LIF-22", done.fence, fence + 2, "the fence after a commit")
+    check.equal("LIF-22", await a.delete([owned.held]), set[str](), "a deletion under an earlier fence")
+    check.equal("LIF-22", await a.delete([done.held]), {done.id}, "a deletion")
 
 
 # Texts

@@ -52,6 +52,10 @@ class InProcessTarget(NeverAway):
     async def reset(self, config: dict[str, Any]) -> None:
         self.stores.pop(config["store"], None)
 
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        store = self.stores[config["store"]]
+        store.put(store.tasks[id_].evolve(fence=fence))
+
     async def server_version(self, config: dict[str, Any]) -> str:
         return f"{platform.python_implementation()} {platform.python_version()}"
 

@@ -122,6 +122,33 @@ class CountsAttemptsIn16Bits(Saboteur):
         return super().put(record.evolve(attempt=record.attempt % 2**16))
 
 
+class FencesOf32Bits(Saboteur):
+    """After the fence 4,294,967,295 comes the fence 0."""
+
+    guarantee = "LIF-22"
+
+    def put(self, record: TaskRecord) -> TaskRecord:
+        return super().put(record.evolve(fence=record.fence % 2**32))
+
+
+class ComparesFencesAsDoubles(Saboteur):
+    """Of a large fence, the last three digits are not compared when a task is claimed by id."""
+
+    guarantee = "LIF-22"
+
+    async def claim(self, want: Want, *, now: datetime | None = None) -> list[TaskRecord]:
+        if want.tasks is not None:
+            stored = {one.id: self.tasks[one.id].fence for one in want.tasks if one.id in self.tasks}
+            near = [
+                msgspec.structs.replace(one, fence=stored[one.id])
+                if one.fence > 10**6 and one.id in stored and abs(one.fence - stored[one.id]) < 1000
+                else one
+                for one in want.tasks
+            ]
+            want = msgspec.structs.replace(want, tasks=tuple(near))
+        return await super().claim(want, now=now)
+
+
 class CutsReferences(Saboteur):
     """Of a reference, 255 characters are kept."""
 

@@ -55,7 +55,27 @@ class CountsAttemptsIn16Bits(_PostgreSQL):
         )
 
 
+class FencesOf32Bits(_PostgreSQL):
+    """After the fence 4,294,967,295, a claim begins again at 0."""
+
+    guarantee = "LIF-22"
+    areas = ("LIF",)
+
+    def edit(self, statements: Statements) -> None:
+        statements.replace("fence = fence + 1", "fence = (fence + 1) % 4294967296", *_CLAIMS)
+
+
 _CLAIMS = ("claim", "claim_unless_due", "claim_queues", "claim_queues_unless_due", "claim_held")
+
+
+class FencesOf32BitsInScripts(RedisSaboteur):
+    """After the fence 4,294,967,295, a claim begins again at 0."""
+
+    guarantee = "LIF-22"
+    areas = ("LIF",)
+
+    def edit(self, scripts: Edited) -> None:
+        scripts.replace("claim", "tonumber(record[AT.fence]) + 1)", "(tonumber(record[AT.fence]) + 1) % 4294967296)")
 
 
 class HandsOutTwice(RedisSaboteur):

@@ -62,6 +62,9 @@ class SuspectTarget:
     async def reset(self, config: dict[str, Any]) -> None:
         await self.base.reset(config)
 
+    async def set_fence(self, config: dict[str, Any], id_: str, fence: int) -> None:
+        await self.base.set_fence(config, id_, fence)
+
     async def cut_connections(self, config: dict[str, Any]) -> int | None:
         cut: int | None = await self.base.cut_connections(config)
         return cut
