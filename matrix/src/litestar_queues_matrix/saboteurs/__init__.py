@@ -3,7 +3,7 @@
 `python -m litestar_queues_matrix.saboteurs --server postgresql18` runs the suite against them.
 """
 
-from litestar_queues_matrix.saboteurs import between, mysql, postgresql, ranges, redis, resources
+from litestar_queues_matrix.saboteurs import between, errors, mysql, postgresql, ranges, redis, resources
 from litestar_queues_matrix.saboteurs.base import BENIGN, SABOTEURS, Benign, NothingToBreak, Saboteur, Statements
 
 __all__ = (
@@ -14,6 +14,7 @@ __all__ = (
     "Saboteur",
     "Statements",
     "between",
+    "errors",
     "mysql",
     "postgresql",
     "ranges",
