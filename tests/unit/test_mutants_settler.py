@@ -10,8 +10,9 @@ import pytest
 from queue_lab import within
 from test_settler import Stage, content, opened
 
-from litestar_queues.errors import BackendUnavailableError
+from litestar_queues.errors import BackendUnavailableError, RefusedError
 from litestar_queues.lifecycle import State
+from litestar_queues.operations import Move
 from litestar_queues.pauses import Pause
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_backoffs")]
@@ -110,3 +111,29 @@ async def test_outcomes_that_are_stored_leave_nothing_in_the_log(caplog: pytest.
             stage.end(*await stage.claim(1))
             await within(stage.settler.flush())
     assert caplog.messages == []
+
+
+async def test_what_takes_the_place_of_an_outcome_is_tried_from_the_beginning() -> None:
+    stage = Stage()
+    (id_,) = await stage.claim(1)
+    stage.end(id_)
+    one = stage.settler._gathered.popleft()
+    one.alone, one.counted = 7, 4
+    assert stage.settler._replace(one, RefusedError("too long"))
+    assert (one.alone, one.counted) == (0, 0)
+    assert one.after.state is State.FAILED
+    assert list(stage.settler._parts) == [[one]]
+
+
+async def test_where_there_is_nothing_less_the_outcome_stays_what_it_is() -> None:
+    stage = Stage()
+    first, second = await stage.claim(2)
+    stage.end(first, second)
+    failed_already, one = stage.settler._gathered
+    failed_already.replaced = 2
+    one.move = Move(one.after, one.move.event)  # which has ended: nothing fails any more
+    for outcome in (failed_already, one):
+        after = outcome.after
+        assert not stage.settler._replace(outcome, RefusedError("too long"))
+        assert outcome.after is after
+    assert not stage.settler._parts
