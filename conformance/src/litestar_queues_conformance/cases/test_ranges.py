@@ -213,9 +213,11 @@ async def test_queues_are_compared_character_by_character(store: Store, check: C
     counted = {one.queue: one.tasks for one in await b.count()}
     check.equal("CLM-14", counted, dict.fromkeys(queues, 1), "how many tasks each queue has")
     some = queues if len(queues) < _SOME else sorted(store.random.sample(queues, _SOME))
+    for queue in some:  # before any claim, after which a backend may count what is due as pending
+        due = by_queue[queue].run_at
+        check.equal("CLM-14", await b.next_due((queue,)), due, f"when the queue {queue!a} has a task due")
     for queue in some:
         new = by_queue[queue]
-        check.equal("CLM-14", await b.next_due((queue,)), new.run_at, f"when the queue {queue!a} has a task due")
         check.equal("CLM-14", ids(await b.find(Matching(queues=(queue,)), 9)), [new.id], f"what {queue!a} holds")
         counted = {one.queue: one.tasks for one in await b.count((queue,)) if one.tasks}
         check.equal("CLM-14", counted, {queue: 1}, f"the count of the queue {queue!a}")

@@ -26,6 +26,8 @@ GENERAL: tuple[str, ...] = (
     "LIF-17",
     "CLM-14",
     "LIF-03",
+    "LIF-19",
+    "LIF-20",
     "CLM-01",
     "CLM-05",
     "HBT-02",
