@@ -415,6 +415,7 @@ async def _cancel_everywhere(store: Store, check: Check, prepare: _Prepared, siz
                 await write.call(writer)
                 if await write.items(reader) == after:
                     return
+                await asyncio.sleep(0)  # so that a store in this process does not block what waits beside
 
         await _repeated(check, "LIF-15", other, again(), f"the same call again, after {what},")
     for write in writes:
@@ -529,6 +530,7 @@ async def test_a_call_whose_process_is_killed_took_effect_wholly_or_not_at_all(s
                     await _call(reader, name, given)
                     if await items(reader) == after:
                         return
+                    await asyncio.sleep(0)
 
             await _repeated(check, "LIF-16", other, again(), f"the same call again, after {what},")
 
