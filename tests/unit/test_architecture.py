@@ -154,6 +154,23 @@ def test_importing_the_package_imports_no_client() -> None:
     assert answer.stdout.split() == []
 
 
+@pytest.mark.parametrize(
+    ("target", "missing"),
+    [
+        ("memory", ("sqlspec", "sqlalchemy", "advanced_alchemy", "redis", "valkey")),
+        ("sqlite", ("sqlalchemy", "advanced_alchemy", "redis", "valkey")),
+        ("duckdb", ("sqlalchemy", "advanced_alchemy", "redis", "valkey")),
+        ("sqlserver", ("sqlalchemy", "advanced_alchemy", "redis", "valkey")),
+        ("redis", ("sqlspec", "sqlalchemy", "advanced_alchemy")),
+        ("alchemy", ("redis", "valkey")),
+    ],
+)
+def test_a_target_imports_no_library_that_its_backend_does_not_need(target: str, missing: tuple[str, ...]) -> None:
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); import litestar_queues_matrix.{target}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_file_reads_a_clock_that_it_was_not_given() -> None:
     wall = ("datetime.now(", "utcnow(", "time.time(")
     found = [

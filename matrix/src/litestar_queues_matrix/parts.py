@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from sqlalchemy import Table
+from typing import TYPE_CHECKING, Any
 
 from litestar_queues.backends.sql.family import Family, is_table
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
 
 __all__ = ("Run", "fenced", "made_by", "modelled", "present", "removal", "spoilt")
 
