@@ -20,7 +20,10 @@ from demo.patience import Patience
 
 def report(**results: str) -> dict[str, Any]:
     outcomes = ("kept", "broken", "not found out", "absent", "incomplete", "not run")
-    guarantees = {id_: {"id": id_, "result": result} for id_, result in results.items()}
+    guarantees = {
+        id_: {"id": id_, "result": result, "reason": "late", "profile": "scale" if id_ == "CST" else "core"}
+        for id_, result in results.items()
+    }
     return {
         "ended": "complete",
         "summary": {one: sum(result == one for result in results.values()) for one in outcomes},
@@ -83,6 +86,23 @@ def test_the_verdict_tells_what_was_broken_from_what_was_not_found_out(  # noqa:
     assert says in said
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["problems"], summary["not_found_out"]) == (problems, late)
+
+
+@pytest.mark.parametrize(
+    ("results", "code", "problems", "late"),
+    [
+        ({"A": "incomplete", "B": "absent", "CST": "not run"}, 0, [], []),
+        ({"A": "incomplete", "B": "not run"}, 0, ["B not run: late (see log)"], []),
+        ({"A": "broken", "B": "not found out"}, 1, ["A broken: late (see log)"], ["B not found out: late"]),
+        ({"A": "incomplete"}, 3, ["pytest ended with exit code 3: see log"], []),
+    ],
+)
+def test_a_guarantee_that_is_measured_with_an_option_alone_is_no_problem(
+    results: dict[str, str], code: int, problems: list[str], late: list[str], tmp_path: Path
+) -> None:
+    demo = Demo(60, tmp_path, tmp_path)
+    demo.judge(report(**results), code, Path("log"))
+    assert (demo.problems, demo.not_found_out) == (problems, late)
 
 
 def test_what_became_of_all_guarantees_is_said() -> None:
