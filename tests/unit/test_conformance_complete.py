@@ -396,6 +396,16 @@ def test_a_declared_absence_is_absent_and_counted_apart(run: Run) -> None:
     }
 
 
+def test_a_narrowed_run_does_not_explain_each_guarantee_of_which_it_left_cases_out(run: Run) -> None:
+    result, _ = run("--queue-time=once", of=(LOCKS, TRANSACTIONS))
+    lines = [line for line in result.outlines if line.startswith("incomplete: ")]
+    assert len(lines) == 4
+    assert (
+        lines[-1]
+        == f"incomplete: {sum('  incomplete  ' in line for line in result.outlines) - 3} more, of which cases were left out, too"
+    )
+
+
 def test_an_absence_that_not_every_case_looked_for_is_incomplete(run: Run) -> None:
     case = "test_what_is_enqueued_in_a_transaction_never_was_when_it_rolls_back"
     result, found = run("-k", f"not ({case} and store)", of=(TRANSACTIONS,))

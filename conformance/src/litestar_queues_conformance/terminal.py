@@ -13,6 +13,8 @@ __all__ = ("announce", "first_line", "print_report")
 
 _NARROWEST = 60
 _LINE = 300
+_FEW = 3
+"""Of how many incomplete guarantees a narrowed run says why: it was asked to leave cases out."""
 
 
 def first_line(message: str | None) -> str:
@@ -36,7 +38,7 @@ def print_report(report: Report, terminal: pytest.TerminalReporter) -> None:
     terminal.section(f"guarantees of {report.backend}", "=")
     results = report.guarantees()
     shown = [one for one in results if report.selected(one.id) or one.cases]
-    _table(shown, terminal)
+    _table(shown, terminal, most_incomplete=_FEW if report.narrowed else len(shown))
     if left_out := len(results) - len(shown):
         known = report.ended == COMPLETE or report.collected
         terminal.write_line(f"{left_out} guarantees were not {'selected' if known else 'reached'}")
@@ -63,7 +65,7 @@ def print_report(report: Report, terminal: pytest.TerminalReporter) -> None:
         terminal.write_line(f"{_kept(shown, 'selected guarantees')} (--seed={report.seed})")
 
 
-def _table(results: list[GuaranteeResult], terminal: pytest.TerminalReporter) -> None:
+def _table(results: list[GuaranteeResult], terminal: pytest.TerminalReporter, *, most_incomplete: int) -> None:
     column = max((len(one.result) for one in results), default=0)
     width = max(terminal.config.get_terminal_writer().fullwidth - column - 19, _NARROWEST)
     for one in results:
@@ -71,9 +73,12 @@ def _table(results: list[GuaranteeResult], terminal: pytest.TerminalReporter) ->
         terminal.write(f"{one.id}  ")
         terminal.write(one.result.ljust(column), **{COLOURS[one.result]: True})
         terminal.write_line(f"  {len(one.cases):>5}  {must}")
+    unexplained = [one for one in results if one.result == "incomplete"][most_incomplete:]
     for one in results:
-        if one.result not in ("kept", "absent"):
+        if one.result not in ("kept", "absent") and one not in unexplained:
             terminal.write_line(f"{one.result}: {one.id}, {first_line(one.reason)}")
+    if unexplained:
+        terminal.write_line(f"incomplete: {len(unexplained)} more, of which cases were left out, too")
 
 
 def _kept(results: list[GuaranteeResult], what: str = "guarantees") -> str:
