@@ -1,4 +1,4 @@
-"""TXN: what a backend does that is bound to a transaction of the application's, beside others and after its end."""
+"""TXN: a backend that is bound to an application's transaction, beside other clients, and after the end."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def _skew(by: timedelta) -> str:
 
 
 async def _new(actor: QueueBackend, store: Store, **fields: object) -> TaskRecord:
-    """A task that is enqueued by the clock of whoever has one."""
+    """A task whose enqueue takes the time of the store's clock, or of the client's where the store has none."""
     [one] = await actor.enqueue_many([store.new_task(**fields)])
     return one.record
 

@@ -99,11 +99,11 @@ async def test_what_leaves_nothing_to_run_wakes_nobody(store: Store, check: Chec
 
 _QUEUES = tuple(f"q{n:02}" for n in range(16))
 _DOUBLED = 2
-"""How often one who waits is woken for a batch at most: once, and once more by a transport that doubles a hint."""
+"""How often a batch wakes a waiting client at most: once, and once more where the transport doubles a hint."""
 
 
 async def _woken(ear: QueueBackend, queues: tuple[str, ...], batch: asyncio.Task[None]) -> int:
-    """How often one who waits is woken while a batch is under way, and by the hints that have arrived since."""
+    """How often a batch wakes a waiting client: while the call is under way, and by the hints that have arrived since."""
     woken = 0
     while not batch.done():
         woken += await hints(ear).wait(queues, TURN)
@@ -137,7 +137,7 @@ async def test_a_batch_wakes_once(store: Store, check: Check) -> None:
             woken = 1
         check("NTF-05", await marked(a, b), "a mark did not arrive")
         woken += await hints(b).wait(_QUEUES, 0)
-        check("NTF-05", woken <= _DOUBLED, f"a batch in {len(_QUEUES)} queues woke one who waits {woken} times")
+        check("NTF-05", woken <= _DOUBLED, f"a batch in {len(_QUEUES)} queues woke a waiting client {woken} times")
 
 
 @guarantee("NTF-06")
