@@ -12,18 +12,17 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.base import QueueBackend
 from litestar_queues.columns import BY_NAME
 from litestar_queues.lifecycle import State, stored_state
 from litestar_queues.records import Count, Enqueued, Held, NamedRecord, NewTask, Query, Stale, TaskRecord, Want
 from litestar_queues_conformance.outcomes import Violation
+from litestar_queues_conformance.wrapping import Wrapper, with_the_rest
 
 __all__ = ("TYPES", "Answers", "typed", "wrong_type")
 
 TYPES = "LIF-21"
 """The guarantee that every answer has the type that the port names."""
-_MADE, _FOUND = ("bind", "apart"), ("dispatches", "observer", "remarks")
-"""What a backend can have beyond the port: what makes another client, and the rest."""
 
 
 K = TypeVar("K")
@@ -157,7 +156,7 @@ class _Looks:
         return f"{self._method} answers{where} {_kind(value)}, and promises {_PROMISED.get(kind) or _an(kind.__name__)}"
 
 
-class TypedClient:
+class TypedClient(Wrapper):
     """A client of the store whose answers are looked at.
 
     Args:
@@ -166,28 +165,11 @@ class TypedClient:
     """
 
     def __init__(self, inner: QueueBackend, answers: Answers) -> None:
-        self.inner, self.answers = inner, answers
+        super().__init__(inner)
+        self.answers = answers
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def process_local(self) -> bool:
-        return self.inner.process_local
-
-    @property
-    def wakeups(self) -> Wakeups | None:
-        return self.inner.wakeups
-
-    async def open(self) -> None:
-        await self.inner.open()
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-    async def create_schema(self) -> None:
-        await self.inner.create_schema()
+    def again(self, made: QueueBackend) -> QueueBackend:
+        return typed(made, self.answers)
 
     async def now(self) -> datetime:
         return self._at("now").plain(await self.inner.now(), datetime)
@@ -256,30 +238,13 @@ class TypedClient:
 
 def typed(client: QueueBackend, answers: Answers) -> QueueBackend:
     """The client, with its answers looked at."""
-    more = {name: _passed_on(name) for name in (*_MADE, *_FOUND) if hasattr(client, name)}
-    kind = type(TypedClient.__name__, (TypedClient,), more) if more else TypedClient
-    return cast("QueueBackend", kind(client, answers))
+    return with_the_rest(TypedClient, client)(client, answers)
 
 
 def wrong_type(text: str) -> Violation | None:
     """What a traceback of another process says of a wrong type, if that is what ended there."""
     _, found, sentence = text.strip().rpartition(f"Violation: {TYPES}: ")
     return Violation(f"{TYPES}: {sentence}") if found and "\n" not in sentence else None
-
-
-def _passed_on(name: str) -> property:
-    def get(self: TypedClient) -> Any:
-        found = getattr(self.inner, name)
-        if name in _FOUND:
-            return found
-
-        def make(*given: Any) -> QueueBackend | None:
-            made = found(*given)
-            return None if made is None else typed(made, self.answers)
-
-        return make
-
-    return property(get)
 
 
 def _is_naive(value: Any) -> bool:

@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from litestar_queues import QueueConfig, QueueService, TaskRegistry, schedule, task
-from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.base import QueueBackend
+from litestar_queues.backends.delegating import DelegatingBackend
 from litestar_queues.clock import Clock, StoreClock
 from litestar_queues.errors import BackendUnavailableError, QueueError
 from litestar_queues.operations import QueueOperations
@@ -116,7 +117,7 @@ class End:
         return f"{self.error.__name__} {self.how} call {self.call}{steps}"
 
 
-class SchedulerClient:
+class SchedulerClient(DelegatingBackend):
     """A client of the store as one scheduler has it. Whoever opened the client below closes it.
 
     Args:
@@ -134,32 +135,15 @@ class SchedulerClient:
         end: End | None = None,
         meanwhile: Meanwhile | None = None,
     ) -> None:
-        self.inner, self.end = inner, end
+        super().__init__(inner)
+        self.end = end
         self.calls = 0
         self._clock = clock
         self._meanwhile = dict(meanwhile or {})
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def process_local(self) -> bool:
-        return self.inner.process_local
-
-    @property
-    def wakeups(self) -> Wakeups | None:
-        return self.inner.wakeups
-
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
-
-    async def create_schema(self) -> None:
-        await self.inner.create_schema()
-
-    async def now(self) -> datetime:
-        return await self.inner.now()
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         return await self._call("enqueue_many", lambda: self.inner.enqueue_many(tasks, now=self._time(now)))

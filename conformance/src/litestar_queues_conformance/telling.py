@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
-from litestar_queues.backends.base import QueueBackend, Wakeups
+from litestar_queues.backends.base import QueueBackend
 from litestar_queues.records import (
-    Count,
     Dispatched,
     Enqueued,
     Finished,
     Held,
     Matching,
-    NamedRecord,
     NewTask,
     Overdue,
     Query,
@@ -25,13 +23,12 @@ from litestar_queues.records import (
     Want,
 )
 from litestar_queues_conformance.moments import Telling
+from litestar_queues_conformance.wrapping import Wrapper, with_the_rest
 
 __all__ = ("ToldClient", "told_to")
 
 S = TypeVar("S", bound=msgspec.Struct)
 _TIMES = ("created_at", "due_at", "expires_at", "started_at", "heartbeat_at", "finished_at")
-_MADE, _FOUND = ("bind", "apart"), ("dispatches", "observer", "remarks")
-"""What a backend can have beyond the port: what makes another client, and the rest."""
 
 
 async def told_to(client: QueueBackend, telling: Telling | None) -> QueueBackend:
@@ -42,7 +39,7 @@ async def told_to(client: QueueBackend, telling: Telling | None) -> QueueBackend
     return _translated(client, telling)
 
 
-class ToldClient:
+class ToldClient(Wrapper):
     """A client of the store to which a case tells its times.
 
     Args:
@@ -51,28 +48,11 @@ class ToldClient:
     """
 
     def __init__(self, inner: QueueBackend, telling: Telling) -> None:
-        self.inner, self.telling = inner, telling
+        super().__init__(inner)
+        self.telling = telling
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def process_local(self) -> bool:
-        return self.inner.process_local
-
-    @property
-    def wakeups(self) -> Wakeups | None:
-        return self.inner.wakeups
-
-    async def open(self) -> None:
-        await self.inner.open()
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-    async def create_schema(self) -> None:
-        await self.inner.create_schema()
+    def again(self, made: QueueBackend) -> QueueBackend:
+        return _translated(made, self.telling)
 
     async def now(self) -> datetime:
         return self.telling.told(await self.inner.now())
@@ -102,28 +82,13 @@ class ToldClient:
     async def find(self, query: Query, limit: int) -> list[TaskRecord]:
         return [self._told(one) for one in await self.inner.find(self._query(query), limit)]
 
-    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
-        return await self.inner.count(queues)
-
     async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
         answer = await self.inner.next_due(queues)
         return None if answer is None else self.telling.told(answer)
 
-    async def delete(self, held: Sequence[Held]) -> set[str]:
-        return await self.inner.delete(held)
-
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
         lasts = timedelta(seconds=self.telling.lasts(now, ttl.total_seconds()))
         return await self.inner.lock(name, owner, lasts, now=self.telling.now(now))
-
-    async def unlock(self, name: str, owner: str) -> bool:
-        return await self.inner.unlock(name, owner)
-
-    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
-        return await self.inner.read_records(prefix)
-
-    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
-        return await self.inner.write_records(records)
 
     def _times(self, one: msgspec.Struct, fields: Iterable[str]) -> dict[str, Any]:
         times = {name: getattr(one, name) for name in fields}
@@ -170,24 +135,7 @@ class ToldClient:
 
 
 def _translated(client: QueueBackend, telling: Telling) -> QueueBackend:
-    more = {name: _passed_on(name) for name in (*_MADE, *_FOUND) if hasattr(client, name)}
-    kind = type(ToldClient.__name__, (ToldClient,), more) if more else ToldClient
-    return cast("QueueBackend", kind(client, telling))
-
-
-def _passed_on(name: str) -> property:
-    def get(self: ToldClient) -> Any:
-        found = getattr(self.inner, name)
-        if name in _FOUND:
-            return found
-
-        def make(*given: Any) -> QueueBackend | None:
-            made = found(*given)
-            return None if made is None else _translated(made, self.telling)
-
-        return make
-
-    return property(get)
+    return with_the_rest(ToldClient, client)(client, telling)
 
 
 def _changed(one: S, changes: dict[str, Any]) -> S:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from litestar_queues.backends.base import QueueBackend, TransactionalBackend, Wakeups
+from litestar_queues.backends.base import QueueBackend, TransactionalBackend
+from litestar_queues.backends.delegating import DelegatingBackend
 from litestar_queues.clock import StoreClock
 from litestar_queues.errors import InvalidTaskError
 from litestar_queues.options import after, check_duration
 from litestar_queues.records import (
-    Count,
     Enqueued,
     Held,
-    NamedRecord,
     NewTask,
-    Query,
-    Stale,
     TaskRecord,
     Want,
     check_aware,
@@ -31,35 +28,12 @@ _ROOM = timedelta(days=366)
 """What the calendar must have left after a journey, for the times that are counted from there."""
 
 
-class _TravellingBackend:
+class _TravellingBackend(DelegatingBackend):
     """A backend whose time is a clock's. `now` goes on telling the store's own time, from which the clock counts."""
 
     def __init__(self, inner: QueueBackend, clock: StoreClock) -> None:
-        self.inner, self._clock = inner, clock
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def process_local(self) -> bool:
-        return self.inner.process_local
-
-    @property
-    def wakeups(self) -> Wakeups | None:
-        return self.inner.wakeups
-
-    async def open(self) -> None:
-        await self.inner.open()
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-    async def create_schema(self) -> None:
-        await self.inner.create_schema()
-
-    async def now(self) -> datetime:
-        return await self.inner.now()
+        super().__init__(inner)
+        self._clock = clock
 
     async def enqueue_many(self, tasks: Sequence[NewTask], *, now: datetime | None = None) -> list[Enqueued]:
         return await self.inner.enqueue_many(tasks, now=now or self._clock.now())
@@ -70,35 +44,8 @@ class _TravellingBackend:
     async def touch_heartbeats(self, held: Sequence[Held], *, now: datetime | None = None) -> set[str]:
         return await self.inner.touch_heartbeats(held, now=now or self._clock.now())
 
-    async def commit(self, tasks: Sequence[TaskRecord], *, stale: Stale | None = None) -> set[str]:
-        return await self.inner.commit(tasks, stale=stale)
-
-    async def get(self, ids: Collection[str]) -> dict[str, TaskRecord]:
-        return await self.inner.get(ids)
-
-    async def find(self, query: Query, limit: int) -> list[TaskRecord]:
-        return await self.inner.find(query, limit)
-
-    async def count(self, queues: tuple[str, ...] | None = None) -> list[Count]:
-        return await self.inner.count(queues)
-
-    async def next_due(self, queues: tuple[str, ...] | None = None) -> datetime | None:
-        return await self.inner.next_due(queues)
-
-    async def delete(self, held: Sequence[Held]) -> set[str]:
-        return await self.inner.delete(held)
-
     async def lock(self, name: str, owner: str, ttl: timedelta, *, now: datetime | None = None) -> bool:
         return await self.inner.lock(name, owner, ttl, now=now or self._clock.now())
-
-    async def unlock(self, name: str, owner: str) -> bool:
-        return await self.inner.unlock(name, owner)
-
-    async def read_records(self, prefix: str) -> dict[str, NamedRecord]:
-        return await self.inner.read_records(prefix)
-
-    async def write_records(self, records: Sequence[NamedRecord]) -> set[str]:
-        return await self.inner.write_records(records)
 
 
 class _TravellingTransactionalBackend(_TravellingBackend):
