@@ -385,7 +385,7 @@ _DISPATCH: dict[str, str] = {
 _SCHEDULING: dict[str, str] = {
     "SCH-01": "Schedulers MUST enqueue each fire exactly once, however many of them look at its schedule at once.",
     "SCH-02": "If a scheduler ends before, inside or after any of its calls of the port, the next look MUST leave "
-    "each due fire enqueued exactly once; if the call takes effect during that look, the look after it.",
+    "each due fire enqueued exactly once.",
     "SCH-03": "A scheduler that enqueues a fire again MUST NOT change its stored occurrence, in whichever state "
     "that is.",
     "SCH-04": "A scheduler that read an earlier version of a schedule MUST NOT change the stored schedule.",
