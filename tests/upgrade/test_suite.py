@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ GUARANTEES = {
     "KEY": (1, 2, 3, 4, 5, 6, 8, 9, 10, 11),
 }
 """Those about what is stored and who gets it; the rest takes most of the time, and no upgrade changes it."""
+ONCE = ("LIF-19",)
+"""Those of them whose cases run with given times alone."""
 
 
 @pytest.mark.only_through("aiosqlite", "duckdb", "alchemy", "async")
@@ -39,5 +42,8 @@ def test_the_suite_keeps_its_guarantees_on_upgraded_tables(target: str, hosted: 
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    ran = [each for each in ids if f"\n{each}  incomplete" in done.stdout]  # each case ran, by one of the two times
-    assert ran == ids, done.stdout
+    # Each case ran by one of the two times, and the guarantee is kept where there is no other time to run it by.
+    results = {id_: re.search(rf"^{id_}  (\w+)", done.stdout, re.MULTILINE) for id_ in ids}
+    assert {id_: found and found[1] for id_, found in results.items()} == {
+        id_: "kept" if id_ in ONCE else "incomplete" for id_ in ids
+    }, done.stdout
