@@ -26,7 +26,7 @@ from litestar_queues_matrix.transactions import transaction
 __all__ = ("SqliteTarget", "aiosqlite", "sqlite")
 
 
-_TABLE, _REBUILT = "litestar_queue_task", "rebuilt"
+_REBUILT = "rebuilt"
 
 
 class SqliteTarget(NoConnections, NobodyWaits):
@@ -97,7 +97,7 @@ class SqliteTarget(NoConnections, NobodyWaits):
         gone = there.with_suffix(".gone")
         changes: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
             "away": (partial(there.rename, gone), partial(gone.rename, there)),
-            "rebuilt": (partial(_rename, there, _TABLE, _REBUILT), partial(_rename, there, _REBUILT, _TABLE)),
+            "rebuilt": (partial(_rename, there, TABLE, _REBUILT), partial(_rename, there, _REBUILT, TABLE)),
         }
         begin, end = changes[how]
         await asyncio.to_thread(begin)

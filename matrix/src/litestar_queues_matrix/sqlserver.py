@@ -13,6 +13,7 @@ from litestar_queues.backends.base import QueueBackend
 from litestar_queues.backends.sql.families import statements_of
 from litestar_queues.backends.sqlspec import SQLSpecBackendConfig
 from litestar_queues.backends.sqlspec.stores import store_of
+from litestar_queues_conformance.harness import NotFoundOut
 from litestar_queues_conformance.target import Capabilities, Refusal
 from litestar_queues_matrix.adapters import ADAPTERS, Adapter
 from litestar_queues_matrix.faults import BehindAProxy
@@ -172,7 +173,12 @@ class SqlServerTarget(BehindAProxy, Hosted):
                 yield proxied
             return
         role = config["table"]
-        await asyncio.to_thread(ask.execute, config["url"], f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD '{role}'")
+        try:
+            await asyncio.to_thread(ask.execute, config["url"], f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD '{role}'")
+        except ask.NotAnswering:  # the user of the URL may not make one
+            async with super(SqlServerTarget, self).refusable(config) as proxied:
+                yield {**proxied, "without_role": True}
+            return
         try:
             async with super(SqlServerTarget, self).refusable(config) as proxied:
                 yield {**proxied, "url": through(config["url"], proxied["proxy"], f"{role}:{role}")}
@@ -182,6 +188,10 @@ class SqlServerTarget(BehindAProxy, Hosted):
 
     @asynccontextmanager
     async def refused(self, config: dict[str, Any], how: Refusal) -> AsyncGenerator[None]:
+        if how == "read-only" and "without_role" in config:
+            raise NotFoundOut(
+                "the user of the server's URL may not make a role whose sessions are read only: give the URL of a superuser"
+            )
         table = self.table(config)
         direct = config["direct"]
         if how == "rebuilt":
