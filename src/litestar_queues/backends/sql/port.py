@@ -333,8 +333,8 @@ class BoundBackend(SqlBackend):
 
 def _refused(method: str) -> QueueConfigurationError:
     return QueueConfigurationError(
-        f"{method} is not for a transaction of the application's: other clients have to see it at once; call it on the "
-        f"backend itself"
+        f"{method} cannot run in the application's transaction: other clients have to see it at once; call it on the backend "
+        f"itself"
     )
 
 
